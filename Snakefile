@@ -1,0 +1,51 @@
+"""A model and a rope make NLL; many NLL make a table; tables make the report."""
+
+from snakemake.utils import min_version
+
+min_version("9.11")
+
+
+configfile: "config/default.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpora.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.html.output,
+
+
+# Each stage by name: `snakemake --cores all evaluations` runs what it needs and nothing after it.
+rule corpora:
+    input:
+        CORPORA.values(),
+
+
+rule model:
+    input:
+        MODEL,
+
+
+rule ropes:
+    input:
+        ROPES.values(),
+
+
+rule evaluations:
+    input:
+        EVALUATIONS.values(),
+
+
+onsuccess:
+    shell(DELIVER)
+    print(f"\nReport:   {RESULTS}/report.html\nCompare:  uv run mlflow ui, then open http://127.0.0.1:5000")
+
+
+onerror:
+    shell(DELIVER)

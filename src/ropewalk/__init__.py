@@ -1,0 +1,1 @@
+"""Lengthen the context of RoPE language models, and measure whether it worked."""

@@ -1,0 +1,282 @@
+"""A corpus on disk: text tokenised once for one tokenizer, and mapped into memory from then on.
+
+A corpus is a folder of three files: ``tokens.npy`` (all documents, one after the other, without special tokens),
+``documents.parquet`` (where each begins, how long it is, and its split) and ``corpus.json`` (where all that came from).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from ropewalk.corpora.sources import Document, describe, read_source
+from ropewalk.corpora.splits import SPLITS, split_of, text_hash
+from ropewalk.errors import UserError
+from ropewalk.files import read_json, whole_folder, write_json
+
+BATCH_CHARACTERS = 1_000_000
+"""Characters tokenised at a time: enough to keep the tokenizer's threads busy, little enough to hold as lists."""
+
+COLUMNS = ("id", "start", "length", "characters", "split", "sha256")
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """The sha256 of what a fast tokenizer does to text, by which a corpus and a model are seen to belong together.
+
+    Truncation and padding, which merely using a tokenizer may change, do not count.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {key: value for key, value in state.items() if key not in {"truncation", "padding"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def build(
+    source: str,
+    tokenizer: Any,
+    folder: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    text_key: str = "text",
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Corpus:
+    """Tokenise ``source`` into ``folder``, which is whole or absent whatever happens, and open it.
+
+    Args:
+        source: see ``ropewalk.corpora.sources.read_source``, also for ``revision``, ``text_key`` and ``limit``.
+        tokenizer: a fast tokenizer of transformers. No special tokens are added to the text.
+        folder: is replaced where it exists.
+        progress: called now and then with the documents and the tokens done so far.
+
+    Raises:
+        UserError: the source cannot be read, or holds no text.
+    """
+    provenance = describe(source, revision=revision)
+    # Read what was described, even if a branch of the hub moves in between.
+    documents = read_source(source, revision=provenance.get("revision"), text_key=text_key, limit=limit)
+    vocabulary = len(tokenizer)
+    dtype = np.dtype(np.uint16 if vocabulary < 2**16 else np.uint32)
+    rows: list[tuple[str, int, int, int, str, str]] = []
+    total = 0
+    with whole_folder(folder) as temporary:
+        with (temporary / "tokens.npy").open("wb") as file:
+            _write_header(file, dtype, 0)
+            for batch in _batches(documents):
+                for document, ids in zip(batch, _tokenise(tokenizer, [each.text for each in batch]), strict=True):
+                    file.write(np.asarray(ids, dtype).tobytes())
+                    text = document.text
+                    rows.append((document.id, total, len(ids), len(text), split_of(text), text_hash(text)))
+                    total += len(ids)
+                if progress is not None:
+                    progress(len(rows), total)
+            # The header is padded by NumPy so that it can be written again when the length has become known.
+            file.seek(0)
+            _write_header(file, dtype, total)
+        if not total:
+            raise UserError(f"{source} holds no text.")
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        table.to_parquet(temporary / "documents.parquet", index=False)
+        by_split = table.groupby("split")["length"].agg(["size", "sum"])
+        write_json(
+            temporary / "corpus.json",
+            {
+                "source": source,
+                "limit": limit,
+                "provenance": provenance,
+                "tokenizer": {
+                    "fingerprint": fingerprint(tokenizer),
+                    "vocabulary": vocabulary,
+                    "bos_id": _bos_id(tokenizer),
+                },
+                "documents": len(rows),
+                "tokens": total,
+                "splits": {
+                    split: {"documents": int(documents), "tokens": int(tokens)}
+                    for split, documents, tokens in by_split.reindex(list(SPLITS), fill_value=0).itertuples()
+                },
+            },
+        )
+    return Corpus.open(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A corpus that was built before.
+
+    Attributes:
+        folder: where it lies.
+        info: ``corpus.json``.
+        tokens: the ids of all documents, mapped from disk.
+        documents: a row a document: ``id``, ``start`` and ``length`` (tokens), ``characters``, ``split``, ``sha256``.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    tokens: np.memmap[Any, np.dtype[np.unsignedinteger[Any]]]
+    documents: pd.DataFrame
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Corpus:
+        """Open the corpus in ``folder`` without reading its tokens.
+
+        Raises:
+            UserError: a file is missing or damaged, or the files do not belong together.
+        """
+        root = Path(folder)
+        if not root.is_dir():
+            raise UserError(f"{root}: no such corpus; build it first.")
+        info = read_json(root / "corpus.json", "the description of a corpus")
+        table = _read_file(root / "documents.parquet", pd.read_parquet)
+        tokens = _read_file(root / "tokens.npy", lambda path: np.load(path, mmap_mode="r", allow_pickle=False))
+        try:
+            described = (info["documents"], info["tokens"])
+            info["source"], info["tokenizer"]["fingerprint"], info["tokenizer"]["bos_id"]
+        except (KeyError, TypeError):
+            raise UserError(f"{root / 'corpus.json'} is damaged or not the description of a corpus.") from None
+        if set(table.columns) != set(COLUMNS):
+            raise UserError(f"{root / 'documents.parquet'} is damaged: expected the columns {', '.join(COLUMNS)}.")
+        starts = np.cumsum(table["length"]) - table["length"]
+        if (len(table), table["length"].sum()) != described or not (starts == table["start"]).all():
+            raise UserError(
+                f"{root / 'documents.parquet'} lists {len(table)} documents of {table['length'].sum()} tokens, but "
+                f"corpus.json beside it says {described[0]} of {described[1]}; build the corpus again."
+            )
+        if tokens.shape != (described[1],):
+            raise UserError(
+                f"{root / 'tokens.npy'} has {tokens.size} tokens, but corpus.json beside it says {described[1]}; "
+                "build the corpus again."
+            )
+        return cls(root, info, tokens, table)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that the corpus' tokenizer puts before a text by itself, or None; it is not in ``tokens``."""
+        bos: int | None = self.info["tokenizer"]["bos_id"]
+        return bos
+
+    def document(self, id: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:
+        """The tokens of one document, as a view of the mapped file.
+
+        Raises:
+            UserError: there is no such document.
+        """
+        if id not in self._spans:
+            raise UserError(f"{self._name} has no document {id!r}.")
+        start, length = self._spans[id]
+        return self.tokens[start : start + length]
+
+    def select(self, split: str, min_length: int, count: int) -> list[str]:
+        """The ids of ``count`` documents of a split that have at least ``min_length`` tokens.
+
+        They come in the order of the hash of their text, which is as good as random and never changes: a larger count
+        adds to the selection, and a longer length takes from it.
+
+        Raises:
+            UserError: the split has too few such documents.
+        """
+        inside = self._of_split(split)
+        long = inside[inside["length"] >= min_length].sort_values("sha256")
+        if len(long) < count:
+            raise UserError(
+                f"{self._name} has {len(long)} of the {count} wanted documents of at least {min_length} tokens in its "
+                f"split {split}; {_longest(inside)}."
+            )
+        return long["id"].head(count).tolist()
+
+    def sample_windows(self, rng: np.random.Generator, length: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Draw windows of ``length`` tokens from the documents of the split ``train``.
+
+        Every position at which a window fits into its document is equally likely, so that a document counts in
+        proportion to its length; documents shorter than a window are never drawn.
+
+        Returns:
+            Token ids of shape (count, length).
+
+        Raises:
+            UserError: no document is that long.
+        """
+        train = self._of_split("train")
+        fitting = train[train["length"] >= length]
+        if fitting.empty:
+            raise UserError(
+                f"{self._name} has no document of at least {length} tokens in its split train; {_longest(train)}."
+            )
+        starts = fitting["start"].to_numpy()
+        places = np.cumsum(fitting["length"].to_numpy() - length + 1)  # up to and with each document
+        draws = rng.integers(places[-1], size=count)
+        which = np.searchsorted(places, draws, side="right")
+        first = starts[which] + draws - np.concatenate([[0], places])[which]
+        return np.asarray(self.tokens[first[:, None] + np.arange(length)], np.int64)
+
+    @property
+    def _name(self) -> str:
+        return f"The corpus {self.folder} ({self.info['source']})"
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        table = self.documents
+        return dict(zip(table["id"], zip(table["start"], table["length"], strict=True), strict=True))
+
+    def _of_split(self, split: str) -> pd.DataFrame:
+        if split not in SPLITS:
+            raise UserError(f"{split!r} is no split; expected one of {', '.join(SPLITS)}.")
+        return self.documents[self.documents["split"] == split]
+
+
+def _longest(table: pd.DataFrame) -> str:
+    lengths = table["length"].nlargest(3).tolist()
+    return f"the longest there have {', '.join(map(str, lengths))} tokens" if lengths else "that split is empty"
+
+
+def _read_file(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; build the corpus again.") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise UserError(f"{path} is damaged; build the corpus again ({reason}).") from None
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], length: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,  # says nothing of texts beyond the model's length: they are the point
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _bos_id(tokenizer: Any) -> int | None:
+    bos: int | None = tokenizer.bos_token_id
+    return bos if bos is not None and tokenizer("a")["input_ids"][0] == bos else None

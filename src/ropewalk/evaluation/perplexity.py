@@ -1,0 +1,211 @@
+"""What is read from ``nll.parquet``: perplexity at any length, NLL by position, intervals, paired differences.
+
+Every interval is a percentile bootstrap over documents: the document is what would be drawn anew if the experiment
+were repeated. Two ropes are compared on the same documents, resampled together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from ropewalk.errors import UserError
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+ALL = "all"
+"""The name under which the documents of all corpora are read together."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over documents with its bootstrap interval, in the unit of what was averaged."""
+
+    mean: float
+    low: float
+    high: float
+    documents: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True where the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap(values: np.ndarray, *, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
+    """Mean of one value a document and its percentile interval over 10,000 resamples.
+
+    Args:
+        values: shape (documents,).
+        confidence: probability that the interval is to cover.
+        seed: of the resampling. The same seed and number of documents draw the same documents, so intervals of
+            different quantities are comparable.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < 2:
+        only = float(values[0]) if len(values) else math.nan
+        return Interval(only, math.nan, math.nan, len(values))
+    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
+    means = values[draws].mean(axis=1)
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def rows_at(rows: pd.DataFrame, length: int) -> pd.DataFrame:
+    """The rows that say how a text of ``length`` tokens is predicted.
+
+    Raises:
+        UserError: no pass covers that length.
+    """
+    passes = sorted(rows["pass_length"].unique())
+    longer = [p for p in passes if p >= length]
+    if not longer:
+        raise UserError(f"length {length}: the longest measured pass has {max(passes, default=0)} tokens.")
+    return rows[(rows["pass_length"] == longer[0]) & (rows["position"] < length)]
+
+
+def document_nll(rows: pd.DataFrame, length: int, *, tail: int | None = None) -> pd.Series:
+    """Mean NLL (nats a token) of each document's first ``length`` tokens, or of the last ``tail`` of these.
+
+    Returns:
+        Indexed by corpus and document.
+    """
+    chosen = rows_at(rows, length)
+    if tail is not None:
+        chosen = chosen[chosen["position"] >= length - tail]
+    means = chosen.groupby(["corpus", "document"], observed=True)["nll"].mean()
+    return means.astype(np.float64).sort_index()
+
+
+def _by_corpus(values: pd.Series) -> dict[str, pd.Series]:
+    names = sorted(values.index.get_level_values("corpus").unique())
+    groups = {str(name): values.xs(name, level="corpus") for name in names}
+    return {**groups, ALL: values} if len(names) > 1 else groups
+
+
+def perplexity_table(
+    ropes: dict[str, pd.DataFrame],
+    lengths: Sequence[int],
+    *,
+    reference: str | None = None,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Perplexity by rope, corpus and length, and the paired difference from a reference rope.
+
+    Args:
+        ropes: rows of ``nll.parquet`` by name; all on the same documents.
+        lengths: in tokens.
+        reference: the rope that others are compared with.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        One row each, with ``nll``, ``nll_low``, ``nll_high`` (nats a token), ``perplexity`` and its bounds (their
+        exponentials), ``documents``, and for all but the reference ``difference``, ``difference_low``,
+        ``difference_high`` (nats a token; negative is better than the reference) and ``better``: yes, no, or open
+        where the interval holds zero.
+
+    Raises:
+        UserError: the reference is unknown, or a rope was measured on other documents than the reference.
+    """
+    if reference is not None and reference not in ropes:
+        raise UserError(f"reference rope {reference!r} was not measured; measured: {', '.join(ropes)}.")
+    table = []
+    for length in lengths:
+        means = {name: document_nll(rows, length) for name, rows in ropes.items()}
+        for name, values in means.items():
+            if reference is not None and not values.index.equals(means[reference].index):
+                raise UserError(f"rope {name!r} was measured on other documents than {reference!r}.")
+            for corpus, group in _by_corpus(values).items():
+                mean = bootstrap(group.to_numpy(), confidence=confidence, seed=seed)
+                row = {
+                    "rope": name,
+                    "corpus": corpus,
+                    "length": length,
+                    "documents": mean.documents,
+                    "nll": mean.mean,
+                    "nll_low": mean.low,
+                    "nll_high": mean.high,
+                    "perplexity": math.exp(mean.mean),
+                    "perplexity_low": math.exp(mean.low),
+                    "perplexity_high": math.exp(mean.high),
+                }
+                if reference is not None and name != reference:
+                    other = _by_corpus(means[reference])[corpus]
+                    paired = bootstrap((group - other).to_numpy(), confidence=confidence, seed=seed)
+                    row |= {
+                        "difference": paired.mean,
+                        "difference_low": paired.low,
+                        "difference_high": paired.high,
+                        "better": ("yes" if paired.mean < 0 else "no") if paired.excludes_zero else "open",
+                    }
+                table.append(row)
+    return pd.DataFrame(table)
+
+
+def position_bins(lengths: Sequence[int], *, static: bool, per_octave: int = 4, first: int = 16) -> list[int]:
+    """Edges of position bins from 1 to the longest length.
+
+    They grow with the position, ``per_octave`` of them a doubling, from ``first`` on. A rope that changes with the
+    length was measured at ``lengths`` only; finer bins would read several of its tables as one curve, so these are
+    its edges.
+    """
+    longest = max(lengths)
+    if not static:
+        return sorted({1, *lengths})
+    steps = math.floor(math.log2(max(1.0, longest / first)) * per_octave)
+    return sorted({1, longest, *(min(longest, round(first * 2 ** (k / per_octave))) for k in range(steps + 1))})
+
+
+def position_curve(
+    rows: pd.DataFrame, edges: Sequence[int], *, confidence: float = CONFIDENCE, seed: int = 0
+) -> pd.DataFrame:
+    """Mean NLL by position bin, over the documents of all corpora.
+
+    For a rope that changes with the length, a bin is read from the shortest pass that covers it: what a person who
+    extends a text token by token would see.
+
+    Returns:
+        ``start``, ``stop`` (tokens, the stop excluded), ``nll``, ``low``, ``high`` (nats a token).
+    """
+    curve = []
+    for start, stop in pairwise(edges):
+        means = document_nll(rows, int(stop), tail=int(stop - start))
+        mean = bootstrap(means.to_numpy(), confidence=confidence, seed=seed)
+        curve.append({"start": int(start), "stop": int(stop), "nll": mean.mean, "low": mean.low, "high": mean.high})
+    return pd.DataFrame(curve)
+
+
+def score_summary(
+    rows: pd.DataFrame, lengths: Sequence[int], *, confidence: float = CONFIDENCE
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Perplexity of one rope with its bounds, by corpus and length: the numbers of its run in the tracking UI."""
+    table = perplexity_table({"this": rows}, lengths, confidence=confidence)
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for row in table.to_dict("records"):
+        values = {name: row[name] for name in ("perplexity", "perplexity_low", "perplexity_high")}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        scores.setdefault(row["corpus"], {})[str(row["length"])] = finite
+    return scores
+
+
+def position_metrics(
+    rows: pd.DataFrame, lengths: Sequence[int], *, static: bool, confidence: float = CONFIDENCE
+) -> dict[int, dict[str, float]]:
+    """The NLL curve of one rope, by the position at which each bin ends."""
+    curve = position_curve(rows, position_bins(lengths, static=static), confidence=confidence)
+    return {
+        row["stop"]: {f"nll_by_position{suffix}": row[name] for name, suffix in _CURVE.items()}
+        for row in curve.to_dict("records")
+        if math.isfinite(row["low"])
+    }
+
+
+_CURVE = {"nll": "", "low": "_low", "high": "_high"}

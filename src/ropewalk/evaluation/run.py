@@ -1,0 +1,83 @@
+"""Evaluate one rope on one model: load once, measure everything, write one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ropewalk.corpora import Corpus
+from ropewalk.corpora.store import fingerprint
+from ropewalk.errors import UserError
+from ropewalk.evaluation import nll
+from ropewalk.evaluation.copying import copy_accuracy
+from ropewalk.evaluation.perplexity import position_metrics, score_summary
+from ropewalk.files import whole_folder, write_json
+from ropewalk.metrics import write_metrics
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import ModelSource
+from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
+from ropewalk.rope import Rope
+
+
+def evaluate(
+    source: ModelSource,
+    rope: Rope,
+    corpora: Mapping[str, Corpus],
+    *,
+    lengths: Sequence[int],
+    split: str,
+    documents: int,
+    chunk: int,
+    dtype: str,
+    confidence: float,
+    gaps: Sequence[int],
+    samples: int,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Write ``nll.parquet``, ``scores.json``, ``metrics.jsonl`` and, where there are gaps, ``copying.csv``.
+
+    Args:
+        source: the model.
+        rope: bound to it.
+        corpora: text by name, tokenised by the model's tokenizer.
+        lengths: in tokens.
+        split: of the documents.
+        documents: of each corpus.
+        chunk: tokens that go through the model at a time.
+        dtype: of the weights.
+        confidence: of the intervals in the scores.
+        gaps: distances to copy over, in tokens.
+        samples: strings a gap.
+        seed: of the strings.
+        folder: where to write, whole or not at all.
+
+    Raises:
+        UserError: a corpus was tokenised by another tokenizer, has too few documents, or the rope does not fit.
+    """
+    wanted = nll.texts(corpora, split=split, documents=documents, length=max(lengths))
+    tokenizer = load_tokenizer(source)
+    for name, corpus in corpora.items():
+        if corpus.info["tokenizer"]["fingerprint"] != fingerprint(tokenizer):
+            raise UserError(f"corpus {name!r} was tokenised by another tokenizer than that of model {source}.")
+    model = load_model(source, dtype=dtype)
+    rows = nll.score(model, rope, wanted, lengths, chunk=chunk)
+    metadata = {
+        "model": str(source),
+        "rope": rope.to_json(),
+        "corpora": {name: corpus.info for name, corpus in corpora.items()},
+        "split": split,
+        "lengths": list(lengths),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+    }
+    metrics = position_metrics(rows, lengths, static=rope.static, confidence=confidence)
+    with whole_folder(folder) as out:
+        nll.write_nll(out / "nll.parquet", rows, metadata)
+        write_json(out / "scores.json", score_summary(rows, lengths, confidence=confidence))
+        if gaps:
+            copies = copy_accuracy(model, rope, digit_tokens(tokenizer), gaps, samples=samples, seed=seed)
+            copies.to_csv(out / "copying.csv", index=False)
+            for gap, accuracy in copies.groupby("gap")["accuracy"].mean().items():
+                metrics.setdefault(int(gap), {})["copy_accuracy"] = float(accuracy)  # type: ignore[call-overload]
+        write_metrics(out / "metrics.jsonl", dict(sorted(metrics.items())))

@@ -1,0 +1,234 @@
+"""Bind a rope to a transformers model: by patching its buffers, or through its configuration.
+
+Patching is for searches and measurements: any number of ropes on one resident model. It is lost when the model is
+saved. The configuration is for checkpoints: it holds the rope as ``longrope`` with equal short and long factors, which
+plain ``from_pretrained`` restores, and which vLLM and SGLang read too. Both give the same logits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ropewalk.errors import UserError
+from ropewalk.rope import Rope, methods
+
+# A pair that is not rotated has no finite divisor; this one turns it by a millionth of a radian in a million tokens.
+UNROTATED_FACTOR = 1e12
+
+GLOBAL_LAYERS = "full_attention"
+"""The layer type that a rope is bound to where a model has several: sliding-window layers never look past their
+window, so a longer context changes nothing for them."""
+
+_HANDLES = "_ropewalk_log_scaling"
+
+
+def rope_parameters(config: PreTrainedConfig) -> dict[str, Any]:
+    """The configuration's rope parameters, those of the global layers where layer types differ.
+
+    Raises:
+        UserError: the model has no rotary embedding, or one that a rope cannot be bound to.
+    """
+    family = config.model_type
+    parameters = getattr(config, "rope_parameters", None)
+    if not parameters:
+        raise UserError(f"model type {family!r} has no rotary position embedding in its configuration.")
+    if getattr(config, "qk_rope_head_dim", None):
+        raise UserError(f"model type {family!r} uses latent attention with a rope of its own; it is not supported.")
+    parameters = parameters.get(GLOBAL_LAYERS, parameters)
+    if "mrope_section" in parameters:
+        raise UserError(f"model type {family!r} uses a multi-axis rope; only ropes over one position are supported.")
+    return parameters
+
+
+def rotary_dim(config: PreTrainedConfig) -> int:
+    """Number of rotated dimensions of a head."""
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(head_dim * rope_parameters(config).get("partial_rotary_factor", 1.0))
+
+
+def read_rope(config: PreTrainedConfig) -> Rope:
+    """The rope that a model's configuration describes.
+
+    Raises:
+        UserError: the rope type is not one that this project can compute.
+    """
+    parameters = dict(rope_parameters(config))
+    kind = parameters.get("rope_type", "default")
+    length = config.max_position_embeddings
+    if kind in ("yarn", "llama3", "longrope"):
+        length = (
+            getattr(config, "original_max_position_embeddings", None)
+            or parameters.get("original_max_position_embeddings")
+            or length
+        )
+    rope = methods.default_rope(rotary_dim(config), float(parameters["rope_theta"]), int(length))
+    given = {key: value for key, value in parameters.items() if value is not None}
+
+    def options(*names: str) -> dict[str, Any]:
+        return {name: given[name] for name in names if name in given}
+
+    match kind:
+        case "default":
+            return rope
+        case "linear":
+            return methods.pi(rope, factor=given["factor"])
+        case "dynamic":
+            return methods.dynamic_ntk(rope, factor=given["factor"])
+        case "yarn" if "mscale" not in given:
+            return methods.yarn(rope, **options("factor", "attention_factor", "beta_fast", "beta_slow", "truncate"))
+        case "llama3":
+            return methods.llama3(rope, **options("factor", "low_freq_factor", "high_freq_factor"))
+        case "longrope":
+            factor = given.get("factor", config.max_position_embeddings / length)
+            return methods.longrope(rope, factor=factor, **options("long_factor", "short_factor", "attention_factor"))
+    raise UserError(f"model type {config.model_type!r}: rope type {kind!r} is not supported.")
+
+
+def check_fits(config: PreTrainedConfig, rope: Rope) -> None:
+    """Raise ``UserError`` where a rope was made for another model."""
+    wanted, base = rotary_dim(config), float(rope_parameters(config)["rope_theta"])
+    if rope.rotary_dim != wanted:
+        raise UserError(f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {wanted}.")
+    if not math.isclose(rope.base, base):
+        raise UserError(f"the rope was made from base {rope.base:g}; this model has base {base:g}.")
+
+
+def write_rope(config: PreTrainedConfig, rope: Rope, length: int) -> None:
+    """Write a rope into a configuration, in place, as ``longrope`` with equal short and long factors.
+
+    Equal factors make it static: no engine switches tables in the middle of a text. ``short_mscale`` and
+    ``long_mscale`` repeat the attention factor for vLLM and SGLang, which do not read ``attention_factor``.
+
+    Args:
+        config: of the model that will use it.
+        rope: a static rope without log-scaled attention.
+        length: the context length in tokens that the model is to serve.
+
+    Raises:
+        UserError: the rope was made for another model, or cannot be expressed in a configuration.
+    """
+    check_fits(config, rope)
+    if not rope.static:
+        raise UserError("a rope that changes with the length cannot be written into a configuration.")
+    if rope.log_scaling_length is not None:
+        raise UserError("log-scaled attention cannot be written into a configuration; no engine reads it there.")
+    original = rope.original_inv_freq
+    rotated = rope.inv_freq > 0
+    factors = np.where(rotated, original / np.where(rotated, rope.inv_freq, 1.0), UNROTATED_FACTOR)
+    old = rope_parameters(config)
+    new = {
+        "rope_type": "longrope",
+        "rope_theta": old["rope_theta"],
+        "factor": max(1.0, length / rope.original_length),
+        "original_max_position_embeddings": rope.original_length,
+        "short_factor": factors.tolist(),
+        "long_factor": factors.tolist(),
+        "attention_factor": float(rope.attention_factor),
+        "short_mscale": float(rope.attention_factor),
+        "long_mscale": float(rope.attention_factor),
+    }
+    if "partial_rotary_factor" in old:
+        new["partial_rotary_factor"] = old["partial_rotary_factor"]
+    nested = GLOBAL_LAYERS in config.rope_parameters
+    config.rope_parameters = {**config.rope_parameters, GLOBAL_LAYERS: new} if nested else new
+    config.max_position_embeddings = length
+    if getattr(config, "original_max_position_embeddings", None):
+        config.original_max_position_embeddings = rope.original_length
+
+
+def rotary_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules that hold inverse frequencies.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [
+        module
+        for module in model.modules()
+        if "RotaryEmbedding" in type(module).__name__
+        and (hasattr(module, "original_inv_freq") or hasattr(module, f"{GLOBAL_LAYERS}_original_inv_freq"))
+    ]
+    if not found:
+        family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        raise UserError(f"model type {family!r} has no rotary embedding that a rope can be bound to.")
+    return found
+
+
+def patch(model: PreTrainedModel, rope: Rope) -> None:
+    """Bind a rope to a loaded model by overwriting its inverse frequencies, in place.
+
+    The buffers become float32 whatever the model's dtype. Binding another rope replaces this one; saving the model
+    loses it.
+
+    Raises:
+        UserError: the rope was made for another model, is not static (take ``rope.at(length)`` first), or asks for
+            log-scaled attention that this model cannot give.
+    """
+    check_fits(model.config, rope)
+    if not rope.static:
+        raise UserError("a rope that changes with the length must be fixed at one length before it is bound.")
+    for module in rotary_modules(model):
+        prefix = "" if hasattr(module, "original_inv_freq") else f"{GLOBAL_LAYERS}_"
+        device = getattr(module, f"{prefix}inv_freq").device
+        values = torch.tensor(rope.inv_freq, dtype=torch.float32, device=device)
+        setattr(module, f"{prefix}inv_freq", nn.Buffer(values, persistent=False))
+        setattr(module, f"{prefix}original_inv_freq", nn.Buffer(values.clone(), persistent=False))
+        setattr(module, f"{prefix}attention_scaling", float(rope.attention_factor))
+        # Any other type would recompute or reset the buffers in the next forward pass.
+        if prefix:
+            setattr(module, "rope_type", {**getattr(module, "rope_type"), GLOBAL_LAYERS: "default"})  # noqa: B009, B010
+        else:
+            setattr(module, "rope_type", "default")  # noqa: B010
+    _bind_log_scaling(model, rope.log_scaling_length)
+
+
+def _bind_log_scaling(model: PreTrainedModel, length: int | None) -> None:
+    """Multiply every query by ``max(1, ln t / ln length)``, where ``t`` is its position counted from 1."""
+    for handle in getattr(model, _HANDLES, ()):
+        handle.remove()
+    setattr(model, _HANDLES, ())
+    if length is None:
+        return
+    projections = [module for name, module in model.named_modules() if name.endswith(".q_proj")]
+    normed = any(name.endswith((".q_norm", ".q_layernorm")) for name, _ in model.named_modules())
+    if not projections or normed:
+        raise UserError(
+            f"log-scaled attention needs a query projection that nothing normalises; "
+            f"model type {model.config.model_type!r} has none."
+        )
+    scale = torch.ones(1)
+
+    def keep_positions(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal scale
+        positions = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+        scale = ((positions.float() + 1).log() / math.log(length)).clamp(min=1.0)
+
+    def scale_queries(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * scale[..., None].to(output.dtype)
+
+    handles = [m.register_forward_pre_hook(keep_positions, with_kwargs=True) for m in rotary_modules(model)]
+    handles += [m.register_forward_hook(scale_queries) for m in projections]
+    setattr(model, _HANDLES, tuple(handles))
+
+
+def check_float32(model: nn.Module) -> None:
+    """Guard against inverse frequencies that were cast with the weights.
+
+    ``model.to(torch.bfloat16)`` casts them too, which costs up to 3.7 radians of phase at position 32,768.
+
+    Raises:
+        UserError: a buffer of inverse frequencies is not float32.
+    """
+    for module in rotary_modules(model):
+        for name, buffer in module.named_buffers():
+            if "inv_freq" in name and buffer.dtype != torch.float32:
+                raise UserError(
+                    f"{type(module).__name__}.{name} is {buffer.dtype}, expected torch.float32: "
+                    "load the model with dtype=… instead of casting it, or bind the rope after the cast."
+                )

@@ -1,0 +1,92 @@
+"""Load causal language models, or put them into a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from ropewalk.errors import UserError
+from ropewalk.files import whole_folder
+from ropewalk.models.sources import ModelSource, failure
+from ropewalk.models.tokenizers import load_tokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """The model's configuration, without its weights."""
+    location = source.location
+    try:
+        return AutoConfig.from_pretrained(**location)
+    except Exception as error:
+        raise failure(source, error) from error
+
+
+def load_model(source: ModelSource, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
+    """The model in evaluation mode, every weight accounted for.
+
+    Args:
+        source: where it is.
+        dtype: ``auto`` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is many times slower.
+        device: ``cuda``, ``cpu``, …; by default a GPU where there is one.
+
+    Raises:
+        UserError: the model cannot be found or read, or the checkpoint lacks weights.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype == "auto":
+        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r}: expected auto or one of {', '.join(DTYPES)}.")
+    location = source.location
+    if source.kind == "gguf":
+        from transformers import GgufConfig
+
+        # Otherwise the model remembers its packed form and refuses to be saved.
+        location["quantization_config"] = GgufConfig(dequantize=True)
+    try:
+        # The stubs do not know that loading info makes it a pair.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(**location, dtype=DTYPES[dtype], output_loading_info=True)
+    except Exception as error:
+        raise failure(source, error) from error
+    model, info = loaded
+    lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if lacking:
+        raise UserError(
+            f"model {source} is damaged: {len(lacking)} of its weights are missing or misshapen, {lacking[0]} first."
+        )
+    return model.to(device).eval()
+
+
+def fetch(source: ModelSource, folder: str | Path) -> None:
+    """Put a model and its tokenizer into ``folder`` in Hugging Face format, whole or not at all.
+
+    A GGUF file is unpacked to float32; ``source.json`` in the folder says where the model came from.
+    """
+    if source.kind == "hub":
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+        with whole_folder(folder) as temporary:
+            try:
+                snapshot = Path(snapshot_download(source.name, revision=source.revision, allow_patterns=patterns))
+            except Exception as error:
+                raise failure(source, error) from error
+            shutil.copytree(snapshot, temporary, dirs_exist_ok=True)
+            _write_origin(temporary, source, revision=snapshot.name)
+        return
+    model, tokenizer = load_model(source, dtype="float32", device="cpu"), load_tokenizer(source)
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        _write_origin(temporary, source, revision=source.revision)
+
+
+def _write_origin(folder: Path, source: ModelSource, revision: str | None) -> None:
+    origin = {"kind": source.kind, "name": source.name, "revision": revision}
+    (folder / "source.json").write_text(json.dumps(origin, indent=2) + "\n")

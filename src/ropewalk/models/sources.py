@@ -1,0 +1,83 @@
+"""Where models come from: the hub, a folder, or a GGUF file inside an installed package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from ropewalk.errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    ``kind`` and ``name`` are one of: ``folder`` and a path; ``hub`` and ``ORGANISATION/NAME``; ``gguf`` and
+    ``PACKAGE/FILE``, a GGUF file that an installed Python package ships.
+    """
+
+    kind: Literal["folder", "hub", "gguf"]
+    name: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, revision: str | None = None) -> ModelSource:
+        """Read ``folder:PATH``, ``hub:ORGANISATION/NAME`` or ``gguf:PACKAGE/FILE``.
+
+        Without a prefix it is a folder if one of that name exists, and else an id on the hub.
+        """
+        kind, colon, name = text.partition(":")
+        if not colon:
+            kind, name = ("folder" if Path(text).is_dir() else "hub"), text
+        if kind not in ("folder", "hub", "gguf") or not name:
+            raise UserError(f"model {text!r}: expected folder:PATH, hub:ORGANISATION/NAME or gguf:PACKAGE/FILE.")
+        return cls(kind, name, revision)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" + (f" at revision {self.revision}" if self.revision else "")
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """The arguments that ``from_pretrained`` needs to find this model.
+
+        Raises:
+            UserError: the folder or the package file does not exist.
+        """
+        if self.kind == "hub":
+            return {"pretrained_model_name_or_path": self.name, "revision": self.revision or "main"}
+        if self.kind == "folder":
+            if not (Path(self.name) / "config.json").is_file():
+                raise UserError(f"model folder {self.name}: no config.json there; expected a Hugging Face checkpoint.")
+            return {"pretrained_model_name_or_path": self.name}
+        file = _package_file(self.name)
+        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+
+
+def _package_file(name: str) -> Path:
+    package, _, file = name.partition("/")
+    # Found without importing: a package of weights may import an engine that nobody needs here.
+    spec = find_spec(package)
+    folder = next(iter(spec.submodule_search_locations or []), None) if spec else None
+    if folder is None:
+        raise UserError(f"model gguf:{name}: the Python package {package!r} is not installed.")
+    path = Path(folder) / file
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in Path(folder).glob("*.gguf"))) or "none"
+        raise UserError(f"model gguf:{name}: package {package!r} has no file {file!r}; GGUF files in it: {found}.")
+    if find_spec("gguf") is None:
+        raise UserError(f"model gguf:{name}: reading GGUF needs the package 'gguf' (`uv sync --extra gguf`).")
+    return path
+
+
+def failure(source: ModelSource, error: Exception) -> UserError:
+    """What went wrong in loading a model, in one sentence."""
+    text = " ".join(str(error).split())
+    offline = any(word in text for word in ("couldn't connect", "offline", "MaxRetry", "ConnectError", "resolve"))
+    if source.kind == "hub" and (offline or isinstance(error, ConnectionError)):
+        return UserError(
+            f"model {source}: the Hugging Face hub cannot be reached; "
+            "check the network, or name a downloaded copy as folder:PATH."
+        )
+    return UserError(f"model {source} cannot be loaded: {text[:300]}")

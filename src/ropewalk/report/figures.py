@@ -1,0 +1,261 @@
+"""Figures, made to be read: direct labels, few inks, the training length marked in each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ropewalk.files import whole_file
+from ropewalk.rope import Rope
+
+mpl.use("Agg")
+mpl.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": 150,
+        "font.size": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "legend.frameon": False,
+    }
+)
+GREY, INK, ACCENT, SECOND = "#b8b8b8", "#333333", "#0b6fb8", "#d1691e"
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", facecolor="white")
+
+
+def _token_axis(axes: Axes, first: int, last: int, training: int) -> None:
+    """A logarithmic axis of tokens, ticked at powers of two, with the training length marked."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(first, last)
+    ticks = [2**k for k in range(math.ceil(math.log2(first)), math.floor(math.log2(last)) + 1)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, len(ticks) // 8)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if x < 8192 else f"{x / 1024:.0f}k"))
+    axes.axvline(training, color=INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
+
+
+def draw_position_curves(
+    curves: Mapping[str, pd.DataFrame], training: int, reference: str, path: str | Path, confidence: float = 0.95
+) -> None:
+    """NLL against position: a panel a rope, with the first rope and the reference behind each.
+
+    Args:
+        curves: ``position_curve`` by rope; the first is the baseline drawn grey in each panel.
+        training: training length in tokens.
+        reference: rope drawn thin in each panel.
+        path: image file to write.
+        confidence: of the intervals, for the caption.
+    """
+    names = list(curves)
+    baseline = names[0]
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(2.75 * columns, 2.15 * rows + 0.5))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    every = pd.concat(list(curves.values()))
+    low, high = every["nll"].min(), every["nll"].quantile(0.98)
+    last = int(every["stop"].max())
+    for axes, name in zip(grid.flat, names, strict=False):
+        for other, style in ((baseline, {"color": GREY, "lw": 1.6}), (reference, {"color": INK, "lw": 0.9})):
+            if other != name:
+                axes.plot(_middles(curves[other]), curves[other]["nll"], **style)
+        curve = curves[name]
+        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
+        axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
+        axes.set_title(name, loc="left", color=ACCENT)
+        _token_axis(axes, 16, last, training)
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    for column in range(columns):
+        shown = [axes for axes in grid[:, column] if axes.get_visible()]
+        shown[-1].tick_params(labelbottom=True)
+        shown[-1].set_xlabel("position (tokens)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("NLL (nats)")
+    grid[0, 0].annotate("trained\nlength", (training, high), fontsize=7.5, xytext=(3, -14), textcoords="offset points")
+    figure.suptitle(
+        f"NLL against position. Blue: the rope named, with its {100 * confidence:g} % interval over documents. "
+        f"Grey: {baseline}. Black: {reference}.",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, path: str | Path) -> None:
+    """NLL against position, all ropes in one picture, each labelled where it ends."""
+    figure = Figure(figsize=(9.5, 5.6))
+    axes = figure.subplots()
+    every = pd.concat(list(curves.values()))
+    low, high = every["nll"].min(), every["nll"].quantile(0.985)
+    ends = {name: float(curve["nll"].iloc[-1]) for name, curve in curves.items()}
+    order = sorted(curves, key=ends.__getitem__)
+    colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(order)))
+    last = int(every["stop"].max())
+    heights = _spread([min(ends[name], high) for name in order], 0.036 * (high - low))
+    for name, colour, height in zip(order, colours, heights, strict=True):
+        curve = curves[name]
+        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+        axes.plot(_middles(curve), curve["nll"], color=colour, lw=1.6)
+        axes.annotate(
+            f"{name}  {ends[name]:.2f}",
+            (_middles(curve)[-1], min(ends[name], high)),
+            xytext=(last * 1.06, height),
+            color=colour,
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5},
+        )
+    _token_axis(axes, 16, last, training)
+    axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
+    axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
+    axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
+    axes.set_title("NLL against position; at the right, its value at the last positions", loc="left")
+    _save(figure, path)
+
+
+def _middles(curve: pd.DataFrame) -> np.ndarray:
+    return np.sqrt(curve["start"].to_numpy() * (curve["stop"].to_numpy() - 1.0).clip(min=1))
+
+
+def _spread(values: list[float], gap: float) -> list[float]:
+    """Ascending heights moved apart to at least ``gap``, staying near their values."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + gap) if placed else value)
+    overshoot = max(0.0, placed[-1] - max(values[-1], values[0] + gap * (len(values) - 1)))
+    for i in range(len(placed) - 1, -1, -1):
+        ceiling = placed[i + 1] - gap if i + 1 < len(placed) else placed[i] - overshoot
+        placed[i] = min(placed[i], ceiling)
+    return placed
+
+
+def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
+    """Periods and factors of every pair against the original rope.
+
+    Left: tokens a turn, on a logarithmic axis, with the training length across. Right: how much slower each pair turns
+    than originally.
+    """
+    figure = Figure(figsize=(11.5, 5.0))
+    left, right = figure.subplots(1, 2)
+    first = next(iter(ropes.values()))
+    pairs = np.arange(first.rotary_dim // 2)
+    left.plot(pairs, 2 * np.pi / first.original_inv_freq, color=INK, lw=3, alpha=0.25, label="original")
+    right.axhline(1, color=INK, lw=3, alpha=0.25)
+    colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, len(ropes))))
+    styles = ["-", "--", "-.", ":"]
+    for i, (name, rope) in enumerate(ropes.items()):
+        style = {"color": colours[i], "ls": styles[i % len(styles)], "lw": 1.5, "label": name}
+        turning = rope.inv_freq > 0
+        left.plot(pairs[turning], rope.wavelengths[turning], **style)
+        right.plot(pairs[turning], rope.factors[turning], **style)
+    left.axhline(first.original_length, color=INK, lw=0.8, ls=(0, (4, 3)))
+    left.annotate("training length", (0, first.original_length), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    left.set(yscale="log", xlabel="pair, fastest first", ylabel="period (tokens a turn)")
+    left.set_title("Periods", loc="left")
+    right.set_yscale("log", base=2)
+    right.set(xlabel="pair, fastest first", ylabel="factor (original over new inverse frequency)")
+    right.set_title("Factors", loc="left")
+    right.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    right.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: ""))
+    right.legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8.5)
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def _heatmap(
+    table: pd.DataFrame, training: int, path: str | Path, *, title: str, label: str, text: str, log: bool, columns: str
+) -> None:
+    figure = Figure(figsize=(1.6 + 0.72 * table.shape[1] + 2.2, 0.9 + 0.33 * table.shape[0]))
+    axes = figure.subplots()
+    values = table.to_numpy(dtype=float)
+    shown = np.log(values) if log else values
+    limits = (shown.min(), np.quantile(shown, 0.97)) if log else (0.0, 1.0)
+    image = axes.imshow(shown, aspect="auto", cmap="YlOrRd" if log else "YlGnBu", vmin=limits[0], vmax=limits[1])
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            strength = (shown[row, column] - limits[0]) / max(1e-9, limits[1] - limits[0])
+            ink = "white" if strength > 0.6 else INK
+            number = values[row, column]
+            written = f"{number:,.0f}" if number >= 100 else format(number, text)
+            axes.text(column, row, written, ha="center", va="center", color=ink, fontsize=8)
+    axes.set_xticks(range(table.shape[1]), [f"{c:,}" for c in table.columns])
+    axes.set_yticks(range(table.shape[0]), list(table.index))
+    inside = int((table.columns.to_numpy(dtype=int) <= training).sum())
+    if 0 < inside < table.shape[1]:
+        axes.axvline(inside - 0.5, color=INK, lw=1.4)
+        axes.annotate("trained ", (inside - 0.5, -0.62), ha="right", fontsize=8, annotation_clip=False)
+        axes.annotate(" extended", (inside - 0.5, -0.62), ha="left", fontsize=8, annotation_clip=False)
+    axes.set_xlabel(columns)
+    axes.set_title(title, loc="left", pad=18)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label(label)
+    if log:
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{math.exp(y):.3g}"))
+    _save(figure, path)
+
+
+def draw_perplexity_heatmap(table: pd.DataFrame, training: int, path: str | Path) -> None:
+    """Perplexity by rope and length; ``table`` has ropes as rows and lengths (tokens) as columns."""
+    _heatmap(
+        table,
+        training,
+        path,
+        title="Perplexity of the first tokens",
+        label="perplexity",
+        text=".2f",
+        log=True,
+        columns="length (tokens)",
+    )
+
+
+def draw_copying_heatmap(table: pd.DataFrame, training: int, path: str | Path) -> None:
+    """Copy accuracy by rope and gap; ``table`` has ropes as rows and gaps (tokens) as columns."""
+    _heatmap(
+        table,
+        training,
+        path,
+        title="Copy accuracy by distance (chance is 0.10)",
+        label="accuracy",
+        text=".2f",
+        log=False,
+        columns="distance to the copied token (tokens); the model reads twice as many",
+    )
+
+
+def draw_training(metrics: pd.DataFrame, path: str | Path) -> None:
+    """Training loss and learning rate by step."""
+    figure = Figure(figsize=(7.5, 3.8))
+    axes = figure.subplots()
+    axes.plot(metrics["step"], metrics["loss"], color=GREY, lw=0.7)
+    window = max(1, len(metrics) // 50)
+    smooth = metrics["loss"].rolling(window, center=True, min_periods=1).mean()
+    axes.plot(metrics["step"], smooth, color=ACCENT, lw=1.8)
+    axes.set(xlabel="step", ylabel="loss (nats a token, text and periodic strings together)")
+    axes.set_title(f"Pre-training: last loss {metrics['loss'].iloc[-1]:.3f}", loc="left")
+    rate = axes.twinx()
+    rate.plot(metrics["step"], metrics["learning_rate"], color=SECOND, lw=1)
+    rate.set_ylabel("learning rate", color=SECOND)
+    rate.set_ylim(bottom=0)
+    rate.spines["right"].set_visible(True)
+    _save(figure, path)

@@ -1,0 +1,63 @@
+"""Training batches as a function of the step: the same seed gives the same data, whether interrupted or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ropewalk.corpora.store import Corpus
+
+
+def periodic_strings(rng: np.random.Generator, symbols: np.ndarray, count: int, length: int) -> np.ndarray:
+    """Random strings that repeat with a period between 2 and half the length.
+
+    A model can only predict their later periods by copying from its context, which is how a small model learns to
+    retrieve.
+
+    Args:
+        rng: source of randomness.
+        symbols: token ids of the alphabet.
+        count: number of strings.
+        length: tokens in each.
+
+    Returns:
+        Token ids, shape (count, length).
+    """
+    periods = rng.integers(2, length // 2 + 1, size=count)
+    strings = rng.choice(symbols, size=(count, length))
+    columns = np.arange(length)[None, :] % periods[:, None]
+    return np.take_along_axis(strings, columns, axis=1)
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """Windows of text from the train documents of some corpora, mixed with periodic strings.
+
+    Attributes:
+        corpora: each is drawn from in proportion to its train tokens.
+        length: tokens in a sequence.
+        size: sequences in a batch.
+        copy_fraction: share of the sequences of a batch that are periodic strings.
+        symbols: token ids of the alphabet of the periodic strings.
+        seed: with the step, fixes a batch.
+    """
+
+    corpora: Sequence[Corpus]
+    length: int
+    size: int
+    copy_fraction: float
+    symbols: Sequence[int]
+    seed: int
+
+    def __call__(self, step: int) -> np.ndarray:
+        """The batch of one step: token ids, shape (size, length), int64."""
+        rng = np.random.default_rng([self.seed, step])
+        copies = round(self.copy_fraction * self.size)
+        shares = np.array([corpus.info["splits"]["train"]["tokens"] for corpus in self.corpora], dtype=float)
+        counts = rng.multinomial(self.size - copies, shares / shares.sum())
+        rows = [c.sample_windows(rng, self.length, int(n)) for c, n in zip(self.corpora, counts, strict=True) if n]
+        if copies:
+            rows.append(periodic_strings(rng, np.asarray(self.symbols), copies, self.length))
+        return np.concatenate(rows).astype(np.int64)

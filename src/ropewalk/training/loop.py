@@ -1,0 +1,257 @@
+"""The training loop: accelerate underneath, resumable to the step, the same for pre-training and fine-tuning."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from ropewalk.errors import UserError
+from ropewalk.files import whole_folder
+from ropewalk.progress import Progress
+
+Batches = Callable[[int], np.ndarray]
+MetricSink = Callable[[int, Mapping[str, float]], None]
+
+CHECKPOINTS_KEPT = 2
+STEPS_BETWEEN_METRICS = 10
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: its peak.
+        warmup_steps: steps of linear rise to the peak.
+        schedule: shape of the fall after it.
+        final_fraction: learning rate at the end, as a share of the peak.
+        weight_decay: of AdamW, on matrices only.
+        betas: of AdamW.
+        clip_norm: gradients are scaled down to this norm; 0 leaves them alone.
+        accumulation: micro-batches that a batch is cut into.
+        checkpoint_every: steps between checkpoints to resume from.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 100
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_fraction: float = 0.1
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: float = 1.0
+    accumulation: int = 1
+    checkpoint_every: int = 250
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        shape = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[self.schedule]
+        return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * shape)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training came to.
+
+    Attributes:
+        steps: optimiser steps, those before a resumption included.
+        tokens: trained tokens.
+        loss: mean loss over the last measured steps, in nats a token.
+        seconds: wall time of this run, without what was done before a resumption.
+        tokens_per_second: of this run; None where nothing was left to do.
+        trainable: trainable parameters.
+        parameters: all parameters.
+    """
+
+    steps: int
+    tokens: int
+    loss: float
+    seconds: float
+    tokens_per_second: float | None
+    trainable: int
+    parameters: int
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Trainable parameters and all parameters, shared ones counted once."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    options: TrainingOptions,
+    *,
+    state: Path,
+    identity: Mapping[str, Any],
+    sink: MetricSink = lambda step, metrics: None,
+    name: str = "training",
+) -> TrainingResult:
+    """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
+
+    A run that was killed goes on from its last checkpoint in ``state`` and gives the loss curve of an uninterrupted
+    one. ``state`` may be removed when the result is safe.
+
+    Args:
+        model: anything that maps ``input_ids`` (batch, length) to an output with ``logits``.
+        batches: the global batch of a step, token ids of shape (sequences, length). It is cut evenly into processes
+            and micro-batches.
+        options: how to train.
+        state: folder for the checkpoints to resume from.
+        identity: what makes this training itself (sizes, seeds, data); checkpoints of another identity are dropped.
+        sink: receives loss (nats a token), learning rate, gradient norm and tokens per second every ten steps.
+        name: shown with the progress.
+
+    Raises:
+        UserError: the loss is not a number, or a batch cannot be cut evenly.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    trainable, parameters = count_parameters(model)
+    accelerator.print(f"{name}: {trainable:,} of {parameters:,} parameters are trained")
+    model, optimizer = accelerator.prepare(model, _optimizer(model, options))
+    start = _resume(accelerator, state, {**identity, **_plain(options)}, options.steps)
+    if start:
+        accelerator.print(f"{name}: resumed at step {start} of {options.steps}")
+
+    model.train()
+    began, tokens, loss = time.monotonic(), 0, math.nan
+    losses: list[torch.Tensor] = []
+    measured, measured_tokens = began, 0
+    with Progress(name, options.steps, done=start, shown=accelerator.is_main_process) as progress:
+        for step in range(start, options.steps):
+            learning_rate = options.learning_rate_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            batch = batches(step)
+            step_loss, norm = _step(accelerator, model, optimizer, batch, options)
+            losses.append(step_loss)
+            tokens += batch.size
+            last, note = step + 1 == options.steps, ""
+            # Looking at the loss waits for the device, so it is done seldom.
+            if (step + 1) % STEPS_BETWEEN_METRICS == 0 or last:
+                loss = _mean(losses, name, step + 1, learning_rate)
+                losses = []
+                now = time.monotonic()
+                rate = (tokens - measured_tokens) / max(now - measured, 1e-9)
+                measured, measured_tokens = now, tokens
+                note = f"loss {loss:.3f} · {rate:,.0f} tokens/s"
+                if accelerator.is_main_process:
+                    metrics = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": float(norm)}
+                    sink(step + 1, {**metrics, "tokens_per_second": rate})
+            progress.advance(note=note)
+            if (step + 1) % options.checkpoint_every == 0 or last:
+                _save(accelerator, state, step + 1, loss)
+    seconds = time.monotonic() - began
+    if start == options.steps:
+        loss = json.loads((_checkpoints(state)[-1] / "progress.json").read_text())["loss"]
+    total = options.steps * batches(0).size
+    rate_or_none = tokens / seconds if tokens else None
+    return TrainingResult(options.steps, total, loss, seconds, rate_or_none, trainable, parameters)
+
+
+def _mean(losses: list[torch.Tensor], name: str, step: int, learning_rate: float) -> float:
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{name}: the loss is {loss} by step {step} at learning rate {learning_rate:g}; "
+            "expected a finite number. Lower the learning rate, or clip harder."
+        )
+    return loss
+
+
+def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas)
+
+
+def _step(
+    accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: np.ndarray, options: TrainingOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One optimiser step; returns the mean loss over the whole batch and the norm of the gradient."""
+    pieces = accelerator.num_processes * options.accumulation
+    if len(batch) % pieces:
+        raise UserError(
+            f"a batch of {len(batch)} sequences cannot be cut into {accelerator.num_processes} processes "
+            f"times {options.accumulation} micro-batches."
+        )
+    mine = torch.from_numpy(np.split(batch, accelerator.num_processes)[accelerator.process_index])
+    total = torch.zeros((), device=accelerator.device)
+    micro_batches = mine.to(accelerator.device).chunk(options.accumulation)
+    for i, ids in enumerate(micro_batches):
+        # Gradients travel between processes with the last micro-batch only.
+        quiet = i + 1 < len(micro_batches)
+        with accelerator.no_sync(model) if quiet else nullcontext():
+            logits = model(input_ids=ids, use_cache=False).logits
+            loss = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
+            accelerator.backward(loss / len(micro_batches))
+        total += loss.detach() / len(micro_batches)
+    limit = options.clip_norm or math.inf
+    norm = accelerator.clip_grad_norm_(model.parameters(), limit)
+    optimizer.step()
+    optimizer.zero_grad()
+    return accelerator.reduce(total, "mean"), norm
+
+
+def _plain(options: TrainingOptions) -> dict[str, Any]:
+    # How often to save changes nothing in the result.
+    return {key: value for key, value in vars(options).items() if key != "checkpoint_every"}
+
+
+def _checkpoints(state: Path) -> list[Path]:
+    return sorted(state.glob("step-*"))
+
+
+def _save(accelerator: Accelerator, state: Path, step: int, loss: float) -> None:
+    accelerator.wait_for_everyone()
+    target = state / f"step-{step:08d}"
+    partial = state / f".partial-{step:08d}"
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (partial / "progress.json").write_text(json.dumps({"step": step, "loss": loss}))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+        for old in _checkpoints(state)[:-CHECKPOINTS_KEPT]:
+            shutil.rmtree(old)
+
+
+def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any], steps: int) -> int:
+    """Load the newest sound checkpoint of this training; return the step to go on from."""
+    wanted = json.dumps(identity, sort_keys=True, default=str)
+    known = state / "identity.json"
+    if accelerator.is_main_process and (not known.is_file() or known.read_text() != wanted):
+        with whole_folder(state) as fresh:
+            (fresh / "identity.json").write_text(wanted)
+    accelerator.wait_for_everyone()
+    for checkpoint in reversed(_checkpoints(state)):
+        try:
+            step = json.loads((checkpoint / "progress.json").read_text())["step"]
+            accelerator.load_state(str(checkpoint))
+        except Exception as error:
+            accelerator.print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one")
+            continue
+        if step <= steps:
+            return int(step)
+    return 0

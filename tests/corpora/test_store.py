@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ropewalk.corpora import store
+from ropewalk.corpora.splits import SPLITS, split_of, text_hash
+from ropewalk.corpora.store import Corpus, build, fingerprint
+from ropewalk.errors import UserError
+
+TEXTS = {f"{number:02d}.txt": f"Text {number}: naïve 🙂\n" * (5 * number + 1) for number in range(40)}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(texts: Path, byte_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora") / "tiny"
+    build(f"folder:{texts}", byte_tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def corpus(built: Path) -> Corpus:
+    return Corpus.open(built)
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+def test_tokens_are_the_text_again(corpus: Corpus, byte_tokenizer: Any) -> None:
+    for name, text in TEXTS.items():
+        assert len(corpus.document(name)) == len(text.encode())
+        assert byte_tokenizer.decode(corpus.document(name)) == text
+
+
+def test_documents(corpus: Corpus) -> None:
+    table = corpus.documents.set_index("id")
+    assert list(table.index) == sorted(TEXTS)
+    for name, text in TEXTS.items():
+        row = table.loc[name]
+        assert (row["characters"], row["split"], row["sha256"]) == (len(text), split_of(text), text_hash(text))
+
+
+def test_tokens_are_mapped_not_read(corpus: Corpus) -> None:
+    assert isinstance(corpus.tokens, np.memmap)
+    assert corpus.tokens.dtype == np.uint16
+    assert isinstance(corpus.document("00.txt"), np.memmap)
+    assert not corpus.tokens.flags.writeable
+
+
+def test_description(corpus: Corpus, texts: Path, byte_tokenizer: Any) -> None:
+    info = corpus.info
+    assert info["source"] == f"folder:{texts}"
+    assert info["provenance"] == {"kind": "folder", "folder": str(texts)}
+    assert info["tokenizer"] == {
+        "fingerprint": fingerprint(byte_tokenizer),
+        "vocabulary": 258,
+        "bos_id": None,
+    }
+    assert list(info["splits"]) == list(SPLITS)
+    assert sum(split["documents"] for split in info["splits"].values()) == info["documents"] == len(TEXTS)
+    assert sum(split["tokens"] for split in info["splits"].values()) == info["tokens"] == len(corpus.tokens)
+
+
+def test_batches_make_no_difference(
+    corpus: Corpus, texts: Path, byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1000)
+    seen: list[tuple[int, int]] = []
+    again = build(f"folder:{texts}", byte_tokenizer, tmp_path / "c", progress=lambda *done: seen.append(done))
+    assert np.array_equal(again.tokens, corpus.tokens)
+    pd.testing.assert_frame_equal(again.documents, corpus.documents)
+    assert len(seen) > 5
+    assert seen == sorted(seen)
+    assert seen[-1] == (len(TEXTS), len(corpus.tokens))
+
+
+def test_real_text(byte_tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        corpus = build("package:government", byte_tokenizer, tmp_path / "c", limit=3)
+    assert not caplog.records  # the tokenizer does not complain of texts beyond its 128 tokens
+    assert corpus.info["documents"] == corpus.info["limit"] == 3
+    assert corpus.documents["id"].tolist() == ["1790-Washington-1", "1790-Washington-2", "1791-Washington-1"]
+    assert "Fellow-Citizens" in byte_tokenizer.decode(corpus.document("1790-Washington-1"))
+
+
+def test_hub_is_read_at_the_commit_that_is_recorded(
+    byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter(["a" * 40, "b" * 40])  # the branch moves between two looks at it
+    api = SimpleNamespace(dataset_info=lambda dataset, revision: SimpleNamespace(sha=next(commits)))
+    loaded: list[str] = []
+
+    def load_dataset(form: str, *, data_files: list[str], **options: Any) -> list[dict[str, str]]:
+        loaded.extend(data_files)
+        return [{"text": "one book"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
+    corpus = build("hub:pg19", byte_tokenizer, tmp_path / "c")
+    assert corpus.info["provenance"]["revision"] == "a" * 40
+    assert all("@" + "a" * 40 in file for file in loaded)
+
+
+def test_failed_build_leaves_nothing(byte_tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("fine")
+    (tmp_path / "texts" / "b.txt").write_text("")
+    with pytest.raises(UserError, match="empty document"):
+        build(f"folder:{tmp_path / 'texts'}", byte_tokenizer, tmp_path / "corpora" / "c")
+    assert list((tmp_path / "corpora").iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------------- tokenizer
+
+
+def test_fingerprint_is_of_what_is_done_to_text(byte_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    before = fingerprint(byte_tokenizer)
+    byte_tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert fingerprint(loaded) == before
+    loaded(["a long text"], truncation=True, max_length=4)
+    assert fingerprint(loaded) == before
+    loaded.add_tokens(["long"])
+    assert fingerprint(loaded) != before
+
+
+def test_bos_is_known_where_the_tokenizer_adds_it(
+    texts: Path, byte_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    byte_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", bos)])
+    corpus = build(f"folder:{texts}", tokenizer, tmp_path / "c", limit=2)
+    assert corpus.bos_id == bos
+    assert bos not in corpus.tokens
+
+
+def test_large_vocabularies_need_four_bytes(texts: Path, byte_tokenizer: Any, tmp_path: Path) -> None:
+    byte_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    tokenizer.add_tokens([f"<{number}>" for number in range(2**16)])
+    assert build(f"folder:{texts}", tokenizer, tmp_path / "c", limit=1).tokens.dtype == np.uint32
+
+
+# --------------------------------------------------------------------------------------------------------- selecting
+
+
+def test_select(corpus: Corpus) -> None:
+    train = corpus.documents[(corpus.documents["split"] == "train") & (corpus.documents["length"] >= 1000)]
+    everything = corpus.select("train", 1000, len(train))
+    assert sorted(everything) == sorted(train["id"])
+    assert everything != sorted(everything)
+    assert [text_hash(TEXTS[name]) for name in everything] == sorted(train["sha256"])
+    assert corpus.select("train", 1000, 3) == everything[:3]
+
+
+def test_too_few_to_select(corpus: Corpus) -> None:
+    inside = corpus.documents[corpus.documents["split"] == "test"]["length"]
+    longest = ", ".join(map(str, sorted(inside, reverse=True)[:3]))
+    long = int((inside >= 2000).sum())
+    with pytest.raises(UserError) as caught:
+        corpus.select("test", 2000, 50)
+    assert str(caught.value) == (
+        f"The corpus {corpus.folder} ({corpus.info['source']}) has {long} of the 50 wanted documents of at least 2000 "
+        f"tokens in its split test; the longest there have {longest} tokens."
+    )
+    with pytest.raises(UserError, match="'validation' is no split; expected one of train, search, selection, test"):
+        corpus.select("validation", 1, 1)
+
+
+def test_windows_lie_within_train_documents(corpus: Corpus, byte_tokenizer: Any) -> None:
+    windows = corpus.sample_windows(np.random.default_rng(0), 64, 200)
+    assert windows.shape == (200, 64)
+    assert windows.dtype == np.int64
+    train = [corpus.document(name).tobytes() for name in TEXTS if split_of(TEXTS[name]) == "train"]
+    for window in windows:
+        assert any(window.astype(np.uint16).tobytes() in document for document in train)
+    assert np.array_equal(windows, corpus.sample_windows(np.random.default_rng(0), 64, 200))
+
+
+def test_window_positions_are_uniform(byte_tokenizer: Any, tmp_path: Path) -> None:
+    # Two train documents in which every window of 5 is told by its content: 6 and 16 positions, and one too short.
+    wanted = {"ABCDEFGHIJ": 10, "abcdefghijklmnopqrst": 20, "012": 3}
+    (tmp_path / "texts").mkdir()
+    for number, text in enumerate(wanted):
+        (tmp_path / "texts" / f"{number}.txt").write_text(text)
+    build(f"folder:{tmp_path / 'texts'}", byte_tokenizer, tmp_path / "c")
+    table = pd.read_parquet(tmp_path / "c" / "documents.parquet").assign(split="train")
+    table.to_parquet(tmp_path / "c" / "documents.parquet", index=False)
+    draws = 22_000
+    windows = Corpus.open(tmp_path / "c").sample_windows(np.random.default_rng(1), 5, draws)
+    found = pd.Series([byte_tokenizer.decode(window) for window in windows]).value_counts()
+    assert set(found.index) == {text[at : at + 5] for text in wanted for at in range(len(text) - 4) if len(text) >= 5}
+    assert found.between(850, 1150).all()  # 1000 expected, standard deviation 31
+
+
+def test_windows_of_the_whole_document_and_longer(corpus: Corpus) -> None:
+    longest = int(corpus.documents[corpus.documents["split"] == "train"]["length"].max())
+    assert corpus.sample_windows(np.random.default_rng(0), longest, 2).shape == (2, longest)
+    with pytest.raises(
+        UserError, match=f"no document of at least {longest + 1} tokens .* longest there have {longest},"
+    ):
+        corpus.sample_windows(np.random.default_rng(0), longest + 1, 2)
+
+
+# ------------------------------------------------------------------------------------------------------------ damage
+
+
+def test_unknown_document(corpus: Corpus) -> None:
+    with pytest.raises(UserError, match=r"has no document 'nowhere\.txt'"):
+        corpus.document("nowhere.txt")
+
+
+def test_missing_corpus(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such corpus"):
+        Corpus.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "documents.parquet", "tokens.npy"])
+def test_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}: no such file"):
+        Corpus.open(copy)
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "documents.parquet", "tokens.npy"])
+@pytest.mark.parametrize("keep", [0, 60, 0.5])
+def test_truncated_file_is_named(copy: Path, name: str, keep: float) -> None:
+    whole = (copy / name).read_bytes()
+    (copy / name).write_bytes(whole[: keep if isinstance(keep, int) else int(len(whole) * keep)])
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        Corpus.open(copy)
+
+
+def test_files_that_do_not_belong_together(copy: Path) -> None:
+    tokens = np.load(copy / "tokens.npy")
+    np.save(copy / "tokens.npy", tokens[:-1])
+    with pytest.raises(UserError, match=rf"tokens\.npy has {len(tokens) - 1} tokens, but corpus\.json"):
+        Corpus.open(copy)
+    table = pd.read_parquet(copy / "documents.parquet")
+    table.iloc[1:].to_parquet(copy / "documents.parquet", index=False)
+    with pytest.raises(UserError, match=r"documents\.parquet lists 39 documents"):
+        Corpus.open(copy)
+    table.drop(columns="split").to_parquet(copy / "documents.parquet", index=False)
+    with pytest.raises(UserError, match=r"documents\.parquet is damaged: expected the columns id,"):
+        Corpus.open(copy)
+    (copy / "corpus.json").write_text(json.dumps({"source": "folder:x"}))
+    with pytest.raises(UserError, match=r"corpus\.json is damaged"):
+        Corpus.open(copy)

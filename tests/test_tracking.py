@@ -1,0 +1,363 @@
+"""Jobs are recorded whatever happens to them, and every record arrives in MLflow once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ropewalk import tracking
+from ropewalk.errors import UserError
+from ropewalk.tracking import Delivery, Job, deliver, pending, run_tracked, tracking_uri
+
+WRAPPER = """
+import os, sys
+from pathlib import Path
+from ropewalk.tracking import Job, run_tracked
+folder, at_once, *command = sys.argv[1:]
+job = Job("race/nll", "nll/" + Path(folder).name, Path(folder), log=Path(folder, "job.log"))
+sys.exit(run_tracked(job, command, patience=0 if at_once == "yes" else 3600))
+"""
+POINTS = "".join(f'{{"step": {step}, "loss": {3 - step / 10}, "time": {1.7e9 + step}}}\n' for step in range(5))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One SQLite store for this file: to create its tables takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+        for name, value in tracking._ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield tracking_uri()
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def job(tmp_path: Path, **changes: Any) -> Job:
+    """A job of an experiment of its own."""
+    return Job(**{"experiment": f"{tmp_path.name}/nll", "name": "nll/it's", "folder": tmp_path / "records", **changes})
+
+
+def runs(folder: Path, condition: str = "") -> list[Any]:
+    """The runs of a test, newest first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri())
+    experiment = client.get_experiment_by_name(f"{folder.name}/nll")
+    return list(client.search_runs([experiment.experiment_id], condition)) if experiment else []
+
+
+def history(run: Any, name: str) -> list[tuple[int, float, int]]:
+    from mlflow import MlflowClient
+
+    points = MlflowClient(tracking_uri()).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value, point.timestamp) for point in points)
+
+
+def artifacts(run: Any, folder: str | None = None) -> list[str]:
+    from mlflow import MlflowClient
+
+    return [entry.path for entry in MlflowClient(tracking_uri()).list_artifacts(run.info.run_id, folder)]
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "records").glob("record-*.json")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    stop = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < stop, "nothing happened"
+        time.sleep(0.05)
+
+
+def is_running(group: str) -> bool:
+    """Whether a process group has a process that is not a zombie."""
+    table = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return any(line.split()[0] == group and "Z" not in line for line in table.splitlines())
+
+
+def test_a_job_arrives_whole(store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "job.log").write_text("an earlier attempt\n")
+    (tmp_path / "metrics.jsonl").write_text(POINTS)  # of an attempt that was killed; the job goes on with it
+    code = f"""
+import json, os, pathlib, sys
+os.chdir({str(tmp_path)!r})
+print("out"); sys.stdout.flush(); os.write(2, b"err \\xff\\n")
+open("metrics.jsonl", "a").write('{{"step": 5, "los\\n{{"step": 5, "loss": 9.5, "note": "x", "time": 1.8e9}}')
+json.dump({{"a": {{"b c": 1, "d?": 2.5, "e": "no", "f": True}}, "g": float("nan"), "/h//..": 4}}, open("s.json", "w"))
+pathlib.Path("figures").mkdir(); pathlib.Path("figures/f.txt").write_text("f")
+"""
+    tracked = job(
+        tmp_path,
+        params={"model": {"rope": "yarn", "factor": 4, "long": "x" * 7000}, "none": None, "many": list(range(3))},
+        tags={"rule": "nll"},
+        metrics_file=tmp_path / "metrics.jsonl",
+        score_files=(tmp_path / "s.json",),
+        artifacts=(tmp_path / "s.json", tmp_path / "figures", tmp_path / "missing.txt"),
+        log=tmp_path / "job.log",
+    )
+    assert run_tracked(tracked, python(code)) == 0
+    assert (tmp_path / "job.log").read_bytes() == b"out\nerr \xff\n"
+    told = capfd.readouterr().err
+    assert told.startswith("out\nerr")
+    assert "missing.txt" in told
+    assert len(told.splitlines()) == 3, "MLflow is to be quiet"
+
+    (run,) = runs(tmp_path, "tags.current = 'true'")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "nll/it's"
+    params = run.data.params
+    assert (params.pop("model.long"), params) == (
+        "x" * 6000,
+        {"model.rope": "yarn", "model.factor": "4", "none": "null", "many": "[0, 1, 2]"},
+    )
+    assert run.data.tags["rule"] == "nll"
+    assert run.data.tags["ropewalk.command"].startswith(sys.executable)
+    assert len(run.data.tags["ropewalk.config"]) == 64
+    assert run.data.metrics == {"a/b c": 1, "a/d_": 2.5, "h": 4, "loss": 9.5}
+    assert [point[0] for point in history(run, "loss")] == [0, 1, 2, 3, 4, 5]
+    assert history(run, "loss")[5] == (5, 9.5, 1_800_000_000_000)
+    assert sorted(artifacts(run)) == ["figures", "log", "s.json"]
+    assert artifacts(run, "figures") == ["figures/f.txt"]
+    assert artifacts(run, "log") == ["log/job.log"]
+    assert str(Path(store.removeprefix("sqlite:///")).parent / "mlartifacts") in run.info.artifact_uri
+    assert record_of(tmp_path)["run_id"] == run.info.run_id
+    assert pending(tmp_path) == 0
+
+
+def test_a_rerun_supersedes(store: str, tmp_path: Path) -> None:
+    assert run_tracked(job(tmp_path), python("import sys; sys.exit(3)")) == 3
+    assert run_tracked(job(tmp_path), ["true"]) == 0
+    new, old = runs(tmp_path)
+    assert (new.info.status, new.data.tags["current"]) == ("FINISHED", "true")
+    assert (old.info.status, old.data.tags["current"]) == ("FAILED", "false")
+    assert old.data.tags["superseded_by"] == new.info.run_id
+    assert old.data.tags["ropewalk.exit"] == "3"
+    assert record_of(tmp_path)["run_id"] == new.info.run_id, "the older record is deleted"
+
+
+def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
+    """Records are delivered in any order; the run that started last is the current one."""
+    (tmp_path / "metrics.jsonl").write_text(POINTS)
+    tracked = job(tmp_path, metrics_file=tmp_path / "metrics.jsonl")
+    run_tracked(tracked, ["false"], patience=3600)
+    (first,) = (tmp_path / "records").glob("record-*")
+    aside = first.rename(tmp_path / first.name)
+    run_tracked(tracked, ["true"])
+    aside.rename(first)
+    assert deliver(tmp_path) == Delivery(1, 0)
+    new, old = runs(tmp_path)
+    assert (new.info.status, new.data.tags["current"], len(history(new, "loss"))) == ("FINISHED", "true", 5)
+    assert (old.info.status, old.data.tags["current"]) == ("FAILED", "false")
+    assert old.data.metrics == {}, "the files belong to the newer attempt"
+
+
+def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: str, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"a": 1}')
+    tracked = job(tmp_path, score_files=(tmp_path / "s.json",), artifacts=(tmp_path / "s.json",))
+    assert run_tracked(tracked, ["false"]) == 1
+    (run,) = runs(tmp_path)
+    assert (run.info.status, run.data.metrics, artifacts(run)) == ("FAILED", {}, [])
+
+
+def test_metrics_arrive_while_the_job_runs(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "BEAT", 0.2)
+    metrics, go = tmp_path / "metrics.jsonl", tmp_path / "go"
+    metrics.write_text('{"step": 0, "loss": 99}\n')  # stale: the job starts it anew
+    code = f"""
+import os, sys, time
+with open({str(metrics)!r}, "w") as file:
+    file.write({POINTS!r} + '{{"step": 5, '); file.flush()
+    for _ in range(300):
+        time.sleep(0.1)
+        if os.path.exists({str(go)!r}):
+            file.write('"loss": 1.5}}\\n')
+            sys.exit(0)
+sys.exit(1)
+"""
+
+    def watch() -> None:
+        wait_for(lambda: any(len(history(run, "loss")) == 5 for run in runs(tmp_path, "status = 'RUNNING'")))
+        go.touch()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert run_tracked(job(tmp_path, metrics_file=metrics), python(code)) == 0
+    watcher.join()
+    (run,) = runs(tmp_path)
+    assert [point[1] for point in history(run, "loss")] == [3.0, 2.9, 2.8, 2.7, 2.6, 1.5]
+
+
+@pytest.mark.parametrize("kept_run_id", [True, False])
+def test_a_crash_between_sending_and_marking_duplicates_nothing(store: str, tmp_path: Path, kept_run_id: bool) -> None:
+    (tmp_path / "metrics.jsonl").write_text(POINTS + '{"step": 7, "loss": NaN}\n')
+    (tmp_path / "s.json").write_text('{"a": 1}')
+    tracked = job(tmp_path, metrics_file=tmp_path / "metrics.jsonl", score_files=(tmp_path / "s.json",))
+    run_tracked(tracked, ["true"])
+    (path,) = (tmp_path / "records").glob("record-*")
+    record = record_of(tmp_path) | {"delivered": False, "pid": None}
+    path.write_text(json.dumps(record if kept_run_id else record | {"run_id": None}))
+    assert deliver(tmp_path) == Delivery(1, 0)
+    (run,) = runs(tmp_path)
+    assert len(history(run, "loss")) == 6
+    assert len(history(run, "a")) == 1
+    assert run.data.tags["current"] == "true"
+
+
+def test_sigterm_reaches_the_job(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "records"
+    command = ["sh", "-c", "echo $$ started; sleep 60 & wait"]
+    wrapper = subprocess.Popen([*python(WRAPPER), str(folder), "no", *command])
+    log = folder / "job.log"
+    wait_for(lambda: log.exists() and "started" in log.read_text())
+    assert pending(tmp_path) == 0, "a job that runs does not wait"
+    wrapper.send_signal(signal.SIGTERM)
+    assert wrapper.wait(10) == 128 + signal.SIGTERM
+    wait_for(lambda: not is_running(log.read_text().split()[0]))
+    assert record_of(tmp_path)["status"] == "KILLED"
+    assert pending(tmp_path) == 1
+
+
+def test_a_killed_wrapper_is_reported(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "records"
+    wrapper = subprocess.Popen([*python(WRAPPER), str(folder), "no", "sh", "-c", "echo $$ started; exec sleep 60"])
+    log = folder / "job.log"
+    wait_for(lambda: log.exists() and "started" in log.read_text())
+    wrapper.kill()
+    wrapper.wait(10)
+    if sys.platform == "linux":
+        wait_for(lambda: not is_running(log.read_text().split()[0]))
+    assert record_of(tmp_path)["status"] == "RUNNING"
+    assert pending(tmp_path) == 1
+    assert deliver(tmp_path) == Delivery(1, 0)
+    assert deliver(tmp_path) == Delivery(0, 0)
+    record = record_of(tmp_path)
+    assert record["status"] == "KILLED"
+    from mlflow import MlflowClient
+
+    assert MlflowClient(tracking_uri()).get_run(record["run_id"]).info.status == "KILLED"
+
+
+def test_jobs_of_other_hosts_are_dead_when_silent(tmp_path: Path) -> None:
+    run_tracked(job(tmp_path), ["true"], patience=3600)
+    (path,) = (tmp_path / "records").glob("record-*")
+    path.write_text(json.dumps(record_of(tmp_path) | {"host": "elsewhere", "pid": 1, "status": "RUNNING"}))
+    assert pending(tmp_path) == 0
+    long_ago = time.time() - 2 * tracking.STALE
+    os.utime(path, (long_ago, long_ago))
+    assert pending(tmp_path) == 1
+
+
+def test_a_command_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no-such-command cannot be started"):
+        run_tracked(job(tmp_path), ["no-such-command"])
+    assert pending(tmp_path) == 0
+
+
+def test_names_become_names_of_mlflow() -> None:
+    assert tracking._name("//a/../b/./c?(d):e f.g-h") == "a/b/c__d_:e f.g-h"
+    assert tracking._name("..") == "_"
+    assert len(tracking._name("x" * 300)) == 250
+
+
+@pytest.mark.slow
+def test_two_first_uses_at_once(tmp_path: Path) -> None:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
+    wrappers = [
+        subprocess.Popen(
+            [*python(WRAPPER), f"records/{name}", "yes", "true"],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for wrapper in wrappers:
+        assert wrapper.communicate(timeout=120) == (None, "")
+        assert wrapper.returncode == 0
+    records = [json.loads(path.read_text()) for path in (tmp_path / "records").rglob("record-*.json")]
+    assert [record["delivered"] for record in records] == [True, True]
+    assert (tmp_path / "mlflow.db").exists()
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a server that is not there (yet)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return address
+
+
+def test_a_server_that_is_away_fails_no_job(address: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    wrapper = subprocess.run(
+        [*python(WRAPPER), str(tmp_path), "yes", "sh", "-c", "exit 3"], stderr=subprocess.PIPE, text=True
+    )
+    assert wrapper.returncode == 3
+    assert time.monotonic() - start < 60
+    (line,) = wrapper.stderr.splitlines()
+    assert line.startswith(f"tracking: {address} is not reachable (")
+    assert line.endswith(f"; 1 records wait in {tmp_path}, delivered with the next job or by `ropewalk deliver`.")
+    assert pending(tmp_path) == 1
+
+
+@pytest.mark.slow
+def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(POINTS)
+    tracked = job(
+        tmp_path, metrics_file=tmp_path / "metrics.jsonl", artifacts=(tmp_path / "metrics.jsonl",), params={"a": 1}
+    )
+    assert run_tracked(tracked, ["true"]) == 0
+    assert deliver(tmp_path) == Delivery(0, 1)
+    server = subprocess.Popen(
+        [
+            *[sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]],
+            *["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"],
+            *["--artifacts-destination", str(tmp_path / "art")],
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def healthy() -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_for(healthy, 120)
+        # the next job of another folder delivers it too
+        assert run_tracked(job(tmp_path, folder=tmp_path / "others", name="other"), ["true"], root=tmp_path) == 0
+        assert pending(tmp_path) == 0
+        assert deliver(tmp_path) == Delivery(0, 0)
+        both = {run.info.run_name: run for run in runs(tmp_path)}
+        assert sorted(both) == ["nll/it's", "other"]
+        run = both["nll/it's"]
+        assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1"})
+        assert len(history(run, "loss")) == 5
+        assert artifacts(run) == ["metrics.jsonl"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)

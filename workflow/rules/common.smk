@@ -1,0 +1,102 @@
+# The checked configuration, the names of files, and how a job is run and recorded.
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import ropewalk
+from ropewalk.config import check_config
+from ropewalk.errors import UserError
+from ropewalk.tracking import pending
+
+try:
+    STUDY = check_config(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{STUDY.name}"
+TRACKING = f"{RESULTS}/tracking"
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+
+ROPE_SETTINGS = {rope.name: rope for rope in STUDY.extension.ropes}
+FRESH = STUDY.model.source == "fresh"
+
+MODEL = f"{RESULTS}/model"
+CORPORA = {name: f"{RESULTS}/corpora/{name}" for name in STUDY.used_corpora}
+ROPES = {name: f"{RESULTS}/ropes/{name}.json" for name in ROPE_SETTINGS}
+EVALUATIONS = {name: f"{RESULTS}/evaluations/{name}" for name in ROPE_SETTINGS}
+
+
+wildcard_constraints:
+    name=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+
+
+# Short jobs leave their records to the end of the workflow, which a fault of MLflow must not fail.
+DELIVER = f"ropewalk deliver {TRACKING} || true"
+
+# Records that waited while MLflow was away go out now, even when there is nothing else to do.
+if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
+    shell(DELIVER)
+
+
+def settings(**parts):
+    """What a job is made of, as JSON: recorded with its run, and a change of it runs the job again."""
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def rope_settings(name):
+    """Name, method and parameters of a rope, with the factor of the study where it has none of its own."""
+    rope = ROPE_SETTINGS[name]
+    return {
+        "name": name,
+        "method": rope.method,
+        **rope.parameters(STUDY.extension.factor),
+        "resonance": rope.resonance,
+    }
+
+
+def code(*names):
+    """A hash of the package's modules that decide a job's output, so that changed code reruns what it changes."""
+    digest = hashlib.sha256()
+    package = Path(ropewalk.__file__).parent
+    for name in names:
+        path = package / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def tracked(run, *artifacts, flags=""):
+    """The front of a shell command: what follows runs as one MLflow run named `run`, with its output shown and logged."""
+    stage = run.split("/")[0]
+    attached = " ".join(f"--artifact {artifact}" for artifact in artifacts)
+    return (
+        f"ropewalk track --experiment {STUDY.name}/{stage} --name {run} --root {TRACKING} --tag rule={{rule}} "
+        f"--tag code={{params.code}} --params {{params.settings:q}} --log {{log}} {attached} {flags} -- "
+    )
+
+
+def stage_resources(stage):
+    """Memory and time that double with each attempt, and GPUs."""
+    wanted = getattr(STUDY.resources, stage)
+    return {
+        "mem_mb": lambda wildcards, attempt: wanted.mem_mb * 2 ** (attempt - 1),
+        "runtime": lambda wildcards, attempt: wanted.runtime * 2 ** (attempt - 1),
+        "gpu": wanted.gpu,
+    }
+
+
+def flags(options):
+    """Command-line options from a mapping; None and False are left out."""
+    words = []
+    for key, value in options.items():
+        option = f"--{key.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, (list, tuple)):
+            words += [option, ",".join(f"{item}" for item in value)]
+        elif value is not None and value is not False:
+            words += [option, f"{value}"]
+    return words

@@ -1,0 +1,35 @@
+# Each rope is measured by a job of its own.
+
+EVALUATION = STUDY.evaluation.model_dump(exclude={"copying", "reference"})
+COPYING = STUDY.evaluation.copying
+
+
+rule evaluate:
+    input:
+        model=MODEL,
+        rope=f"{RESULTS}/ropes/{{name}}.json",
+        corpora=CORPORA.values(),
+    output:
+        directory(f"{RESULTS}/evaluations/{{name}}"),
+    params:
+        settings=lambda wildcards: settings(
+            rope=rope_settings(wildcards.name), **EVALUATION, copying=COPYING.model_dump()
+        ),
+        flags=flags({**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}),
+        corpora=lambda wildcards, input: [word for corpus in input.corpora for word in ("--corpus", corpus)],
+        code=code("rope", "models/binding.py", "evaluation"),
+    log:
+        f"{LOGS}/evaluate/{{name}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/{{name}}.tsv"
+    threads: STUDY.resources.evaluate.threads
+    resources:
+        **stage_resources("evaluate"),
+    shell:
+        tracked(
+            "evaluate/{wildcards.name}",
+            "{output}",
+            "{input.rope}",
+            flags="--metrics {output}/metrics.jsonl --scores {output}/scores.json",
+        )
+        + "ropewalk evaluate --model {input.model} --rope {input.rope} {params.corpora:q} {params.flags:q} -o {output}"
