@@ -44,7 +44,9 @@ rule evaluations:
 
 onsuccess:
     shell(DELIVER)
-    print(f"\nReport:   {RESULTS}/report.html\nCompare:  uv run mlflow ui, then open http://127.0.0.1:5000")
+    print(
+        f"\nReport:   {RESULTS}/report.html\nCompare:  uv run mlflow ui, then open http://127.0.0.1:5000"
+    )
 
 
 onerror:

@@ -241,7 +241,7 @@ def pretrain(
     intermediate_size: int = 256,
     base: Annotated[float, typer.Option(help="of the rotary embedding")] = 10_000.0,
     length: Annotated[int, typer.Option(help="training length in tokens")] = 128,
-    steps: int = 2400,
+    steps: int = 2600,
     batch_size: Annotated[int, typer.Option(help="sequences a step")] = 16,
     copy_fraction: Annotated[float, typer.Option(help="share of sequences that teach copying")] = 0.5,
     learning_rate: float = 2e-3,
@@ -296,12 +296,12 @@ def evaluate(
     lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
     split: Annotated[str, typer.Option(help="train, search, selection or test")] = "test",
-    documents: Annotated[int, typer.Option(help="documents of each corpus")] = 16,
+    documents: Annotated[int, typer.Option(help="documents of each corpus")] = 12,
     chunk: Annotated[int, typer.Option(help="tokens that go through the model at a time")] = 1024,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
     confidence: Annotated[float, typer.Option(help="of the intervals in the scores")] = 0.95,
     gaps: Annotated[str | None, typer.Option(help="distances in tokens to copy over, with commas between them")] = None,
-    samples: Annotated[int, typer.Option(help="strings a distance")] = 32,
+    samples: Annotated[int, typer.Option(help="strings a distance")] = 16,
     seed: Annotated[int, typer.Option(help="of the strings")] = 0,
 ) -> None:
     """Measure one rope on one model: the NLL of every token of some documents, and copying over a distance.

@@ -54,7 +54,7 @@ class Model(Section):
 class Pretraining(Section):
     """How a fresh model is trained."""
 
-    steps: int = Field(2400, ge=1, description="optimiser steps")
+    steps: int = Field(2600, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=1, description="sequences a step")
     copy_fraction: float = Field(
         0.5, ge=0, le=1, description="share of sequences that are periodic strings of digits, which teach copying"
@@ -127,7 +127,7 @@ class Copying(Section):
     """Copy accuracy by distance."""
 
     gaps: list[Tokens] = Field(description="distances in tokens; the model reads twice as many. [] skips it")
-    samples: int = Field(32, ge=2, description="strings a distance")
+    samples: int = Field(16, ge=2, description="strings a distance")
     seed: int = Field(0, ge=0, description="of the strings")
 
 
@@ -135,7 +135,7 @@ class Evaluation(Section):
     """What is measured, and on which documents."""
 
     split: Literal["train", "search", "selection", "test"] = Field("test", description="documents are split by hash")
-    documents: int = Field(16, ge=1, description="documents of each corpus")
+    documents: int = Field(12, ge=1, description="documents of each corpus")
     lengths: list[Tokens] = Field(
         [64, 128, 256, 512, 1024, 2048],
         min_length=1,

@@ -73,7 +73,7 @@ def tracked(run, *artifacts, flags=""):
     stage = run.split("/")[0]
     attached = " ".join(f"--artifact {artifact}" for artifact in artifacts)
     return (
-        f"ropewalk track --experiment {STUDY.name}/{stage} --name {run} --root {TRACKING} --tag rule={{rule}} "
+        f"ropewalk track --experiment {STUDY.name}/{stage} --name {run} --root {TRACKING} "
         f"--tag code={{params.code}} --params {{params.settings:q}} --log {{log}} {attached} {flags} -- "
     )
 

@@ -11,20 +11,26 @@ rule evaluate:
         corpora=CORPORA.values(),
     output:
         directory(f"{RESULTS}/evaluations/{{name}}"),
-    params:
-        settings=lambda wildcards: settings(
-            rope=rope_settings(wildcards.name), **EVALUATION, copying=COPYING.model_dump()
-        ),
-        flags=flags({**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}),
-        corpora=lambda wildcards, input: [word for corpus in input.corpora for word in ("--corpus", corpus)],
-        code=code("rope", "models/binding.py", "evaluation"),
     log:
         f"{LOGS}/evaluate/{{name}}.log",
     benchmark:
         f"{BENCHMARKS}/evaluate/{{name}}.tsv"
+    conda:
+        "../../envs/ropewalk.yaml"
     threads: STUDY.resources.evaluate.threads
     resources:
         **stage_resources("evaluate"),
+    params:
+        settings=lambda wildcards: settings(
+            rope=rope_settings(wildcards.name),
+            **EVALUATION,
+            copying=COPYING.model_dump(),
+        ),
+        flags=flags({**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}),
+        corpora=lambda wildcards, input: [
+            word for corpus in input.corpora for word in ("--corpus", corpus)
+        ],
+        code=code("rope", "models/binding.py", "evaluation"),
     shell:
         tracked(
             "evaluate/{wildcards.name}",

@@ -7,24 +7,33 @@ if FRESH:
             corpora=CORPORA.values(),
         output:
             directory(MODEL),
+        log:
+            f"{LOGS}/pretrain.log",
+        benchmark:
+            f"{BENCHMARKS}/pretrain.tsv"
+        conda:
+            "../../envs/ropewalk.yaml"
+        threads: STUDY.resources.model.threads
+        resources:
+            **stage_resources("model"),
         params:
             settings=settings(
                 shape=STUDY.model.fresh.model_dump(),
                 training=STUDY.pretraining.model_dump(exclude={"checkpoint_every"}),
             ),
-            flags=flags({**STUDY.model.fresh.model_dump(), **STUDY.pretraining.model_dump(exclude={"checkpoint_every"})}),
-            corpora=lambda wildcards, input: [word for corpus in input.corpora for word in ("--corpus", corpus)],
+            flags=flags(
+                {
+                    **STUDY.model.fresh.model_dump(),
+                    **STUDY.pretraining.model_dump(exclude={"checkpoint_every"}),
+                }
+            ),
+            corpora=lambda wildcards, input: [
+                word for corpus in input.corpora for word in ("--corpus", corpus)
+            ],
             code=code("models/fresh.py", "training"),
             # Not an output: it must outlive a job that is killed.
             state=f"{RESULTS}/state/pretraining",
             every=STUDY.pretraining.checkpoint_every,
-        log:
-            f"{LOGS}/pretrain.log",
-        benchmark:
-            f"{BENCHMARKS}/pretrain.tsv"
-        threads: STUDY.resources.model.threads
-        resources:
-            **stage_resources("model"),
         shell:
             tracked(
                 "pretrain",
@@ -39,18 +48,20 @@ else:
     rule fetch_model:
         output:
             directory(MODEL),
+        log:
+            f"{LOGS}/fetch_model.log",
+        benchmark:
+            f"{BENCHMARKS}/fetch_model.tsv"
+        conda:
+            "../../envs/ropewalk.yaml"
+        threads: 1
+        resources:
+            **{**stage_resources("model"), "gpu": 0},
         params:
             settings=settings(source=STUDY.model.source, revision=STUDY.model.revision),
             source=STUDY.model.source,
             flags=flags({"revision": STUDY.model.revision}),
             code=code("models/loading.py"),
-        log:
-            f"{LOGS}/fetch_model.log",
-        benchmark:
-            f"{BENCHMARKS}/fetch_model.tsv"
-        threads: 1
-        resources:
-            **{**stage_resources("model"), "gpu": 0},
         shell:
             # The weights are a copy of what can be fetched again, so only their description is attached.
             tracked("model", "{output}/config.json", "{output}/source.json")
@@ -62,17 +73,20 @@ rule original_rope:
         MODEL,
     output:
         f"{RESULTS}/original.json",
-    params:
-        settings=settings(),
-        code=code("rope", "models/binding.py"),
     log:
         f"{LOGS}/original_rope.log",
     localrule: True
+    conda:
+        "../../envs/ropewalk.yaml"
     threads: 1
     resources:
         **stage_resources("corpora"),
+    params:
+        settings=settings(),
+        code=code("rope", "models/binding.py"),
     shell:
-        tracked("ropes/original", "{output}") + "ropewalk rope default --model {input} -o {output}"
+        tracked("ropes/original", "{output}")
+        + "ropewalk rope default --model {input} -o {output}"
 
 
 rule rope:
@@ -80,19 +94,25 @@ rule rope:
         f"{RESULTS}/original.json",
     output:
         f"{RESULTS}/ropes/{{name}}.json",
+    log:
+        f"{LOGS}/ropes/{{name}}.log",
+    localrule: True
+    conda:
+        "../../envs/ropewalk.yaml"
+    threads: 1
+    resources:
+        **stage_resources("corpora"),
     params:
         settings=lambda wildcards: settings(rope=rope_settings(wildcards.name)),
         method=lambda wildcards: ROPE_SETTINGS[wildcards.name].method.replace("_", "-"),
         flags=lambda wildcards: flags(
-            {key: value for key, value in rope_settings(wildcards.name).items() if key not in ("name", "method")}
+            {
+                key: value
+                for key, value in rope_settings(wildcards.name).items()
+                if key not in ("name", "method")
+            }
         ),
         code=code("rope"),
-    log:
-        f"{LOGS}/ropes/{{name}}.log",
-    localrule: True
-    threads: 1
-    resources:
-        **stage_resources("corpora"),
     shell:
         tracked("ropes/{wildcards.name}", "{output}")
         + "ropewalk rope {params.method} --on {input} {params.flags:q} -o {output}"

@@ -109,7 +109,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     order = sorted(curves, key=ends.__getitem__)
     colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(order)))
     last = int(every["stop"].max())
-    heights = _spread([min(ends[name], high) for name in order], 0.036 * (high - low))
+    heights = _spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
     for name, colour, height in zip(order, colours, heights, strict=True):
         curve = curves[name]
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)

@@ -78,8 +78,9 @@ def perplexity_html(table: pd.DataFrame, reference: str, confidence: float) -> s
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>Perplexity</title><style>{STYLE}</style><h1>Perplexity by length in tokens</h1>"
         f"<p>Exponential of the mean NLL over the first tokens of each document, with its {share} bootstrap interval "
-        f"over documents. Below it the paired difference from <b>{html.escape(reference)}</b> in nats a token, on the same "
-        "documents; green is better and red is worse with an interval that excludes zero, no colour is undecided.</p>"
+        f"over documents. Below it the paired difference from <b>{html.escape(reference)}</b> in nats a token, on the "
+        "same documents; green is better and red is worse with an interval that excludes zero, no colour is "
+        "undecided.</p>"
         + "".join(parts)
     )
 
