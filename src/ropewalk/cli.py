@@ -473,3 +473,7 @@ def config_schema() -> None:
     from ropewalk.config import json_schema
 
     print(json_schema(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -216,7 +216,7 @@ DEFAULTS: dict[str, Any] = {
             {"name": "llama3", "method": "llama3"},
             {"name": "mrrope-uni", "method": "mrrope_uni"},
             {"name": "mrrope-pro", "method": "mrrope_pro"},
-            {"name": "p-rope", "method": "p_rope", "p": 0.5},
+            {"name": "p-rope", "method": "p_rope", "p": 0.35},
             {"name": "log-scaling", "method": "log_scaling"},
             {"name": "resonance", "method": "default", "resonance": True},
             {"name": "resonance-yarn", "method": "yarn", "resonance": True},

@@ -17,6 +17,8 @@ from ropewalk.models import binding
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 
+BATCH_TOKENS = 16_384
+"""Tokens in a forward pass, where one string has no more."""
 SCORED = 16
 """Tokens scored at the end of each string: near the same distance and position for all of them."""
 
@@ -36,7 +38,6 @@ def copy_accuracy(
     *,
     samples: int,
     seed: int,
-    batch: int = 8,
 ) -> pd.DataFrame:
     """Share of tokens that the model predicts right one period after it saw them.
 
@@ -47,7 +48,6 @@ def copy_accuracy(
         gaps: distances in tokens; the model reads twice as many.
         samples: strings a gap.
         seed: of the strings, the same for every model and rope.
-        batch: strings in a forward pass.
 
     Returns:
         One row a string: ``gap`` and ``accuracy`` over the last 16 tokens (fewer where the gap is shorter).
@@ -60,7 +60,7 @@ def copy_accuracy(
             binding.patch(model, rope.at(2 * gap))
             strings = torch.from_numpy(copy_strings(symbols, gap, samples, seed)).to(model.device)
             scored = min(SCORED, gap - 1)
-            for part in strings.split(batch):
+            for part in strings.split(max(1, BATCH_TOKENS // (2 * gap))):
                 logits = model(input_ids=part, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
                 right = (logits.argmax(-1) == part[:, -scored:]).float().mean(-1)
                 rows += [{"gap": gap, "accuracy": float(value)} for value in right]

@@ -37,12 +37,12 @@ def _save(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, bbox_inches="tight", facecolor="white")
 
 
-def _token_axis(axes: Axes, first: int, last: int, training: int) -> None:
-    """A logarithmic axis of tokens, ticked at powers of two, with the training length marked."""
+def _token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9) -> None:
+    """A logarithmic axis of tokens with at most ``most`` ticks, at powers of two, and the training length marked."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(first, last)
     ticks = [2**k for k in range(math.ceil(math.log2(first)), math.floor(math.log2(last)) + 1)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, len(ticks) // 8)]))
+    axes.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / most)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if x < 8192 else f"{x / 1024:.0f}k"))
     axes.axvline(training, color=INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
@@ -77,7 +77,7 @@ def draw_position_curves(
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
         axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
         axes.set_title(name, loc="left", color=ACCENT)
-        _token_axis(axes, 16, last, training)
+        _token_axis(axes, 16, last, training, most=5)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -107,12 +107,12 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     low, high = every["nll"].min(), every["nll"].quantile(0.985)
     ends = {name: float(curve["nll"].iloc[-1]) for name, curve in curves.items()}
     order = sorted(curves, key=ends.__getitem__)
-    colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(order)))
+    colours = _inks(len(order))
     last = int(every["stop"].max())
     heights = _spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
     for name, colour, height in zip(order, colours, heights, strict=True):
         curve = curves[name]
-        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.07, lw=0)
         axes.plot(_middles(curve), curve["nll"], color=colour, lw=1.6)
         axes.annotate(
             f"{name}  {ends[name]:.2f}",
@@ -122,7 +122,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
             va="center",
             fontsize=8.5,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
     _token_axis(axes, 16, last, training)
     axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
@@ -130,6 +130,13 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
     axes.set_title("NLL against position; at the right, its value at the last positions", loc="left")
     _save(figure, path)
+
+
+def _inks(count: int) -> np.ndarray:
+    """Colours that can be told apart on white, in an order; yellow is darkened."""
+    inks = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, count)))
+    inks[:, :3] *= np.minimum(1.0, 0.62 / (inks[:, :3] @ [0.299, 0.587, 0.114]))[:, None]
+    return inks
 
 
 def _middles(curve: pd.DataFrame) -> np.ndarray:
@@ -160,7 +167,7 @@ def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
     pairs = np.arange(first.rotary_dim // 2)
     left.plot(pairs, 2 * np.pi / first.original_inv_freq, color=INK, lw=3, alpha=0.25, label="original")
     right.axhline(1, color=INK, lw=3, alpha=0.25)
-    colours = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, len(ropes))))
+    colours = _inks(len(ropes))
     styles = ["-", "--", "-.", ":"]
     for i, (name, rope) in enumerate(ropes.items()):
         style = {"color": colours[i], "ls": styles[i % len(styles)], "lw": 1.5, "label": name}
@@ -168,7 +175,14 @@ def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
         left.plot(pairs[turning], rope.wavelengths[turning], **style)
         right.plot(pairs[turning], rope.factors[turning], **style)
     left.axhline(first.original_length, color=INK, lw=0.8, ls=(0, (4, 3)))
-    left.annotate("training length", (0, first.original_length), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    left.annotate(
+        "training length",
+        (pairs[-1], first.original_length),
+        xytext=(0, -10),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
     left.set(yscale="log", xlabel="pair, fastest first", ylabel="period (tokens a turn)")
     left.set_title("Periods", loc="left")
     right.set_yscale("log", base=2)
@@ -182,8 +196,9 @@ def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
 
 
 def _heatmap(
-    table: pd.DataFrame, training: int, path: str | Path, *, title: str, label: str, text: str, log: bool, columns: str
+    table: pd.DataFrame, inside: int, path: str | Path, *, title: str, label: str, text: str, log: bool, columns: str
 ) -> None:
+    """Draw a table as colours and numbers; the first ``inside`` columns lie within the training length."""
     figure = Figure(figsize=(1.6 + 0.72 * table.shape[1] + 2.2, 0.9 + 0.33 * table.shape[0]))
     axes = figure.subplots()
     values = table.to_numpy(dtype=float)
@@ -199,7 +214,6 @@ def _heatmap(
             axes.text(column, row, written, ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(table.shape[1]), [f"{c:,}" for c in table.columns])
     axes.set_yticks(range(table.shape[0]), list(table.index))
-    inside = int((table.columns.to_numpy(dtype=int) <= training).sum())
     if 0 < inside < table.shape[1]:
         axes.axvline(inside - 0.5, color=INK, lw=1.4)
         axes.annotate("trained ", (inside - 0.5, -0.62), ha="right", fontsize=8, annotation_clip=False)
@@ -219,7 +233,7 @@ def draw_perplexity_heatmap(table: pd.DataFrame, training: int, path: str | Path
     """Perplexity by rope and length; ``table`` has ropes as rows and lengths (tokens) as columns."""
     _heatmap(
         table,
-        training,
+        int((table.columns.to_numpy(dtype=int) <= training).sum()),
         path,
         title="Perplexity of the first tokens",
         label="perplexity",
@@ -233,7 +247,7 @@ def draw_copying_heatmap(table: pd.DataFrame, training: int, path: str | Path) -
     """Copy accuracy by rope and gap; ``table`` has ropes as rows and gaps (tokens) as columns."""
     _heatmap(
         table,
-        training,
+        int((2 * table.columns.to_numpy(dtype=int) <= training).sum()),
         path,
         title="Copy accuracy by distance (chance is 0.10)",
         label="accuracy",

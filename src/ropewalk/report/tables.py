@@ -80,8 +80,7 @@ def perplexity_html(table: pd.DataFrame, reference: str, confidence: float) -> s
         f"<p>Exponential of the mean NLL over the first tokens of each document, with its {share} bootstrap interval "
         f"over documents. Below it the paired difference from <b>{html.escape(reference)}</b> in nats a token, on the "
         "same documents; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided.</p>"
-        + "".join(parts)
+        "undecided.</p>" + "".join(parts)
     )
 
 

@@ -13,7 +13,7 @@ from ropewalk.metrics import MetricsFile
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
 from ropewalk.training.batches import TrainingBatches
-from ropewalk.training.loop import TrainingOptions, TrainingResult, train
+from ropewalk.training.loop import TrainingOptions, TrainingResult, only_one, train
 
 
 def pretrain(
@@ -52,7 +52,7 @@ def pretrain(
         "copy_fraction": copy_fraction,
         "seed": seed,
     }
-    with MetricsFile(metrics) as sink:
+    with only_one(state), MetricsFile(metrics) as sink:
         result = train(model, batches, options, state=state, identity=identity, sink=sink, name="pre-training")
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ropewalk import cli
+from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.rope import Rope
+
+
+def run(monkeypatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ropewalk", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+TABLE = ("--head-dim", 128, "--base", 10000, "--length", 4096)
+
+
+def test_rope_writes_what_show_reads(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "rope.json"
+    assert run(monkeypatch, "rope", "yarn", *TABLE, "--factor", 8, "--resonance", "-o", path) == 0
+    rope = Rope.load(path)
+    assert np.allclose(rope.wavelengths, np.round(rope.wavelengths))
+    assert json.loads(path.read_text())["attention_factor"] == pytest.approx(1.2079, abs=1e-4)
+    assert run(monkeypatch, "show", path, "--length", 32768) == 0
+    assert "critical dimension: 92" in capsys.readouterr().out
+    assert (tmp_path / "rope.png").stat().st_size > 10_000
+
+
+def test_rope_is_printed_where_no_file_is_named(monkeypatch, capsys):
+    assert run(monkeypatch, "rope", "pi", *TABLE, "--factor", 2) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["inv_freq"][0] == 0.5
+
+
+def test_methods_compose_on_a_file(monkeypatch, tmp_path):
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    assert run(monkeypatch, "rope", "abf", *TABLE, "--new-base", 1e6, "-o", first) == 0
+    assert run(monkeypatch, "rope", "resonance", "--on", first, "-o", second) == 0
+    assert [step.method for step in Rope.load(second).steps] == ["abf", "resonance"]
+    factors = ",".join(["2"] * 64)
+    assert run(monkeypatch, "rope", "longrope", *TABLE, "--long-factor", factors, "-o", first) == 0
+    assert np.allclose(Rope.load(first).factors, 2)
+
+
+def test_rope_starts_from_a_model(monkeypatch, tmp_path):
+    fresh_llama(ModelShape(32, 1, 1, 1, 32, length=64), 257, seed=0).save_pretrained(tmp_path / "m")
+    assert run(monkeypatch, "rope", "ntk", "--model", tmp_path / "m", "--factor", 4, "-o", tmp_path / "r.json") == 0
+    assert Rope.load(tmp_path / "r.json").original_length == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("rope", "pi", "--factor", 2), "a rope starts from one of: --model; --on; or --head-dim"),
+        (("rope", "pi", "--factor", 2, "--head-dim", 64), "needs --head-dim, --base and --length together"),
+        (("rope", "pi", *TABLE, "--factor", 0.5), "factor"),
+        (("rope", "pi", "--head-dim", 63, "--base", 1e4, "--length", 128, "--factor", 2), "63"),
+        (("rope", "longrope", *TABLE, "--long-factor", "1,two"), "expected numbers with commas between them"),
+        (("show", "none.json"), "none.json"),
+        (("rope", "pi", *TABLE, "--factor", 2, "-o", "/proc/none/x.json"), "/proc/none"),
+    ],
+)
+def test_faults_are_one_sentence_and_status_1(monkeypatch, capsys, words, message):
+    assert run(monkeypatch, *words) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("ropewalk: ")
+    assert error.count("\n") == 1
+
+
+def test_from_text_to_perplexity(monkeypatch, tmp_path, capsys):
+    text = tmp_path / "text"
+    text.mkdir()
+    for i in range(60):
+        (text / f"{i}.txt").write_text(f"document {i}: " + "the quick brown fox 0123456789 " * 12)
+    corpus, model, rope = tmp_path / "corpora/mine", tmp_path / "model", tmp_path / "none.json"
+    sizes = ("--hidden-size", 32, "--layers", 1, "--heads", 1, "--kv-heads", 1, "--intermediate-size", 32)
+    short = ("--length", 32, "--steps", 12, "--batch-size", 4, "--checkpoint-every", 6, "--warmup-steps", 2)
+    assert run(monkeypatch, "corpus", f"folder:{text}", "--tokenizer", "byte", "-o", corpus) == 0
+    assert run(monkeypatch, "pretrain", "--corpus", corpus, *sizes, *short, "--state", tmp_path / "s", "-o", model) == 0
+    assert not (tmp_path / "s").exists()
+    assert run(monkeypatch, "rope", "default", "--model", model, "-o", rope) == 0
+    out = tmp_path / "evaluations/none"
+    measured = ("--corpus", corpus, "--documents", 3, "--lengths", "32,128", "--gaps", "8,16", "--samples", 2)
+    assert run(monkeypatch, "evaluate", "--model", model, "--rope", rope, *measured, "-o", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["copying.csv", "metrics.jsonl", "nll.parquet", "scores.json"]
+    capsys.readouterr()
+    assert run(monkeypatch, "perplexity", out / "nll.parquet", "--lengths", "32,128") == 0
+    printed = capsys.readouterr().out
+    scores = json.loads((out / "scores.json").read_text())
+    assert f"{scores['mine']['128']['perplexity']:.2f}" in printed
+
+    other = Rope.load(rope).to_json() | {"rotary_dim": 16, "inv_freq": [1.0] * 8}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    before = (out / "nll.parquet").read_bytes()
+    assert run(monkeypatch, "evaluate", "--model", model, "--rope", tmp_path / "other.json", *measured, "-o", out) == 1
+    assert "the rope rotates 16 dimensions of a head; this model rotates 32" in capsys.readouterr().err
+    assert (out / "nll.parquet").read_bytes() == before
+    assert run(monkeypatch, "parity", "--model", model, "--corpus", corpus, "--max-length", 64, "--documents", 2) == 0
+    assert float(capsys.readouterr().out) > 1
+
+
+def test_help_teaches_and_starts_fast():
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ropewalk.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "evaluate" in shown.stdout
+    for heavy in ("torch", "transformers", "mlflow", "pandas", "matplotlib"):
+        assert f"| {heavy}\n" not in shown.stderr, f"{heavy} is imported before it is needed"

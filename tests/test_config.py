@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ropewalk import config
+from ropewalk.errors import UserError
+
+CONFIG = Path(__file__).parent.parent / "config"
+
+
+def changed(**parts):
+    values = yaml.safe_load(config.default_yaml())
+    for path, value in parts.items():
+        *folders, key = path.split("__")
+        here = values
+        for folder in folders:
+            here = here[folder]
+        here[key] = value
+    return values
+
+
+def test_the_committed_files_are_those_that_the_schema_makes():
+    assert (CONFIG / "default.yaml").read_text() == config.default_yaml(), "run `ropewalk config default`"
+    assert json.loads((CONFIG / "schema.json").read_text()) == json.loads(config.json_schema())
+
+
+def test_the_commented_default_reads_as_the_default():
+    assert config.check_config(yaml.safe_load(config.default_yaml())) == config.default_config()
+
+
+def test_every_key_of_the_default_has_a_comment():
+    lines = config.default_yaml().splitlines()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if line.strip() and not line.strip().startswith(("#", "-")) and "{source:" not in line:
+            assert before.strip().startswith("#"), line
+
+
+@pytest.mark.parametrize("preset", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_valid(preset):
+    values = yaml.safe_load(config.default_yaml())
+
+    def merge(old, new):
+        for key, value in new.items():
+            if isinstance(value, dict) and isinstance(old.get(key), dict):
+                merge(old[key], value)
+            else:
+                old[key] = value
+
+    merge(values, yaml.safe_load(preset.read_text()))
+    config.check_config(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (changed(evaluaton={}), r"'evaluaton' is not known \(did you mean 'evaluation'\?\); allowed: name, model"),
+        (changed(pretraining__stpes=3), r"'pretraining.stpes' is not known \(did you mean 'steps'\?\)"),
+        (changed(model__fresh__base=1), r"'model.fresh.base' is 1: input should be greater than 1"),
+        (changed(pretraining__steps="many"), r"'pretraining.steps' is 'many': input should be a valid integer"),
+        (
+            changed(pretraining__schedule="step"),
+            r"'pretraining.schedule' is 'step': input should be 'cosine', 'linear'",
+        ),
+        (changed(evaluation__reference="yran"), r"evaluation.reference: 'yran' is no rope of extension.ropes"),
+        (changed(corpora={}), "corpora: expected at least one"),
+        (changed(corpora__books={"surce": "package:books"}), r"'corpora.books.surce' is not known .*'source'"),
+        (
+            changed(extension__ropes=[{"name": "yarn", "method": "yran"}]),
+            r"'extension.ropes.0': method 'yran' is not known \(did you mean 'yarn'\?\)",
+        ),
+        (
+            changed(extension__ropes=[{"name": "yarn", "method": "yarn", "beta": 3}]),
+            r"method 'yarn' has no parameter 'beta'; it has factor, beta_fast",
+        ),
+        (
+            changed(extension__ropes=[{"name": "yarn", "method": "yarn"}, {"name": "yarn", "method": "pi"}]),
+            "rope name 'yarn' stands for 2 ropes",
+        ),
+    ],
+)
+def test_a_fault_is_one_sentence_with_key_value_and_what_is_allowed(values, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config.check_config(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_factor_of_the_study_serves_where_a_rope_has_none():
+    ropes = {rope.name: rope for rope in config.default_config().extension.ropes}
+    assert ropes["yarn"].parameters(8.0) == {"factor": 8.0}
+    assert ropes["dynamic-ntk"].parameters(8.0) == {"factor": 2.0}
+    assert ropes["none"].parameters(8.0) == {}

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from ropewalk.errors import UserError
+from ropewalk.files import read_json, whole_file, whole_folder, write_json
+
+
+def test_a_failed_write_keeps_what_was_there_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"x": 1})
+    with pytest.raises(OSError, match="No space"), whole_file(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert read_json(target, "numbers") == {"x": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "folder"
+    with whole_folder(target) as temporary:
+        (temporary / "old").write_text("1")
+    with pytest.raises(RuntimeError), whole_folder(target) as temporary:
+        (temporary / "new").write_text("2")
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["old"]
+    with whole_folder(target) as temporary:
+        (temporary / "new").write_text("2")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_damaged_and_missing_json_are_named(tmp_path):
+    (tmp_path / "bad.json").write_text('{"x": ')
+    with pytest.raises(UserError, match=r"bad\.json is damaged or not a rope"):
+        read_json(tmp_path / "bad.json", "a rope")
+    with pytest.raises(UserError, match=r"none\.json: no such file; expected a rope"):
+        read_json(tmp_path / "none.json", "a rope")

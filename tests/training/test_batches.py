@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ropewalk.corpora import Corpus, build
+from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
+from ropewalk.training.batches import TrainingBatches, periodic_strings
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("text")
+    for i in range(30):
+        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
+    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+
+
+def test_periodic_strings_repeat_with_a_period_of_at_most_half_their_length():
+    strings = periodic_strings(np.random.default_rng(0), np.arange(10), 200, 128)
+    periods = [next(p for p in range(1, 129) if (row[p:] == row[:-p]).all()) for row in strings]
+    assert max(periods) <= 64
+    assert min(periods) <= 3
+    assert len(set(periods)) > 40
+
+
+def test_a_batch_is_fixed_by_seed_and_step(corpus):
+    symbols = digit_tokens(byte_tokenizer())
+    make = TrainingBatches([corpus], 32, 8, 0.5, symbols, seed=3)
+    same = TrainingBatches([corpus], 32, 8, 0.5, symbols, seed=3)
+    other = TrainingBatches([corpus], 32, 8, 0.5, symbols, seed=4)
+    assert make(5).shape == (8, 32)
+    assert (make(5) == same(5)).all()
+    assert (make(5) != make(6)).any()
+    assert (make(5) != other(5)).any()
+    digits = np.isin(make(5), symbols).all(axis=1)
+    assert digits.sum() == 4

@@ -1,0 +1,232 @@
+"""The workflow itself: a whole run of a tiny study, and what it would do again after a change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+def make_clone(folder: Path) -> Path:
+    for name in ("Snakefile", "config", "workflow", "envs", "slurm"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def write_config(clone: Path, **parts) -> None:
+    values = json.loads(json.dumps(TINY))
+    for path, value in parts.items():
+        *folders, key = path.split("__")
+        here = values
+        for part in folders:
+            here = here.setdefault(part, {})
+        here[key] = value
+    (clone / "study.yaml").write_text(yaml.safe_dump(values))
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"} | {"MLFLOW_TRACKING_URI": ""}
+
+
+def snakemake(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*SNAKEMAKE, "--cores", "2", "--configfile", "study.yaml", *words]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment(), check=False)
+
+
+def planned(clone: Path, *words: str) -> dict[str, int]:
+    """Jobs by rule that a dry run lists."""
+    done = snakemake(clone, "-n", *words)
+    assert done.returncode == 0, done.stderr
+    table = (done.stdout + done.stderr).partition("Job stats:")[2]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE) if rule != "total"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A clone in which the tiny study has run to its end."""
+    clone = make_clone(tmp_path_factory.mktemp("clone"))
+    write_config(clone)
+    done = snakemake(clone)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return clone
+
+
+@pytest.fixture(autouse=True)
+def unchanged(request):
+    """Each test changes the configuration for itself."""
+    yield
+    if "finished" in request.fixturenames:
+        write_config(request.getfixturevalue("finished"))
+
+
+@pytest.mark.slow
+def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
+    results = finished / "results/tiny"
+    for path in ("report.html", "report/perplexity.csv", "evaluations/yarn/nll.parquet", "model/model.safetensors"):
+        assert (results / path).stat().st_size > 0
+    page = (results / "report.html").read_text()
+    assert "nll_by_position.png" in page
+    again = snakemake(finished)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_every_job_is_one_current_run_in_mlflow(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
+    assert set(experiments) == {f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "report")}
+    runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
+    assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}
+    yarn = next(run for run in runs if run.info.run_name == "evaluate/yarn")
+    assert yarn.info.status == "FINISHED"
+    assert yarn.data.params["rope.factor"] == "4.0"
+    scores = json.loads((finished / "results/tiny/evaluations/yarn/scores.json").read_text())
+    assert yarn.data.metrics["government/128/perplexity"] == pytest.approx(scores["government"]["128"]["perplexity"])
+    files = {file.path for file in client.list_artifacts(yarn.info.run_id)}
+    assert {"yarn", "yarn.json", "log"} <= files
+    [training] = client.search_runs([experiments["tiny/pretrain"]])
+    history = client.get_metric_history(training.info.run_id, "loss")
+    assert [point.step for point in history] == [10, 20]
+
+
+@pytest.mark.slow
+def test_another_length_reruns_evaluations_and_report_only(finished):
+    write_config(finished, evaluation__lengths=[32, 64, 96])
+    assert planned(finished) == {"evaluate": 3, "figures": 1, "html": 1, "study_config": 1, "all": 1}
+
+
+@pytest.mark.slow
+def test_another_factor_of_one_method_reruns_that_method_only(finished):
+    ropes = [{**rope, **({"factor": 2} if rope["name"] == "yarn" else {})} for rope in TINY["extension"]["ropes"]]
+    write_config(finished, extension__ropes=ropes)
+    assert planned(finished) == {
+        "rope": 1,
+        "evaluate": 1,
+        "figures": 1,
+        "html": 1,
+        "study_config": 1,
+        "all": 1,
+    }
+    done = snakemake(finished, "-n", "--quiet", "progress", "evaluations")
+    assert "name=yarn" in done.stdout + done.stderr
+    assert "name=none" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_is_run_by_its_name(finished):
+    write_config(finished, pretraining__steps=30)
+    assert planned(finished, "corpora") == {}
+    assert planned(finished, "model") == {"pretrain": 1, "model": 1}
+
+
+@pytest.mark.slow
+def test_a_new_rope_leaves_the_others_alone(finished):
+    write_config(finished, extension__ropes=[*TINY["extension"]["ropes"], {"name": "pi", "method": "pi"}])
+    assert planned(finished, "evaluations") == {"rope": 1, "evaluate": 1, "evaluations": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"evaluation__documnts": 3}, "config key 'evaluation.documnts' is not known (did you mean 'documents'?)"),
+        (
+            {"extension__factor": 0.5},
+            "config key 'extension.factor' is 0.5: input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_faulty_configuration_stops_before_any_job(tmp_path, change, sentence):
+    clone = make_clone(tmp_path)
+    write_config(clone, **change)
+    done = snakemake(clone)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (clone / "results").exists()
+
+
+def test_the_slurm_profile_works_from_a_clone(tmp_path):
+    clone = make_clone(tmp_path)
+    write_config(clone)
+    done = subprocess.run(
+        [*SNAKEMAKE, "--profile", "slurm", "--configfile", "study.yaml", "-n"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gpu=1" in done.stdout + done.stderr
+
+
+def test_every_rule_names_an_environment_that_exists():
+    for rules in (ROOT / "workflow/rules").glob("*.smk"):
+        for path in re.findall(r'conda:\s+"([^"]+)"', rules.read_text()):
+            assert (rules.parent / path).is_file(), f"{rules.name} names {path}"
+
+
+def test_the_conda_file_is_made_from_the_lock():
+    sys.path.insert(0, str(ROOT / "envs"))
+    try:
+        from make_conda import conda_yaml
+    finally:
+        sys.path.pop(0)
+    made = conda_yaml((ROOT / "envs/requirements.lock").read_text())
+    assert (ROOT / "envs/ropewalk.yaml").read_text() == made, "run `python envs/make_conda.py`"
+    assert "torch==" in made
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path):
+    """The workflow and its jobs are killed without warning; the next call goes on from the last checkpoint."""
+    clone = make_clone(tmp_path)
+    write_config(clone, pretraining__steps=4000, pretraining__checkpoint_every=50)
+    command = [*SNAKEMAKE, "--cores", "2", "--configfile", "study.yaml", "model"]
+    first = subprocess.Popen(
+        command,
+        cwd=clone,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = clone / "results/tiny/state/pretraining"
+    deadline = time.monotonic() + 180
+    while not list(state.glob("step-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert list(state.glob("step-*")), "no checkpoint was written"
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    deadline = time.monotonic() + 60
+    while (
+        subprocess.run(["pgrep", "-f", str(state.relative_to(clone))], capture_output=True, check=False).returncode == 0
+    ):
+        assert time.monotonic() < deadline, "a job outlived its tracker"
+        time.sleep(0.2)
+    reached = int(max(state.glob("step-*")).name.partition("-")[2])
+    assert not (clone / "results/tiny/model").exists(), "something that looks finished was left behind"
+    locked = snakemake(clone, "model")
+    assert "--unlock" in locked.stderr
+    assert snakemake(clone, "--unlock").returncode == 0
+    again = snakemake(clone, "model")
+    assert again.returncode == 0, again.stderr[-3000:]
+    log = (clone / "results/tiny/logs/pretrain.log").read_text()
+    assert f"resumed at step {reached} of 4000" in log
+    lines = (clone / "results/tiny/model/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(10, 4001, 10))
