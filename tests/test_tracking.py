@@ -112,7 +112,7 @@ pathlib.Path("figures").mkdir(); pathlib.Path("figures/f.txt").write_text("f")
         artifacts=(tmp_path / "s.json", tmp_path / "figures", tmp_path / "missing.txt"),
         log=tmp_path / "job.log",
     )
-    assert run_tracked(tracked, python(code)) == 0
+    assert run_tracked(tracked, python(code), patience=0) == 0
     assert (tmp_path / "job.log").read_bytes() == b"out\nerr \xff\n"
     told = capfd.readouterr().err
     assert told.startswith("out\nerr")
@@ -142,8 +142,8 @@ pathlib.Path("figures").mkdir(); pathlib.Path("figures/f.txt").write_text("f")
 
 
 def test_a_rerun_supersedes(store: str, tmp_path: Path) -> None:
-    assert run_tracked(job(tmp_path), python("import sys; sys.exit(3)")) == 3
-    assert run_tracked(job(tmp_path), ["true"]) == 0
+    assert run_tracked(job(tmp_path), python("import sys; sys.exit(3)"), patience=0) == 3
+    assert run_tracked(job(tmp_path), ["true"], patience=0) == 0
     new, old = runs(tmp_path)
     assert (new.info.status, new.data.tags["current"]) == ("FINISHED", "true")
     assert (old.info.status, old.data.tags["current"]) == ("FAILED", "false")
@@ -159,7 +159,7 @@ def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
     run_tracked(tracked, ["false"], patience=3600)
     (first,) = (tmp_path / "records").glob("record-*")
     aside = first.rename(tmp_path / first.name)
-    run_tracked(tracked, ["true"])
+    run_tracked(tracked, ["true"], patience=0)
     aside.rename(first)
     assert deliver(tmp_path) == Delivery(1, 0)
     new, old = runs(tmp_path)
@@ -171,7 +171,7 @@ def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
 def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: str, tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('{"a": 1}')
     tracked = job(tmp_path, score_files=(tmp_path / "s.json",), artifacts=(tmp_path / "s.json",))
-    assert run_tracked(tracked, ["false"]) == 1
+    assert run_tracked(tracked, ["false"], patience=0) == 1
     (run,) = runs(tmp_path)
     assert (run.info.status, run.data.metrics, artifacts(run)) == ("FAILED", {}, [])
 
@@ -198,7 +198,7 @@ sys.exit(1)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert run_tracked(job(tmp_path, metrics_file=metrics), python(code)) == 0
+    assert run_tracked(job(tmp_path, metrics_file=metrics), python(code), patience=0) == 0
     watcher.join()
     (run,) = runs(tmp_path)
     assert [point[1] for point in history(run, "loss")] == [3.0, 2.9, 2.8, 2.7, 2.6, 1.5]
@@ -209,7 +209,7 @@ def test_a_crash_between_sending_and_marking_duplicates_nothing(store: str, tmp_
     (tmp_path / "metrics.jsonl").write_text(POINTS + '{"step": 7, "loss": NaN}\n')
     (tmp_path / "s.json").write_text('{"a": 1}')
     tracked = job(tmp_path, metrics_file=tmp_path / "metrics.jsonl", score_files=(tmp_path / "s.json",))
-    run_tracked(tracked, ["true"])
+    run_tracked(tracked, ["true"], patience=0)
     (path,) = (tmp_path / "records").glob("record-*")
     record = record_of(tmp_path) | {"delivered": False, "pid": None}
     path.write_text(json.dumps(record if kept_run_id else record | {"run_id": None}))
@@ -266,7 +266,7 @@ def test_jobs_of_other_hosts_are_dead_when_silent(tmp_path: Path) -> None:
 
 def test_a_command_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no-such-command cannot be started"):
-        run_tracked(job(tmp_path), ["no-such-command"])
+        run_tracked(job(tmp_path), ["no-such-command"], patience=0)
     assert pending(tmp_path) == 0
 
 
@@ -326,7 +326,7 @@ def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tm
     tracked = job(
         tmp_path, metrics_file=tmp_path / "metrics.jsonl", artifacts=(tmp_path / "metrics.jsonl",), params={"a": 1}
     )
-    assert run_tracked(tracked, ["true"]) == 0
+    assert run_tracked(tracked, ["true"], patience=0) == 0
     assert deliver(tmp_path) == Delivery(0, 1)
     server = subprocess.Popen(
         [
@@ -349,7 +349,10 @@ def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tm
     try:
         wait_for(healthy, 120)
         # the next job of another folder delivers it too
-        assert run_tracked(job(tmp_path, folder=tmp_path / "others", name="other"), ["true"], root=tmp_path) == 0
+        assert (
+            run_tracked(job(tmp_path, folder=tmp_path / "others", name="other"), ["true"], root=tmp_path, patience=0)
+            == 0
+        )
         assert pending(tmp_path) == 0
         assert deliver(tmp_path) == Delivery(0, 0)
         both = {run.info.run_name: run for run in runs(tmp_path)}

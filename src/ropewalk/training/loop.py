@@ -143,12 +143,13 @@ def train(
     trainable, parameters = count_parameters(model)
     accelerator.print(f"{name}: {trainable:,} of {parameters:,} parameters are trained")
     model, optimizer = accelerator.prepare(model, _optimizer(model, options))
-    start = _resume(accelerator, state, {**identity, **_plain(options)}, options.steps)
+    reached = _resume(accelerator, state, {**identity, **_plain(options)})
+    start, loss, earlier = reached["step"], reached["loss"], reached["tokens"]
     if start:
         accelerator.print(f"{name}: resumed at step {start} of {options.steps}")
 
     model.train()
-    began, tokens, loss = time.monotonic(), 0, math.nan
+    began, tokens = time.monotonic(), 0
     losses: list[torch.Tensor] = []
     measured, measured_tokens = began, 0
     with Progress(name, options.steps, done=start, shown=accelerator.is_main_process) as progress:
@@ -174,13 +175,10 @@ def train(
                     sink(step + 1, {**metrics, "tokens_per_second": rate})
             progress.advance(note=note)
             if (step + 1) % options.checkpoint_every == 0 or last:
-                _save(accelerator, state, step + 1, loss)
+                _save(accelerator, state, {"step": step + 1, "loss": loss, "tokens": earlier + tokens})
     seconds = time.monotonic() - began
-    if start == options.steps:
-        loss = json.loads((_checkpoints(state)[-1] / "progress.json").read_text())["loss"]
-    total = options.steps * batches(0).size
     rate_or_none = tokens / seconds if tokens else None
-    return TrainingResult(options.steps, total, loss, seconds, rate_or_none, trainable, parameters)
+    return TrainingResult(options.steps, earlier + tokens, loss, seconds, rate_or_none, trainable, parameters)
 
 
 def _mean(losses: list[torch.Tensor], name: str, step: int, learning_rate: float) -> float:
@@ -239,22 +237,22 @@ def _checkpoints(state: Path) -> list[Path]:
     return sorted(state.glob("step-*"))
 
 
-def _save(accelerator: Accelerator, state: Path, step: int, loss: float) -> None:
+def _save(accelerator: Accelerator, state: Path, reached: Mapping[str, float]) -> None:
     accelerator.wait_for_everyone()
-    target = state / f"step-{step:08d}"
-    partial = state / f".partial-{step:08d}"
+    target = state / f"step-{reached['step']:08d}"
+    partial = state / f".partial-{reached['step']:08d}"
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps({"step": step, "loss": loss}))
+        (partial / "progress.json").write_text(json.dumps(reached))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
         for old in _checkpoints(state)[:-CHECKPOINTS_KEPT]:
             shutil.rmtree(old)
 
 
-def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any], steps: int) -> int:
-    """Load the newest sound checkpoint of this training; return the step to go on from."""
+def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the newest sound checkpoint of this training; return its step, its loss and the tokens trained so far."""
     wanted = json.dumps(identity, sort_keys=True, default=str)
     known = state / "identity.json"
     if accelerator.is_main_process and (not known.is_file() or known.read_text() != wanted):
@@ -263,11 +261,10 @@ def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any], 
     accelerator.wait_for_everyone()
     for checkpoint in reversed(_checkpoints(state)):
         try:
-            step = json.loads((checkpoint / "progress.json").read_text())["step"]
+            reached = json.loads((checkpoint / "progress.json").read_text())
             accelerator.load_state(str(checkpoint))
         except Exception as error:
             accelerator.print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one")
             continue
-        if step <= steps:
-            return int(step)
-    return 0
+        return dict(reached)
+    return {"step": 0, "loss": math.nan, "tokens": 0}
