@@ -84,9 +84,22 @@ def test_from_text_to_perplexity(monkeypatch, tmp_path, capsys):
         (text / f"{i}.txt").write_text(f"document {i}: " + "the quick brown fox 0123456789 " * 12)
     corpus, model, rope = tmp_path / "corpora/mine", tmp_path / "model", tmp_path / "none.json"
     sizes = ("--hidden-size", 32, "--layers", 1, "--heads", 1, "--kv-heads", 1, "--intermediate-size", 32)
-    short = ("--length", 32, "--steps", 12, "--batch-size", 4, "--checkpoint-every", 6, "--warmup-steps", 2)
+    short = (
+        "--metrics",
+        tmp_path / "m.jsonl",
+        "--length",
+        32,
+        "--steps",
+        12,
+        "--batch-size",
+        4,
+        "--checkpoint-every",
+        6,
+        "--warmup-steps",
+        2,
+    )
     assert run(monkeypatch, "corpus", f"folder:{text}", "--tokenizer", "byte", "-o", corpus) == 0
-    assert run(monkeypatch, "pretrain", "--corpus", corpus, *sizes, *short, "--state", tmp_path / "s", "-o", model) == 0
+    assert run(monkeypatch, "pretrain", "--corpus", corpus, *sizes, *short, *kept, "-o", model) == 0
     assert not (tmp_path / "s").exists()
     assert run(monkeypatch, "rope", "default", "--model", model, "-o", rope) == 0
     out = tmp_path / "evaluations/none"

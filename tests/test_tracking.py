@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from ropewalk import tracking
 from ropewalk.errors import UserError
-from ropewalk.tracking import Delivery, Job, deliver, pending, run_tracked, tracking_uri
+from ropewalk.tracking import Delivery, Job, deliver, delivery, pending, run_tracked, tracking_uri
+from ropewalk.tracking import store as store_module
 
 WRAPPER = """
 import os, sys
@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One SQLite store for this file: to create its tables takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-        for name, value in tracking._ENVIRONMENT.items():
+        for name, value in store_module._ENVIRONMENT.items():
             patch.setenv(name, value)
         yield tracking_uri()
 
@@ -177,7 +177,7 @@ def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: st
 
 
 def test_metrics_arrive_while_the_job_runs(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "BEAT", 0.2)
+    monkeypatch.setattr(delivery, "BEAT", 0.2)
     metrics, go = tmp_path / "metrics.jsonl", tmp_path / "go"
     metrics.write_text('{"step": 0, "loss": 99}\n')  # stale: the job starts it anew
     code = f"""
@@ -259,7 +259,7 @@ def test_jobs_of_other_hosts_are_dead_when_silent(tmp_path: Path) -> None:
     (path,) = (tmp_path / "records").glob("record-*")
     path.write_text(json.dumps(record_of(tmp_path) | {"host": "elsewhere", "pid": 1, "status": "RUNNING"}))
     assert pending(tmp_path) == 0
-    long_ago = time.time() - 2 * tracking.STALE
+    long_ago = time.time() - 2 * records.STALE
     os.utime(path, (long_ago, long_ago))
     assert pending(tmp_path) == 1
 
@@ -271,9 +271,9 @@ def test_a_command_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_names_become_names_of_mlflow() -> None:
-    assert tracking._name("//a/../b/./c?(d):e f.g-h") == "a/b/c__d_:e f.g-h"
-    assert tracking._name("..") == "_"
-    assert len(tracking._name("x" * 300)) == 250
+    assert store_module._name("//a/../b/./c?(d):e f.g-h") == "a/b/c__d_:e f.g-h"
+    assert store_module._name("..") == "_"
+    assert len(store_module._name("x" * 300)) == 250
 
 
 @pytest.mark.slow

@@ -233,7 +233,8 @@ def corpus(
 def pretrain(
     corpus: Annotated[list[Path], typer.Option(help="corpus folder; repeat it for more")],
     output: Annotated[Path, Output],
-    state: Annotated[Path, typer.Option(help="folder of the checkpoints to resume from; keep it until the end")],
+    state: Annotated[Path, typer.Option(help="folder of the checkpoints to resume from; removed at the end")],
+    metrics: Annotated[Path, typer.Option(help="JSON lines to write while training, one every ten steps")],
     hidden_size: int = 128,
     layers: int = 3,
     heads: int = 2,
@@ -283,7 +284,7 @@ def pretrain(
         seed=seed,
         state=state,
         folder=output,
-        metrics=state / "metrics.jsonl",
+        metrics=metrics,
     )
     shutil.rmtree(state)
 

@@ -45,7 +45,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
     resumed, resumed_losses, resumed_model = curve(tmp_path / "cut")
     assert list(resumed_losses) == [10, 20, 30, 40]
     assert resumed_losses == pytest.approx(losses, rel=1e-6)
-    assert resumed.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert resumed.final_loss == pytest.approx(whole.final_loss, rel=1e-6)
     for a, b in zip(model.parameters(), resumed_model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
     assert losses[40] < losses[10], "nothing was learned"
@@ -73,7 +73,7 @@ def test_other_settings_start_afresh(tmp_path):
 def test_a_finished_training_is_not_done_twice(tmp_path):
     first, _, _ = curve(tmp_path / "state")
     second, _, _ = curve(tmp_path / "state", stop_at=0)
-    assert second.loss == first.loss
+    assert second.final_loss == first.final_loss
     assert second.tokens_per_second is None
 
 

@@ -31,17 +31,18 @@ if FRESH:
                 word for corpus in input.corpora for word in ("--corpus", corpus)
             ],
             code=code("models/fresh.py", "training"),
-            # Not an output: it must outlive a job that is killed.
+            # Not outputs: they must outlive a job that is killed.
             state=f"{RESULTS}/state/pretraining",
+            metrics=f"{RESULTS}/state/pretraining.jsonl",
             every=STUDY.pretraining.checkpoint_every,
         shell:
             tracked(
                 "pretrain",
                 "{output}",
-                flags="--metrics {params.state}/metrics.jsonl --scores {output}/training.json",
+                flags="--metrics {params.metrics} --scores {output}/scores.json",
             )
             + "ropewalk pretrain {params.corpora:q} {params.flags:q} --checkpoint-every {params.every} "
-            "--state {params.state} -o {output}"
+            "--state {params.state} --metrics {params.metrics} -o {output}"
 
 else:
 

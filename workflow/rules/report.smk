@@ -1,7 +1,17 @@
 # Figures and tables from what was measured, and the HTML report that holds them.
 
 FIGURES = f"{RESULTS}/report"
-CAPTIONS = "../report"
+
+
+def shown(file, category, title, caption=None):
+    """A file of the report, under its category and title, with its caption."""
+    caption = caption or Path(file).stem
+    return report(
+        f"{FIGURES}/{file}",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"result": title},
+    )
 
 
 rule figures:
@@ -9,56 +19,19 @@ rule figures:
         evaluations=EVALUATIONS.values(),
         model=MODEL,
     output:
-        report(
-            f"{FIGURES}/nll_by_position.png",
-            caption=f"{CAPTIONS}/nll_by_position.rst",
-            category="1 Perplexity",
+        shown("nll_by_position.png", "1 Perplexity", "1 NLL against position"),
+        shown("nll_by_rope.png", "1 Perplexity", "2 The same, a panel a rope"),
+        shown("perplexity.png", "1 Perplexity", "3 Perplexity by length"),
+        shown(
+            "perplexity.html",
+            "1 Perplexity",
+            "4 Intervals and paired differences",
+            "perplexity_table",
         ),
-        report(
-            f"{FIGURES}/nll_by_rope.png",
-            caption=f"{CAPTIONS}/nll_by_rope.rst",
-            category="1 Perplexity",
-        ),
-        report(
-            f"{FIGURES}/perplexity.png",
-            caption=f"{CAPTIONS}/perplexity.rst",
-            category="1 Perplexity",
-        ),
-        report(
-            f"{FIGURES}/perplexity.html",
-            caption=f"{CAPTIONS}/perplexity_table.rst",
-            category="1 Perplexity",
-        ),
-        report(
-            f"{FIGURES}/perplexity.csv",
-            caption=f"{CAPTIONS}/perplexity_table.rst",
-            category="1 Perplexity",
-        ),
-        report(
-            f"{FIGURES}/ropes.png", caption=f"{CAPTIONS}/ropes.rst", category="3 Ropes"
-        ),
-        *(
-            [
-                report(
-                    f"{FIGURES}/copying.png",
-                    caption=f"{CAPTIONS}/copying.rst",
-                    category="2 Copying",
-                )
-            ]
-            if COPYING.gaps
-            else []
-        ),
-        *(
-            [
-                report(
-                    f"{FIGURES}/training.png",
-                    caption=f"{CAPTIONS}/training.rst",
-                    category="4 Model",
-                )
-            ]
-            if FRESH
-            else []
-        ),
+        shown("perplexity.csv", "1 Perplexity", "5 The same as CSV", "perplexity_table"),
+        shown("ropes.png", "3 Ropes", "Periods and factors"),
+        *([shown("copying.png", "2 Copying", "By distance")] if COPYING.gaps else []),
+        *([shown("training.png", "4 Model", "Training loss")] if FRESH else []),
         scores=f"{FIGURES}/scores.json",
     log:
         f"{LOGS}/figures.log",

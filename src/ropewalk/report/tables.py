@@ -11,10 +11,14 @@ from ropewalk.evaluation.perplexity import ALL
 from ropewalk.rope import Rope, diagnostics
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}
+body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:84em;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0 2em;font-variant-numeric:tabular-nums}
-th,td{padding:.3em .7em;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #888}.better{background:#e2f3e5}.worse{background:#fbe6e3}small{color:#666}
+th,td{padding:.3em .6em;text-align:right;vertical-align:top;line-height:1.3;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}
+thead th{border-bottom:2px solid #888}
+.better{background:#e2f3e5}
+.worse{background:#fbe6e3}
+small{color:#555;white-space:nowrap}
 .wide{overflow-x:auto}
 """
 
@@ -92,7 +96,7 @@ def _cell(row: pd.Series) -> str:
             f"<br><small>{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]</small>"
         )
     interval = f"<small>[{_ppl(row['perplexity_low'])}, {_ppl(row['perplexity_high'])}]</small>"
-    return f"<td{kind}>{_ppl(row['perplexity'])} {interval}{paired}</td>"
+    return f"<td{kind}>{_ppl(row['perplexity'])}<br>{interval}{paired}</td>"
 
 
 def _ppl(value: float) -> str:

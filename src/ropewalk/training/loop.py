@@ -74,7 +74,7 @@ class TrainingResult:
     Attributes:
         steps: optimiser steps, those before a resumption included.
         tokens: trained tokens.
-        loss: mean loss over the last measured steps, in nats a token.
+        final_loss: mean loss over the last measured steps, in nats a token.
         seconds: wall time of this run, without what was done before a resumption.
         tokens_per_second: of this run; None where nothing was left to do.
         trainable: trainable parameters.
@@ -83,7 +83,7 @@ class TrainingResult:
 
     steps: int
     tokens: int
-    loss: float
+    final_loss: float
     seconds: float
     tokens_per_second: float | None
     trainable: int

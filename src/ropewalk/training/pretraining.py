@@ -39,7 +39,7 @@ def pretrain(
         seed: of the weights and of the data.
         state: folder of the checkpoints to resume from; it outlives a failed job.
         folder: the checkpoint folder to write; ``training.json`` in it says how it was made, ``metrics.jsonl`` how it
-            went.
+            went, ``scores.json`` what it came to.
         metrics: JSON lines to write while training, one every ten steps.
     """
     tokenizer = byte_tokenizer()
@@ -58,5 +58,6 @@ def pretrain(
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         shutil.copy(metrics, temporary / "metrics.jsonl")
-        write_json(temporary / "training.json", {**asdict(result), "options": asdict(options), **identity})
+        write_json(temporary / "training.json", {"options": asdict(options), **identity})
+        write_json(temporary / "scores.json", asdict(result))
     return result
