@@ -84,20 +84,8 @@ def test_from_text_to_perplexity(monkeypatch, tmp_path, capsys):
         (text / f"{i}.txt").write_text(f"document {i}: " + "the quick brown fox 0123456789 " * 12)
     corpus, model, rope = tmp_path / "corpora/mine", tmp_path / "model", tmp_path / "none.json"
     sizes = ("--hidden-size", 32, "--layers", 1, "--heads", 1, "--kv-heads", 1, "--intermediate-size", 32)
-    short = (
-        "--metrics",
-        tmp_path / "m.jsonl",
-        "--length",
-        32,
-        "--steps",
-        12,
-        "--batch-size",
-        4,
-        "--checkpoint-every",
-        6,
-        "--warmup-steps",
-        2,
-    )
+    short = ("--length", 32, "--steps", 12, "--batch-size", 4, "--checkpoint-every", 6, "--warmup-steps", 2)
+    kept = ("--state", tmp_path / "s", "--metrics", tmp_path / "m.jsonl")
     assert run(monkeypatch, "corpus", f"folder:{text}", "--tokenizer", "byte", "-o", corpus) == 0
     assert run(monkeypatch, "pretrain", "--corpus", corpus, *sizes, *short, *kept, "-o", model) == 0
     assert not (tmp_path / "s").exists()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.tracking import Delivery, Job, deliver, delivery, pending, run_tracked, tracking_uri
+from ropewalk.tracking import Delivery, Job, deliver, delivery, pending, records, run_tracked, tracking_uri
 from ropewalk.tracking import store as store_module
 
 WRAPPER = """

@@ -19,6 +19,7 @@ RESULTS = f"results/{STUDY.name}"
 TRACKING = f"{RESULTS}/tracking"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
+FIGURES = f"{RESULTS}/report"
 
 ROPE_SETTINGS = {rope.name: rope for rope in STUDY.extension.ropes}
 FRESH = STUDY.model.source == "fresh"
@@ -100,3 +101,14 @@ def flags(options):
         elif value is not None and value is not False:
             words += [option, f"{value}"]
     return words
+
+
+def shown(file, category, title, caption=None):
+    """A file of the report, under its category and title, with its caption."""
+    caption = caption or Path(file).stem
+    return report(
+        f"{FIGURES}/{file}",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"result": title},
+    )

@@ -1,18 +1,5 @@
 # Figures and tables from what was measured, and the HTML report that holds them.
 
-FIGURES = f"{RESULTS}/report"
-
-
-def shown(file, category, title, caption=None):
-    """A file of the report, under its category and title, with its caption."""
-    caption = caption or Path(file).stem
-    return report(
-        f"{FIGURES}/{file}",
-        caption=f"../report/{caption}.rst",
-        category=category,
-        labels={"result": title},
-    )
-
 
 rule figures:
     input:
