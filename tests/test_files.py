@@ -9,7 +9,8 @@ from ropewalk.files import read_json, whole_file, whole_folder, write_json
 def test_a_failed_write_keeps_what_was_there_and_leaves_nothing_else(tmp_path):
     target = tmp_path / "a.json"
     write_json(target, {"x": 1})
-    with pytest.raises(OSError, match="No space"), whole_file(target) as temporary:
+    sentence = r"a\.json cannot be written: no space is left on its disk"
+    with pytest.raises(UserError, match=sentence), whole_file(target) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
     assert read_json(target, "numbers") == {"x": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import UserError
+
+
+@contextmanager
+def room_for(target: Path) -> Iterator[None]:
+    """Turn the many errors of a full disk into one sentence that names what was to be written.
+
+    Raises:
+        UserError: an error arose in the block and the disk of ``target`` is full.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # Libraries that write in C++ or Rust hide the error number.
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        if full or shutil.disk_usage(target.parent).free < 1 << 16:
+            raise UserError(f"{target} cannot be written: no space is left on its disk.") from error
+        raise
 
 
 @contextmanager
@@ -26,7 +46,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with room_for(target):
+            yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
     finally:
@@ -40,7 +61,8 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        yield temporary
+        with room_for(target):
+            yield temporary
         temporary.chmod(0o777 & ~_umask())
         if target.exists():
             old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))

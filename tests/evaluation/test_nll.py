@@ -109,6 +109,12 @@ def test_running_out_of_memory_is_one_sentence(model, tokens, monkeypatch):
         nll.token_nll(model, tokens, chunk=64)
 
 
+def test_a_length_beyond_memory_is_refused_before_anything_runs(model):
+    with pytest.raises(UserError, match=r"a length of 100000000000 tokens needs [\d.]+ GiB .*; [\d.]+ GiB are free"):
+        nll.check_memory(model, 100_000_000_000, 1024)
+    nll.check_memory(model, 200, 1024)
+
+
 def rows() -> pd.DataFrame:
     return pd.DataFrame(
         {

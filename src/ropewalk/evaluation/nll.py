@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -38,6 +39,28 @@ COLUMNS = ("corpus", "document", "position", "nll", "pass_length")
 
 DEFAULT_CHUNK = 1024
 """Tokens that go through the model at a time. Logits take chunk × vocabulary × 4 bytes."""
+
+
+def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
+    """Refuse a length that cannot fit, before anything is run: an overfull machine kills the job without a word.
+
+    Raises:
+        UserError: the key/value cache of ``length`` tokens and the logits of a chunk exceed the free memory.
+    """
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * heads * head_dim * length * model.dtype.itemsize
+    # In the model's dtype, in float32, and their softmax.
+    logits = min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
+    on_gpu = model.device.type == "cuda"
+    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    if cache + logits > free:
+        gib = 2**30
+        raise UserError(
+            f"a length of {length} tokens needs {(cache + logits) / gib:.1f} GiB for its key/value cache and logits; "
+            f"{free / gib:.1f} GiB are free. Evaluate shorter lengths, or use smaller chunks than {chunk} tokens."
+        )
 
 
 @torch.inference_mode()
@@ -60,6 +83,7 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has nothing to predict; expected at least 2.")
     ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(model.device)
+    check_memory(model, len(ids), chunk)
     cache = DynamicCache(config=model.config) if len(ids) > chunk else None
     nll = torch.empty(len(ids) - 1, dtype=torch.float32, device=model.device)
     try:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from ropewalk.errors import UserError
-from ropewalk.files import whole_folder
+from ropewalk.files import room_for, whole_folder
 from ropewalk.progress import Progress
 
 Batches = Callable[[int], np.ndarray]
@@ -241,7 +241,12 @@ def _save(accelerator: Accelerator, state: Path, reached: Mapping[str, float]) -
     accelerator.wait_for_everyone()
     target = state / f"step-{reached['step']:08d}"
     partial = state / f".partial-{reached['step']:08d}"
-    accelerator.save_state(str(partial))
+    try:
+        with room_for(target):
+            accelerator.save_state(str(partial))
+    except UserError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (partial / "progress.json").write_text(json.dumps(reached))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+
+from accelerate import PartialState
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.files import whole_folder, write_json
@@ -52,8 +55,11 @@ def pretrain(
         "copy_fraction": copy_fraction,
         "seed": seed,
     }
-    with only_one(state), MetricsFile(metrics) as sink:
+    main = PartialState().is_main_process
+    with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
         result = train(model, batches, options, state=state, identity=identity, sink=sink, name="pre-training")
+    if not main:
+        return result
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
