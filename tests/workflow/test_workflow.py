@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
 
 
 def snakemake(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*SNAKEMAKE, "--cores", "2", "--configfile", "study.yaml", *words]
+    command = [*SNAKEMAKE, "--configfile", "study.yaml", "--cores", "2", *words]
     return subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment(), check=False)
 
 
@@ -197,7 +197,7 @@ def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path):
     """The workflow and its jobs are killed without warning; the next call goes on from the last checkpoint."""
     clone = make_clone(tmp_path)
     write_config(clone, pretraining__steps=4000, pretraining__checkpoint_every=50)
-    command = [*SNAKEMAKE, "--cores", "2", "--configfile", "study.yaml", "model"]
+    command = [*SNAKEMAKE, "--configfile", "study.yaml", "--cores", "2", "model"]
     with (clone / "first.log").open("w") as log:
         first = subprocess.Popen(command, cwd=clone, env=environment(), start_new_session=True, stdout=log, stderr=log)
     state = clone / "results/tiny/state/pretraining"
