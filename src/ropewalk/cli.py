@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +55,7 @@ def main() -> None:
 
 
 def _start(
+    method: str,
     model: str | None,
     revision: str | None,
     on: Path | None,
@@ -73,7 +73,15 @@ def _start(
         from ropewalk.models.loading import load_config
         from ropewalk.models.sources import ModelSource
 
-        return read_rope(load_config(ModelSource.parse(model, revision)))
+        rope = read_rope(load_config(ModelSource.parse(model, revision)))
+        if rope.steps and method not in ("default", "resonance", "log_scaling"):
+            carried = " and ".join(step.method for step in rope.steps)
+            raise UserError(
+                f"model {model} already carries a rope made by {carried}; {method} lengthens an original one. Start "
+                "from its table (--head-dim, --base, --length), or write its rope with `ropewalk rope default` and "
+                "compose on that with --on."
+            )
+        return rope
     if head_dim is None or base is None or length is None:
         raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
     return default_rope(head_dim, base, length)
@@ -93,7 +101,7 @@ def _register(name: str) -> None:
             notes[list(notes)[-1]] += " " + line.strip()
 
     def command(**options: Any) -> None:
-        start = _start(*(options.pop(key) for key in ("model", "revision", "on", "head_dim", "base", "length")))
+        start = _start(name, *(options.pop(key) for key in ("model", "revision", "on", "head_dim", "base", "length")))
         resonant, output = options.pop("resonance"), options.pop("output")
         from ropewalk.rope.methods import apply
 
@@ -137,6 +145,8 @@ def _register(name: str) -> None:
         "output": (Path | None, None, "rope.json to write; printed where not given"),
     }
     flags = {"output": ("-o", "--output"), "resonance": ("--resonance",)}
+    # A switch that is on by default needs a way to turn it off.
+    flags |= {key: (f"--{key}/--no-{key}",) for key, (_, default, _) in own.items() if default is True}
     parameters = [
         inspect.Parameter(
             key,
@@ -161,9 +171,19 @@ def _numbers(text: str, option: str) -> list[float]:
 
 def _integers(text: str, option: str) -> list[int]:
     numbers = _numbers(text, option)
-    if any(number != int(number) for number in numbers):
-        raise UserError(f"{option} {text!r}: expected whole numbers with commas between them.")
+    if any(not number.is_integer() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise UserError(f"{option} {text!r}: expected different whole numbers with commas between them.")
     return [int(number) for number in numbers]
+
+
+def _by_name(folders: list[Path], what: str) -> dict[str, Path]:
+    """Folders by their names, which must differ."""
+    named = {folder.absolute().name: folder for folder in folders}
+    if len(named) < len(folders):
+        raise UserError(
+            f"two {what} have the same folder name; expected different ones: {', '.join(map(str, folders))}."
+        )
+    return named
 
 
 for _name in METHODS:
@@ -286,7 +306,6 @@ def pretrain(
         folder=output,
         metrics=metrics,
     )
-    shutil.rmtree(state)
 
 
 @app.command()
@@ -300,7 +319,6 @@ def evaluate(
     documents: Annotated[int, typer.Option(help="documents of each corpus")] = 12,
     chunk: Annotated[int, typer.Option(help="tokens that go through the model at a time")] = 1024,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
-    confidence: Annotated[float, typer.Option(help="of the intervals in the scores")] = 0.95,
     gaps: Annotated[str | None, typer.Option(help="distances in tokens to copy over, with commas between them")] = None,
     samples: Annotated[int, typer.Option(help="strings a distance")] = 16,
     seed: Annotated[int, typer.Option(help="of the strings")] = 0,
@@ -317,13 +335,12 @@ def evaluate(
     run(
         ModelSource.parse(model),
         Rope.load(rope),
-        {folder.name: Corpus.open(folder) for folder in corpus},
+        {name: Corpus.open(folder) for name, folder in _by_name(corpus, "corpora").items()},
         lengths=_integers(lengths, "--lengths"),
         split=split,
         documents=documents,
         chunk=chunk,
         dtype=dtype,
-        confidence=confidence,
         gaps=_integers(gaps, "--gaps") if gaps else [],
         samples=samples,
         seed=seed,
@@ -340,12 +357,13 @@ def perplexity(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read perplexities at any lengths from nll.parquet files, with intervals and paired differences."""
-    from ropewalk.evaluation.nll import read_many
+    from ropewalk.evaluation.nll import read_nll
     from ropewalk.evaluation.perplexity import perplexity_table
     from ropewalk.files import whole_file
     from ropewalk.report.tables import perplexity_text
 
-    ropes = {name: rows for name, (rows, _) in read_many(files).items()}
+    folders = _by_name([file.absolute().parent for file in files], "measurements")
+    ropes = {name: read_nll(file)[0] for name, file in zip(folders, files, strict=True)}
     wanted = _integers(lengths, "--lengths")
     table = perplexity_table(ropes, wanted, reference=reference, confidence=confidence)
     if output is None:
@@ -398,7 +416,7 @@ def report(
     from ropewalk.report.study import write_report
 
     write_report(
-        {folder.name: folder for folder in evaluation},
+        _by_name(evaluation, "evaluations"),
         training=training,
         lengths=_integers(lengths, "--lengths"),
         reference=reference,
@@ -434,6 +452,11 @@ def track(
         settings = json.loads(params)
     except json.JSONDecodeError as error:
         raise UserError(f"--params {params!r}: expected a JSON object ({error}).") from None
+    wrong = [pair for pair in tag or [] if "=" not in pair]
+    if wrong:
+        raise UserError(f"--tag {wrong[0]!r}: expected KEY=VALUE.")
+    if not context.args:
+        raise UserError("nothing to run; expected a command after `--`.")
     tags = dict(pair.split("=", 1) for pair in tag or [])
     job = Job(
         experiment=experiment,

@@ -10,7 +10,7 @@ import difflib
 import inspect
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
@@ -18,14 +18,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from ropewalk.errors import UserError
-from ropewalk.rope.methods import METHODS
+from ropewalk.models.sources import ModelSource
+from ropewalk.rope.methods import METHODS, apply, default_rope
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Tokens = Annotated[int, Field(ge=2)]
 
 
+FRESH = "fresh"
+"""The model source that is pre-trained here."""
+ALL = "all"
+"""The name under which tables show all corpora together."""
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FreshModel(Section):
@@ -37,18 +44,32 @@ class FreshModel(Section):
     kv_heads: int = Field(2, ge=1, description="key/value heads")
     intermediate_size: int = Field(256, ge=8, description="width of the feed-forward layers")
     base: float = Field(10000.0, gt=1, description="base of the rotary embedding")
-    length: Tokens = Field(128, description="training length in tokens")
+    length: int = Field(128, ge=8, description="training length in tokens")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> FreshModel:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} over {self.heads} heads gives no even head dimension")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} key/value heads evenly")
+        return self
 
 
 class Model(Section):
     """The model whose context is lengthened."""
 
     source: str = Field(
-        "fresh",
+        FRESH,
         description="fresh (pre-train a small one), hub:ORGANISATION/NAME, folder:PATH, or gguf:PACKAGE/FILE",
     )
     revision: str | None = Field(None, description="revision on the hub; a commit hash pins it")
     fresh: FreshModel = FreshModel()
+
+    @model_validator(mode="after")
+    def _source_is_known(self) -> Model:
+        if self.source != FRESH:
+            _user_error_as_value_error(ModelSource.parse, self.source)
+        return self
 
 
 class Pretraining(Section):
@@ -69,13 +90,20 @@ class Pretraining(Section):
     checkpoint_every: int = Field(300, ge=1, description="steps between the checkpoints that a killed job resumes from")
     seed: int = Field(0, ge=0, description="of weights and data")
 
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Pretraining:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"a batch of {self.batch_size} sequences cannot be cut into {self.accumulation} parts")
+        return self
+
 
 class Corpus(Section):
     """A corpus of documents."""
 
     source: str = Field(
+        pattern=r"^(package:(books|government|mathematics)|hub:(pg19|govreport|proof-pile)|folder:.+)$",
         description="package:books, package:government, package:mathematics, folder:PATH, hub:pg19, hub:govreport "
-        "or hub:proof-pile"
+        "or hub:proof-pile",
     )
     revision: str | None = Field(None, description="revision of a data set on the hub; a commit hash pins it")
     text_key: str = Field("text", description="key of the text in the lines of JSONL files")
@@ -85,7 +113,7 @@ class Corpus(Section):
 class NamedRope(Section):
     """A rope to evaluate: a method of the registry with its parameters."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: Name = Field(description="name in files, tables and figures")
     method: str = Field(description=f"one of {', '.join(METHODS)}")
@@ -100,6 +128,14 @@ class NamedRope(Section):
             if key not in allowed:
                 have = ", ".join(allowed) or "no parameters"
                 raise ValueError(f"method {self.method!r} has no parameter {key!r}; it has {have}")
+        for key, parameter in allowed.items():
+            needed = parameter.default is inspect.Parameter.empty and key != "factor"
+            if needed and key not in (self.model_extra or {}):
+                raise ValueError(f"method {self.method!r} needs the parameter {key!r}")
+        given = self.parameters(factor=2.0)
+        # Any table shows whether the values are good; a list of factors fixes how many pairs it must have.
+        pairs = len(given["long_factor"]) if isinstance(given.get("long_factor"), list) else 32
+        _user_error_as_value_error(apply, default_rope(2 * pairs, 1e4, 128), self.method, **given)
         return self
 
     def parameters(self, factor: float) -> dict[str, Any]:
@@ -182,6 +218,10 @@ class Config(Section):
     def _parts_fit(self) -> Config:
         if not any(self.corpora.values()):
             raise ValueError("corpora: expected at least one")
+        if ALL in self.used_corpora:
+            raise ValueError(f"corpora: the name {ALL!r} stands for all of them together; expected another")
+        if len(set(self.evaluation.lengths)) < len(self.evaluation.lengths):
+            raise ValueError(f"evaluation.lengths: expected different lengths, not {self.evaluation.lengths}")
         names = [rope.name for rope in self.extension.ropes]
         if self.evaluation.reference not in names:
             raise ValueError(
@@ -225,6 +265,14 @@ DEFAULTS: dict[str, Any] = {
     "evaluation": {"copying": {"gaps": [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]}},
 }
 """What the default study sets beyond the defaults of the schema."""
+
+
+def _user_error_as_value_error(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Run a check of the package; pydantic collects value errors only."""
+    try:
+        check(*args, **kwargs)
+    except UserError as error:
+        raise ValueError(str(error).rstrip(".")) from None
 
 
 def method_parameters(method: str) -> dict[str, inspect.Parameter]:

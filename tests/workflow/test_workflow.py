@@ -128,6 +128,42 @@ def test_another_factor_of_one_method_reruns_that_method_only(finished):
 
 
 @pytest.mark.slow
+def test_how_often_to_save_trains_nothing_again(finished):
+    write_config(finished, pretraining__checkpoint_every=5)
+    assert planned(finished, "evaluations") == {}
+
+
+@pytest.mark.slow
+def test_confidence_measures_nothing_again(finished):
+    write_config(finished, evaluation__confidence=0.9)
+    assert planned(finished) == {"figures": 1, "html": 1, "study_config": 1, "all": 1}
+
+
+def test_switches_that_are_turned_off_and_lengths_of_methods_reach_the_command(tmp_path):
+    clone = make_clone(tmp_path)
+    ropes = [
+        {"name": "yarn", "method": "yarn", "truncate": False},
+        {"name": "log", "method": "log_scaling", "length": 99},
+    ]
+    write_config(clone, extension__ropes=ropes)
+    done = snakemake(clone, "-n", "-p", "ropes")
+    assert "--no-truncate" in done.stdout + done.stderr
+    assert "log-scaling --on results/tiny/original.json --at-length 99" in done.stdout + done.stderr
+
+
+def test_a_text_that_changes_in_a_folder_is_read_again(tmp_path):
+    clone = make_clone(tmp_path)
+    (clone / "text").mkdir()
+    for i in range(200):
+        (clone / f"text/{i}.txt").write_text(f"{i}: " + "words and more words, " * 20)
+    write_config(clone, corpora={"books": None, "mathematics": None, "government": {"source": "folder:text"}})
+    assert snakemake(clone, "corpora").returncode == 0
+    assert planned(clone, "corpora") == {}
+    (clone / "text/new.txt").write_text("something new " * 50)
+    assert planned(clone, "corpora") == {"corpus": 1, "corpora": 1}
+
+
+@pytest.mark.slow
 def test_a_stage_is_run_by_its_name(finished):
     write_config(finished, pretraining__steps=30)
     assert planned(finished, "corpora") == {}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import ropewalk
-from ropewalk.config import check_config
+from ropewalk.config import check_config, method_parameters
 from ropewalk.errors import UserError
 from ropewalk.tracking import pending
 
@@ -58,6 +58,31 @@ def rope_settings(name):
     }
 
 
+def rope_flags(name):
+    """The command-line options of a rope; the length of a method is not that of the table."""
+    given = rope_settings(name)
+    switches = [
+        key
+        for key, parameter in method_parameters(given["method"]).items()
+        if parameter.default is True
+    ]
+    renamed = {
+        ("at_length" if key == "length" else key): value
+        for key, value in given.items()
+        if key not in ("name", "method")
+    }
+    return flags(renamed, switches)
+
+
+def files_of(source, *endings):
+    """The files behind a `folder:` source, so that a change of them is noticed; nothing for other sources."""
+    kind, _, folder = source.partition(":")
+    found = Path(folder).rglob("*") if kind == "folder" else []
+    return sorted(
+        str(path) for path in found if path.is_file() and path.suffix in endings
+    )
+
+
 def code(*names):
     """A hash of the package's modules that decide a job's output, so that changed code reruns what it changes."""
     digest = hashlib.sha256()
@@ -89,13 +114,16 @@ def stage_resources(stage):
     }
 
 
-def flags(options):
-    """Command-line options from a mapping; None and False are left out."""
+def flags(options, switches=()):
+    """Command-line options from a mapping; None is left out, and False too unless the option is one of `switches`,
+    which are on by default."""
     words = []
     for key, value in options.items():
         option = f"--{key.replace('_', '-')}"
         if value is True:
             words.append(option)
+        elif value is False and key in switches:
+            words.append(f"--no-{option[2:]}")
         elif isinstance(value, (list, tuple)):
             words += [option, ",".join(f"{item}" for item in value)]
         elif value is not None and value is not False:

@@ -4,6 +4,9 @@
 rule corpus:
     input:
         [] if FRESH else MODEL,
+        lambda wildcards: files_of(
+            STUDY.used_corpora[wildcards.name].source, ".txt", ".md", ".jsonl"
+        ),
     output:
         directory(f"{RESULTS}/corpora/{{name}}"),
     log:

@@ -1,6 +1,6 @@
 # Each rope is measured by a job of its own.
 
-EVALUATION = STUDY.evaluation.model_dump(exclude={"copying", "reference"})
+EVALUATION = STUDY.evaluation.model_dump(exclude={"copying", "reference", "confidence"})
 COPYING = STUDY.evaluation.copying
 
 
@@ -30,7 +30,7 @@ rule evaluate:
         corpora=lambda wildcards, input: [
             word for corpus in input.corpora for word in ("--corpus", corpus)
         ],
-        code=code("rope", "models/binding.py", "evaluation"),
+        code=code("rope", "models", "evaluation", "metrics.py"),
     shell:
         tracked(
             "evaluate/{wildcards.name}",

@@ -30,11 +30,12 @@ if FRESH:
             corpora=lambda wildcards, input: [
                 word for corpus in input.corpora for word in ("--corpus", corpus)
             ],
-            code=code("models/fresh.py", "training"),
+            code=code("models/fresh.py", "models/tokenizers.py", "training"),
             # Not outputs: they must outlive a job that is killed.
             state=f"{RESULTS}/state/pretraining",
             metrics=f"{RESULTS}/state/pretraining.jsonl",
-            every=STUDY.pretraining.checkpoint_every,
+            # Derived from the input as far as Snakemake can tell, so that a change of it trains nothing again.
+            every=lambda wildcards, input: STUDY.pretraining.checkpoint_every,
         shell:
             tracked(
                 "pretrain",
@@ -47,6 +48,8 @@ if FRESH:
 else:
 
     rule fetch_model:
+        input:
+            files_of(STUDY.model.source, ".json", ".safetensors", ".jinja", ".txt"),
         output:
             directory(MODEL),
         log:
@@ -62,7 +65,7 @@ else:
             settings=settings(source=STUDY.model.source, revision=STUDY.model.revision),
             source=STUDY.model.source,
             flags=flags({"revision": STUDY.model.revision}),
-            code=code("models/loading.py"),
+            code=code("models/loading.py", "models/sources.py"),
         shell:
             # The weights are a copy of what can be fetched again, so only their description is attached.
             tracked("model", "{output}/config.json", "{output}/source.json")
@@ -106,13 +109,7 @@ rule rope:
     params:
         settings=lambda wildcards: settings(rope=rope_settings(wildcards.name)),
         method=lambda wildcards: ROPE_SETTINGS[wildcards.name].method.replace("_", "-"),
-        flags=lambda wildcards: flags(
-            {
-                key: value
-                for key, value in rope_settings(wildcards.name).items()
-                if key not in ("name", "method")
-            }
-        ),
+        flags=lambda wildcards: rope_flags(wildcards.name),
         code=code("rope"),
     shell:
         tracked("ropes/{wildcards.name}", "{output}")

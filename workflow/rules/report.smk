@@ -43,7 +43,13 @@ rule figures:
         ],
         training=f"--training {MODEL}/metrics.jsonl" if FRESH else "",
         folder=lambda wildcards, output: Path(output.scores).parent,
-        code=code("report", "evaluation/perplexity.py"),
+        code=code(
+            "report",
+            "evaluation/perplexity.py",
+            "evaluation/nll.py",
+            "metrics.py",
+            "rope",
+        ),
     shell:
         tracked("report", "{params.folder}")
         + "ropewalk report {params.evaluations:q} {params.flags:q} {params.training} -o {params.folder}"
@@ -69,6 +75,7 @@ rule html:
     input:
         rules.figures.output,
         config=f"{RESULTS}/config.yaml",
+        captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
         f"{RESULTS}/report.html",
     log:

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
+from ropewalk.evaluation.nll import memory_errors
 from ropewalk.models import binding
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
@@ -61,7 +62,8 @@ def copy_accuracy(
             strings = torch.from_numpy(copy_strings(symbols, gap, samples, seed)).to(model.device)
             scored = min(SCORED, gap - 1)
             for part in strings.split(max(1, BATCH_TOKENS // (2 * gap))):
-                logits = model(input_ids=part, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
+                with memory_errors(2 * gap):
+                    logits = model(input_ids=part, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
                 right = (logits.argmax(-1) == part[:, -scored:]).float().mean(-1)
                 rows += [{"gap": gap, "accuracy": float(value)} for value in right]
                 progress.advance(len(part), note=f"gap {gap} · {float(right.mean()):.2f}")

@@ -15,7 +15,8 @@ The file's metadata hold a JSON object ``ropewalk`` with the model, the rope and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ DEFAULT_CHUNK = 1024
 """Tokens that go through the model at a time. Logits take chunk × vocabulary × 4 bytes."""
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a device; on a CPU within the limit of the job's control group."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no control groups, or no limit
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        free = min(free, limit)
+    return free
+
+
 def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     """Refuse a length that cannot fit, before anything is run: an overfull machine kills the job without a word.
 
@@ -50,17 +63,35 @@ def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * heads * head_dim * length * model.dtype.itemsize
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    window = getattr(config, "sliding_window", None) or length
+    kept = sum(min(window, length) if kind == "sliding_attention" else length for kind in kinds)
+    cache = 2 * kept * heads * head_dim * model.dtype.itemsize
     # In the model's dtype, in float32, and their softmax.
     logits = min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
-    on_gpu = model.device.type == "cuda"
-    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    free, gib = free_memory(model.device), 2**30
     if cache + logits > free:
-        gib = 2**30
         raise UserError(
             f"a length of {length} tokens needs {(cache + logits) / gib:.1f} GiB for its key/value cache and logits; "
             f"{free / gib:.1f} GiB are free. Evaluate shorter lengths, or use smaller chunks than {chunk} tokens."
         )
+
+
+@contextmanager
+def memory_errors(length: int) -> Iterator[None]:
+    """Turn the many errors of too little memory into one sentence.
+
+    Raises:
+        UserError: memory ran out in the block.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UserError(
+            f"memory ran out at a length of {length} tokens; evaluate shorter lengths or use smaller chunks."
+        ) from None
 
 
 @torch.inference_mode()
@@ -86,7 +117,7 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
     check_memory(model, len(ids), chunk)
     cache = DynamicCache(config=model.config) if len(ids) > chunk else None
     nll = torch.empty(len(ids) - 1, dtype=torch.float32, device=model.device)
-    try:
+    with memory_errors(len(ids)):
         for start in range(0, len(ids) - 1, chunk):
             # The last token is only ever predicted.
             stop = min(start + chunk, len(ids) - 1)
@@ -94,13 +125,6 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
             logits = output.logits[0].float()
             nll[start:stop] = torch.nn.functional.cross_entropy(logits, ids[start + 1 : stop + 1], reduction="none")
             del output, logits
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise UserError(
-            f"memory ran out at a length of {len(ids)} tokens in chunks of {chunk}; "
-            "evaluate shorter lengths or use smaller chunks."
-        ) from None
     return nll.cpu().numpy()
 
 
@@ -212,8 +236,3 @@ def read_nll(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if metadata is None or lacking:
         raise UserError(f"{path} is no nll.parquet: it lacks {', '.join(lacking) or 'its ropewalk metadata'}.")
     return table.to_pandas(), json.loads(metadata)
-
-
-def read_many(paths: Iterable[str | Path]) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
-    """Several ``nll.parquet`` by the name of their rope, which is that of their folder."""
-    return {Path(path).absolute().parent.name: read_nll(path) for path in paths}

@@ -10,7 +10,7 @@ from ropewalk.corpora.store import fingerprint
 from ropewalk.errors import UserError
 from ropewalk.evaluation import nll
 from ropewalk.evaluation.copying import copy_accuracy
-from ropewalk.evaluation.perplexity import position_metrics, score_summary
+from ropewalk.evaluation.perplexity import ALL, position_metrics, score_summary
 from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import write_metrics
 from ropewalk.models.loading import load_model
@@ -29,7 +29,6 @@ def evaluate(
     documents: int,
     chunk: int,
     dtype: str,
-    confidence: float,
     gaps: Sequence[int],
     samples: int,
     seed: int,
@@ -46,7 +45,6 @@ def evaluate(
         documents: of each corpus.
         chunk: tokens that go through the model at a time.
         dtype: of the weights.
-        confidence: of the intervals in the scores.
         gaps: distances to copy over, in tokens.
         samples: strings a gap.
         seed: of the strings.
@@ -55,12 +53,18 @@ def evaluate(
     Raises:
         UserError: a corpus was tokenised by another tokenizer, has too few documents, or the rope does not fit.
     """
+    if ALL in corpora:
+        raise UserError(f"corpus name {ALL!r} stands for all corpora together; name the folder otherwise.")
     wanted = nll.texts(corpora, split=split, documents=documents, length=max(lengths))
     tokenizer = load_tokenizer(source)
     for name, corpus in corpora.items():
         if corpus.info["tokenizer"]["fingerprint"] != fingerprint(tokenizer):
             raise UserError(f"corpus {name!r} was tokenised by another tokenizer than that of model {source}.")
+    # What can fail early comes before the long measurement.
+    symbols = digit_tokens(tokenizer) if gaps else []
     model = load_model(source, dtype=dtype)
+    nll.check_memory(model, max(lengths), chunk)
+    copies = copy_accuracy(model, rope, symbols, gaps, samples=samples, seed=seed) if gaps else None
     rows = nll.score(model, rope, wanted, lengths, chunk=chunk)
     metadata = {
         "model": str(source),
@@ -71,12 +75,11 @@ def evaluate(
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
-    metrics = position_metrics(rows, lengths, static=rope.static, confidence=confidence)
+    metrics = position_metrics(rows, lengths, static=rope.static)
     with whole_folder(folder) as out:
         nll.write_nll(out / "nll.parquet", rows, metadata)
-        write_json(out / "scores.json", score_summary(rows, lengths, confidence=confidence))
-        if gaps:
-            copies = copy_accuracy(model, rope, digit_tokens(tokenizer), gaps, samples=samples, seed=seed)
+        write_json(out / "scores.json", score_summary(rows, lengths))
+        if copies is not None:
             copies.to_csv(out / "copying.csv", index=False)
             for gap, accuracy in copies.groupby("gap")["accuracy"].mean().items():
                 metrics.setdefault(int(gap), {})["copy_accuracy"] = float(accuracy)  # type: ignore[call-overload]

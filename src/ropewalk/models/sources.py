@@ -31,7 +31,7 @@ class ModelSource:
         kind, colon, name = text.partition(":")
         if not colon:
             kind, name = ("folder" if Path(text).is_dir() else "hub"), text
-        if kind not in ("folder", "hub", "gguf") or not name:
+        if kind not in ("folder", "hub", "gguf") or not name or (kind == "hub" and "/" not in name):
             raise UserError(f"model {text!r}: expected folder:PATH, hub:ORGANISATION/NAME or gguf:PACKAGE/FILE.")
         return cls(kind, name, revision)  # type: ignore[arg-type]
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from ropewalk.errors import UserError
 from ropewalk.models.sources import ModelSource, failure
+
+# Bars over weights and shards would stand between the lines of our own progress.
+logging.disable_progress_bar()
 
 BYTE = "byte"
 """The name of the byte tokenizer on the command line."""

@@ -42,7 +42,7 @@ def _token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9)
     axes.set_xscale("log", base=2)
     axes.set_xlim(first, last)
     ticks = [2**k for k in range(math.ceil(math.log2(first)), math.floor(math.log2(last)) + 1)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / most)]))
+    axes.xaxis.set_major_locator(FixedLocator(ticks[:: max(1, math.ceil(len(ticks) / most))]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if x < 8192 else f"{x / 1024:.0f}k"))
     axes.axvline(training, color=INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
@@ -77,7 +77,7 @@ def draw_position_curves(
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
         axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
         axes.set_title(name, loc="left", color=ACCENT)
-        _token_axis(axes, 16, last, training, most=5)
+        _token_axis(axes, min(16, last // 2), last, training, most=5)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -124,7 +124,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
-    _token_axis(axes, 16, last, training)
+    _token_axis(axes, min(16, last // 2), last, training)
     axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
     axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
@@ -136,7 +136,7 @@ def _inks(count: int) -> np.ndarray:
     """Colours that can be told apart on white, in an order; yellow is darkened."""
     inks = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, count)))
     inks[:, :3] *= np.minimum(1.0, 0.62 / (inks[:, :3] @ [0.299, 0.587, 0.114]))[:, None]
-    return inks
+    return inks[:count]
 
 
 def _middles(curve: pd.DataFrame) -> np.ndarray:

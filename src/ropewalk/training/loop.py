@@ -133,11 +133,12 @@ def train(
         options: how to train.
         state: folder for the checkpoints to resume from.
         identity: what makes this training itself (sizes, seeds, data); checkpoints of another identity are dropped.
-        sink: receives loss (nats a token), learning rate, gradient norm and tokens per second every ten steps.
+        sink: receives loss (nats a token), learning rate, gradient norm and tokens per second every ten steps and at
+            each checkpoint.
         name: shown with the progress.
 
     Raises:
-        UserError: the loss is not a number, or a batch cannot be cut evenly.
+        UserError: the loss is not a number, a batch cannot be cut evenly, or all checkpoints are damaged.
     """
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     trainable, parameters = count_parameters(model)
@@ -162,8 +163,9 @@ def train(
             losses.append(step_loss)
             tokens += batch.size
             last, note = step + 1 == options.steps, ""
-            # Looking at the loss waits for the device, so it is done seldom.
-            if (step + 1) % STEPS_BETWEEN_METRICS == 0 or last:
+            saved = (step + 1) % options.checkpoint_every == 0 or last
+            # Looking at the loss waits for the device, so it is done seldom; but nothing is saved unseen.
+            if (step + 1) % STEPS_BETWEEN_METRICS == 0 or saved:
                 loss = _mean(losses, name, step + 1, learning_rate)
                 losses = []
                 now = time.monotonic()
@@ -174,7 +176,7 @@ def train(
                     metrics = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": float(norm)}
                     sink(step + 1, {**metrics, "tokens_per_second": rate})
             progress.advance(note=note)
-            if (step + 1) % options.checkpoint_every == 0 or last:
+            if saved:
                 _save(accelerator, state, {"step": step + 1, "loss": loss, "tokens": earlier + tokens})
     seconds = time.monotonic() - began
     rate_or_none = tokens / seconds if tokens else None
@@ -264,7 +266,8 @@ def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) 
         with whole_folder(state) as fresh:
             (fresh / "identity.json").write_text(wanted)
     accelerator.wait_for_everyone()
-    for checkpoint in reversed(_checkpoints(state)):
+    checkpoints = _checkpoints(state)
+    for checkpoint in reversed(checkpoints):
         try:
             reached = json.loads((checkpoint / "progress.json").read_text())
             accelerator.load_state(str(checkpoint))
@@ -272,4 +275,7 @@ def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) 
             accelerator.print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one")
             continue
         return dict(reached)
+    if checkpoints:
+        # A failed load may have changed the weights already, so this process cannot start anew with them.
+        raise UserError(f"all checkpoints in {state} are damaged; remove that folder to start anew.")
     return {"step": 0, "loss": math.nan, "tokens": 0}

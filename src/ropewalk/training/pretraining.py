@@ -40,7 +40,7 @@ def pretrain(
         batch_size: sequences a step.
         copy_fraction: share of them that are periodic strings over the ten digits.
         seed: of the weights and of the data.
-        state: folder of the checkpoints to resume from; it outlives a failed job.
+        state: folder of the checkpoints to resume from; it outlives a failed job and is removed at the end.
         folder: the checkpoint folder to write; ``training.json`` in it says how it was made, ``metrics.jsonl`` how it
             went, ``scores.json`` what it came to.
         metrics: JSON lines to write while training, one every ten steps.
@@ -66,4 +66,5 @@ def pretrain(
         shutil.copy(metrics, temporary / "metrics.jsonl")
         write_json(temporary / "training.json", {"options": asdict(options), **identity})
         write_json(temporary / "scores.json", asdict(result))
+    shutil.rmtree(state)
     return result
