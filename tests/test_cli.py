@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ropewalk import cli
+from ropewalk.models.binding import read_rope, write_rope
 from ropewalk.models.fresh import ModelShape, fresh_llama
-from ropewalk.rope import Rope
+from ropewalk.rope import Rope, apply
 
 
 def run(monkeypatch, *words: object) -> int:
@@ -55,6 +56,19 @@ def test_rope_starts_from_a_model(monkeypatch, tmp_path):
     fresh_llama(ModelShape(32, 1, 1, 1, 32, length=64), 257, seed=0).save_pretrained(tmp_path / "m")
     assert run(monkeypatch, "rope", "ntk", "--model", tmp_path / "m", "--factor", 4, "-o", tmp_path / "r.json") == 0
     assert Rope.load(tmp_path / "r.json").original_length == 64
+
+
+def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch, tmp_path, capsys):
+    model = fresh_llama(ModelShape(32, 1, 1, 1, 32, length=64), 257, seed=0)
+    write_rope(model.config, apply(read_rope(model.config), "yarn", factor=4.0), 256)
+    model.save_pretrained(tmp_path / "m")
+    own, again = tmp_path / "own.json", tmp_path / "again.json"
+    assert run(monkeypatch, "rope", "yarn_written", "--model", tmp_path / "m", "--factor", 2, "-o", again) == 1
+    assert "already carries a rope made by longrope" in capsys.readouterr().err
+    assert run(monkeypatch, "original-rope", tmp_path / "m", "-o", own) == 1
+    assert not own.exists()
+    assert run(monkeypatch, "rope", "default", "--model", tmp_path / "m", "-o", own) == 0
+    assert run(monkeypatch, "rope", "yarn_written", "--on", own, "--factor", 2, "-o", again) == 0
 
 
 @pytest.mark.parametrize(

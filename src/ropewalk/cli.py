@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, Rope, default_rope
@@ -24,7 +25,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class _Methods(TyperGroup):
+    """Methods go by their registry names too, which have underscores."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
 rope_app = typer.Typer(
+    cls=_Methods,
     help="Make a rope.json by one of the methods. Start from a model (--model), from a table (--head-dim, --base, "
     "--length), or from another rope (--on), so that methods compose.",
     no_args_is_help=True,
@@ -74,17 +85,21 @@ def _start(
         from ropewalk.models.sources import ModelSource
 
         rope = read_rope(load_config(ModelSource.parse(model, revision)))
-        if rope.steps and method not in ("default", "resonance", "log_scaling"):
-            carried = " and ".join(step.method for step in rope.steps)
-            raise UserError(
-                f"model {model} already carries a rope made by {carried}; {method} lengthens an original one. Start "
-                "from its table (--head-dim, --base, --length), or write its rope with `ropewalk rope default` and "
-                "compose on that with --on."
-            )
+        if method not in ("default", "resonance", "log_scaling"):
+            _check_original(rope, model)
         return rope
     if head_dim is None or base is None or length is None:
         raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
     return default_rope(head_dim, base, length)
+
+
+def _check_original(rope: Rope, model: str) -> None:
+    if rope.steps:
+        carried = " and ".join(step.method for step in rope.steps)
+        raise UserError(
+            f"model {model} already carries a rope made by {carried}; methods lengthen an original one. Start from its "
+            "table (--head-dim, --base, --length), or compose on its own rope (`ropewalk rope default`, then --on)."
+        )
 
 
 def _register(name: str) -> None:
@@ -225,6 +240,21 @@ def fetch_model(
     from ropewalk.models.sources import ModelSource
 
     fetch(ModelSource.parse(source, revision), output)
+
+
+@app.command("original-rope")
+def original_rope(
+    model: Annotated[str, typer.Argument(help="folder, hub id, or gguf:PACKAGE/FILE")],
+    output: Annotated[Path, Output],
+) -> None:
+    """Write the rope that a model was pre-trained with, where a study starts; refused if it was lengthened already."""
+    from ropewalk.models.binding import read_rope
+    from ropewalk.models.loading import load_config
+    from ropewalk.models.sources import ModelSource
+
+    rope = read_rope(load_config(ModelSource.parse(model)))
+    _check_original(rope, model)
+    rope.save(output)
 
 
 @app.command("corpus")

@@ -90,7 +90,7 @@ rule original_rope:
         code=code("rope", "models/binding.py"),
     shell:
         tracked("ropes/original", "{output}")
-        + "ropewalk rope default --model {input} -o {output}"
+        + "ropewalk original-rope {input} -o {output}"
 
 
 rule rope:
