@@ -1,0 +1,180 @@
+"""`ropewalk rope METHOD`, `show` and `original-rope`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ropewalk.cli.options import Output, numbers
+from ropewalk.errors import UserError
+from ropewalk.rope import METHODS, Rope, default_rope
+
+
+class _Methods(TyperGroup):
+    """Methods go by their registry names too, which have underscores."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+rope_app = typer.Typer(
+    cls=_Methods,
+    help="Make a rope.json by one of the methods. Start from a model (--model), from a table (--head-dim, --base, "
+    "--length), or from another rope (--on), so that methods compose.",
+    no_args_is_help=True,
+)
+
+
+def _start(
+    method: str,
+    model: str | None,
+    revision: str | None,
+    on: Path | None,
+    head_dim: int | None,
+    base: float | None,
+    length: int | None,
+) -> Rope:
+    table = [value is not None for value in (head_dim, base, length)]
+    if (model is not None) + (on is not None) + any(table) != 1:
+        raise UserError("a rope starts from one of: --model; --on; or --head-dim, --base and --length together.")
+    if on is not None:
+        return Rope.load(on)
+    if model is not None:
+        from ropewalk.models.binding import read_rope
+        from ropewalk.models.loading import load_config
+        from ropewalk.models.sources import ModelSource
+
+        rope = read_rope(load_config(ModelSource.parse(model, revision)))
+        if method not in ("default", "resonance", "log_scaling"):
+            _check_original(rope, model)
+        return rope
+    if head_dim is None or base is None or length is None:
+        raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
+    return default_rope(head_dim, base, length)
+
+
+def _check_original(rope: Rope, model: str) -> None:
+    if rope.steps:
+        carried = " and ".join(step.method for step in rope.steps)
+        raise UserError(
+            f"model {model} already carries a rope made by {carried}; methods lengthen an original one. Start from its "
+            "table (--head-dim, --base, --length), or compose on its own rope (`ropewalk rope default`, then --on)."
+        )
+
+
+def _register(name: str) -> None:
+    """Make a subcommand of a method, with the method's own parameters as options."""
+    method = METHODS[name]
+    lines = inspect.getdoc(method) or ""
+    text, _, arguments = lines.partition("Args:")
+    notes: dict[str, str] = {}
+    for line in arguments.partition("Raises:")[0].splitlines():
+        key, colon, note = line.strip().partition(": ")
+        if colon and key.isidentifier():
+            notes[key] = note
+        elif notes and line.strip():
+            notes[list(notes)[-1]] += " " + line.strip()
+
+    def command(**options: Any) -> None:
+        start = _start(name, *(options.pop(key) for key in ("model", "revision", "on", "head_dim", "base", "length")))
+        resonant, output = options.pop("resonance"), options.pop("output")
+        from ropewalk.rope.methods import apply
+
+        for key, value in options.items():
+            if isinstance(value, str) and key.endswith("_factor"):
+                options[key] = numbers(value, f"--{key.replace('_', '-')}")
+        if "at_length" in options:
+            options["length"] = options.pop("at_length")
+        rope = apply(start, name, **{key: value for key, value in options.items() if value is not None})
+        rope = apply(rope, "resonance") if resonant and name != "resonance" else rope
+        if output is None:
+            print(json.dumps(rope.to_json(), indent=2))
+        else:
+            rope.save(output)
+            print(f"wrote {output}: {rope.rotary_dim // 2} pairs, attention factor {rope.attention_factor:.4f}")
+
+    shared: dict[str, tuple[Any, Any, str]] = {
+        "model": (str | None, None, "folder, hub id, or gguf:PACKAGE/FILE of the model to start from"),
+        "revision": (str | None, None, "revision of a model on the hub"),
+        "on": (Path | None, None, "rope.json to start from"),
+        "head_dim": (int | None, None, "rotated dimensions of a head"),
+        "base": (float | None, None, "base of pre-training"),
+        "length": (int | None, None, "training length in tokens"),
+    }
+    own: dict[str, tuple[Any, Any, str]] = {}
+    for key, parameter in inspect.signature(method, eval_str=True).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        kind = parameter.annotation
+        # A vector of numbers is written with commas, since an option takes one value.
+        kind = str if "Sequence" in str(kind) or "list" in str(kind) else kind
+        kind = str if "Literal" in str(kind) else kind
+        needed = parameter.default is inspect.Parameter.empty
+        own["at_length" if key == "length" else key] = (
+            kind if needed else kind | None,
+            ... if needed else parameter.default,
+            notes.get(key, ""),
+        )
+    last: dict[str, tuple[Any, Any, str]] = {
+        "resonance": (bool, False, "round the wavelengths to integers after the method (Resonance RoPE)"),
+        "output": (Path | None, None, "rope.json to write; printed where not given"),
+    }
+    flags = {"output": ("-o", "--output"), "resonance": ("--resonance",)}
+    # A switch that is on by default needs a way to turn it off.
+    flags |= {key: (f"--{key}/--no-{key}",) for key, (_, default, _) in own.items() if default is True}
+    parameters = [
+        inspect.Parameter(
+            key,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, typer.Option(*flags.get(key, (f"--{key.replace('_', '-')}",)), help=note)],
+        )
+        for key, (kind, default, note) in {**own, **shared, **last}.items()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    summary = " ".join(text.split())
+    rope_app.command(name.replace("_", "-"), help=summary, short_help=summary.split(". ")[0])(command)
+
+
+for _name in METHODS:
+    _register(_name)
+
+
+def show(
+    rope: Annotated[Path, typer.Argument(help="a rope.json")],
+    figure: Annotated[
+        Path | None, typer.Option(help="figure of periods and factors; beside the rope.json where not given")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="length in tokens for the diagnostics; twice the training length where not given")
+    ] = None,
+) -> None:
+    """Print a rope pair by pair, and draw its periods and factors against the original."""
+    from ropewalk.report.figures import draw_ropes
+    from ropewalk.report.tables import rope_text
+
+    value = Rope.load(rope)
+    print(rope_text(value, length or 2 * value.original_length))
+    target = figure or rope.with_suffix(".png")
+    draw_ropes({rope.stem: value}, target)
+    print(f"\nfigure: {target}")
+
+
+def original_rope(
+    model: Annotated[str, typer.Argument(help="folder, hub id, or gguf:PACKAGE/FILE")],
+    output: Annotated[Path, Output],
+) -> None:
+    """Write the rope that a model was pre-trained with, where a study starts; refused if it was lengthened already."""
+    from ropewalk.models.binding import read_rope
+    from ropewalk.models.loading import load_config
+    from ropewalk.models.sources import ModelSource
+
+    rope = read_rope(load_config(ModelSource.parse(model)))
+    _check_original(rope, model)
+    rope.save(output)

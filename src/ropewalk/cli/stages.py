@@ -1,0 +1,216 @@
+"""One command a stage: fetch-model, corpus, pretrain, evaluate, perplexity, parity, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ropewalk.cli.options import Output, by_name, integers
+from ropewalk.errors import UserError
+from ropewalk.rope import Rope
+
+
+def fetch_model(
+    source: Annotated[str, typer.Argument(help="hub:ORGANISATION/NAME, folder:PATH, or gguf:PACKAGE/FILE")],
+    output: Annotated[Path, Output],
+    revision: Annotated[str | None, typer.Option(help="revision on the hub; a commit hash pins it")] = None,
+) -> None:
+    """Put a model into a folder in Hugging Face format; a GGUF file is unpacked to float32."""
+    from ropewalk.models.loading import fetch
+    from ropewalk.models.sources import ModelSource
+
+    fetch(ModelSource.parse(source, revision), output)
+
+
+def corpus(
+    source: Annotated[
+        str, typer.Argument(help="package:books, package:government, package:mathematics, folder:PATH, or hub:NAME")
+    ],
+    tokenizer: Annotated[str, typer.Option(help="the model whose tokenizer to use; or byte: one token a byte")],
+    output: Annotated[Path, Output],
+    revision: Annotated[str | None, typer.Option(help="revision of a data set on the hub")] = None,
+    text_key: Annotated[str, typer.Option(help="key of the text in the lines of JSONL files")] = "text",
+    limit: Annotated[int | None, typer.Option(help="read no more documents than this")] = None,
+) -> None:
+    """Tokenise a corpus once and split its documents into train, search, selection and test."""
+    from ropewalk.corpora import build
+    from ropewalk.models.sources import ModelSource
+    from ropewalk.models.tokenizers import BYTE, byte_tokenizer, load_tokenizer
+
+    loaded = byte_tokenizer() if tokenizer == BYTE else load_tokenizer(ModelSource.parse(tokenizer))
+    built = build(source, loaded, output, revision=revision, text_key=text_key, limit=limit)
+    for split, counts in built.info["splits"].items():
+        print(f"{split:>9}: {counts['documents']:6,} documents {counts['tokens']:12,} tokens")
+
+
+def pretrain(
+    corpus: Annotated[list[Path], typer.Option(help="corpus folder; repeat it for more")],
+    output: Annotated[Path, Output],
+    state: Annotated[Path, typer.Option(help="folder of the checkpoints to resume from; removed at the end")],
+    metrics: Annotated[Path, typer.Option(help="JSON lines to write while training, one every ten steps")],
+    hidden_size: int = 128,
+    layers: int = 3,
+    heads: int = 2,
+    kv_heads: int = 2,
+    intermediate_size: int = 256,
+    base: Annotated[float, typer.Option(help="of the rotary embedding")] = 10_000.0,
+    length: Annotated[int, typer.Option(help="training length in tokens")] = 128,
+    steps: int = 2600,
+    batch_size: Annotated[int, typer.Option(help="sequences a step")] = 16,
+    copy_fraction: Annotated[float, typer.Option(help="share of sequences that teach copying")] = 0.5,
+    learning_rate: float = 2e-3,
+    warmup_steps: int = 100,
+    schedule: Annotated[str, typer.Option(help="cosine, linear or constant")] = "cosine",
+    final_fraction: Annotated[float, typer.Option(help="last learning rate over its peak")] = 0.1,
+    weight_decay: float = 0.0,
+    clip_norm: float = 1.0,
+    accumulation: Annotated[int, typer.Option(help="micro-batches a batch is cut into")] = 1,
+    checkpoint_every: Annotated[int, typer.Option(help="steps")] = 300,
+    seed: int = 0,
+) -> None:
+    """Pre-train a small byte-level Llama model; killed and called again, it goes on from its last checkpoint."""
+    from ropewalk.corpora import Corpus
+    from ropewalk.models.fresh import ModelShape
+    from ropewalk.training.loop import TrainingOptions
+    from ropewalk.training.pretraining import pretrain as run
+
+    shape = ModelShape(hidden_size, layers, heads, kv_heads, intermediate_size, base, length)
+    if schedule not in ("cosine", "linear", "constant"):
+        raise UserError(f"--schedule {schedule!r}: expected cosine, linear or constant.")
+    options = TrainingOptions(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        schedule=schedule,  # type: ignore[arg-type]
+        final_fraction=final_fraction,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        accumulation=accumulation,
+        checkpoint_every=checkpoint_every,
+    )
+    run(
+        shape,
+        options,
+        [Corpus.open(folder) for folder in corpus],
+        batch_size=batch_size,
+        copy_fraction=copy_fraction,
+        seed=seed,
+        state=state,
+        folder=output,
+        metrics=metrics,
+    )
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE")],
+    rope: Annotated[Path, typer.Option(help="rope.json to bind to it")],
+    corpus: Annotated[list[Path], typer.Option(help="corpus folder; repeat it for more")],
+    lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
+    split: Annotated[str, typer.Option(help="train, search, selection or test")] = "test",
+    documents: Annotated[int, typer.Option(help="documents of each corpus")] = 12,
+    chunk: Annotated[int, typer.Option(help="tokens that go through the model at a time")] = 1024,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
+    gaps: Annotated[str | None, typer.Option(help="distances in tokens to copy over, with commas between them")] = None,
+    samples: Annotated[int, typer.Option(help="strings a distance")] = 16,
+    seed: Annotated[int, typer.Option(help="of the strings")] = 0,
+) -> None:
+    """Measure one rope on one model: the NLL of every token of some documents, and copying over a distance.
+
+    Writes nll.parquet, scores.json (perplexity by corpus and length), metrics.jsonl (NLL by position, accuracy by
+    distance) and, with --gaps, copying.csv. Static ropes take one pass at the longest length.
+    """
+    from ropewalk.corpora import Corpus
+    from ropewalk.evaluation.run import evaluate as run
+    from ropewalk.models.sources import ModelSource
+
+    run(
+        ModelSource.parse(model),
+        Rope.load(rope),
+        {name: Corpus.open(folder) for name, folder in by_name(corpus, "corpora").items()},
+        lengths=integers(lengths, "--lengths"),
+        split=split,
+        documents=documents,
+        chunk=chunk,
+        dtype=dtype,
+        gaps=integers(gaps, "--gaps") if gaps else [],
+        samples=samples,
+        seed=seed,
+        folder=output,
+    )
+
+
+def perplexity(
+    files: Annotated[list[Path], typer.Argument(help="nll.parquet files, each in a folder named after its rope")],
+    lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
+    reference: Annotated[str | None, typer.Option(help="rope that the others are compared with")] = None,
+    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
+) -> None:
+    """Read perplexities at any lengths from nll.parquet files, with intervals and paired differences."""
+    from ropewalk.evaluation.nll import read_nll
+    from ropewalk.evaluation.perplexity import perplexity_table
+    from ropewalk.files import whole_file
+    from ropewalk.report.tables import perplexity_text
+
+    folders = by_name([file.absolute().parent for file in files], "measurements")
+    ropes = {name: read_nll(file)[0] for name, file in zip(folders, files, strict=True)}
+    wanted = integers(lengths, "--lengths")
+    table = perplexity_table(ropes, wanted, reference=reference, confidence=confidence)
+    if output is None:
+        print(perplexity_text(table))
+        return
+    with whole_file(output) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def parity_perplexity(
+    model: Annotated[str, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE")],
+    corpus: Annotated[Path, typer.Option(help="corpus folder")],
+    max_length: Annotated[int, typer.Option(help="tokens in a window")],
+    rope: Annotated[Path | None, typer.Option(help="rope.json to bind to it; the model's own where not given")] = None,
+    truncate: Annotated[bool, typer.Option("--truncate", help="score one window a document")] = False,
+    stride: Annotated[int, typer.Option(help="tokens that each further window scores")] = 256,
+    split: Annotated[str, typer.Option(help="train, search, selection or test")] = "test",
+    documents: Annotated[int, typer.Option(help="documents of the corpus")] = 10,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
+) -> None:
+    """Perplexity as the YaRN repository's script computes it, to hold against published tables."""
+    from ropewalk.corpora import Corpus
+    from ropewalk.evaluation.parity import perplexity as run
+    from ropewalk.models.binding import patch
+    from ropewalk.models.loading import load_model
+    from ropewalk.models.sources import ModelSource
+    from ropewalk.models.tokenizers import load_tokenizer
+
+    source, store = ModelSource.parse(model), Corpus.open(corpus)
+    tokens = [store.document(one) for one in store.select(split, max_length, documents)]
+    bos = load_tokenizer(source).bos_token_id
+    loaded = load_model(source, dtype=dtype)
+    if rope is not None:
+        patch(loaded, Rope.load(rope).at(max_length))
+    value = run(loaded, tokens, max_length=max_length, bos=bos, stride=stride, truncate=truncate)
+    print(f"{value:.4f}")
+
+
+def report(
+    evaluation: Annotated[list[Path], typer.Option(help="folder of `evaluate`, named after its rope; repeat for more")],
+    lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
+    reference: Annotated[str, typer.Option(help="rope that the others are compared with")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for figures and tables")],
+    training: Annotated[Path | None, typer.Option(help="metrics.jsonl of the pre-training")] = None,
+    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+) -> None:
+    """Draw the figures and write the tables of a study from its measurements."""
+    from ropewalk.report.study import write_report
+
+    write_report(
+        by_name(evaluation, "evaluations"),
+        training=training,
+        lengths=integers(lengths, "--lengths"),
+        reference=reference,
+        confidence=confidence,
+        folder=output,
+    )

@@ -1,0 +1,64 @@
+"""`ropewalk track` and `deliver`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ropewalk.errors import UserError
+
+
+def track(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="name of the run: the rule and its wildcards")],
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: study/stage")],
+    root: Annotated[Path, typer.Option(help="folder of the study's records")],
+    params: Annotated[str, typer.Option(help="JSON: the settings that the job uses")] = "{}",
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="JSON lines that the job writes, one a step")] = None,
+    scores: Annotated[list[Path] | None, typer.Option(help="JSON of numbers that the job writes")] = None,
+    artifact: Annotated[list[Path] | None, typer.Option(help="file or folder to attach")] = None,
+    log: Annotated[Path | None, typer.Option(help="where the job's output goes besides the screen")] = None,
+) -> None:
+    """Run a command and record it as one MLflow run: ropewalk track … -- COMMAND …
+
+    The command's exit status is passed on. A job that ends within a minute leaves its record below --root for the next
+    longer job or `ropewalk deliver`, and so does any job while MLflow is away.
+    """
+    from ropewalk.tracking import Job, run_tracked
+
+    try:
+        settings = json.loads(params)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--params {params!r}: expected a JSON object ({error}).") from None
+    wrong = [pair for pair in tag or [] if "=" not in pair]
+    if wrong:
+        raise UserError(f"--tag {wrong[0]!r}: expected KEY=VALUE.")
+    if not context.args:
+        raise UserError("nothing to run; expected a command after `--`.")
+    tags = dict(pair.split("=", 1) for pair in tag or [])
+    job = Job(
+        experiment=experiment,
+        name=name,
+        folder=root / name,
+        params=settings,
+        tags=tags,
+        metrics_file=metrics,
+        score_files=tuple(scores or ()),
+        artifacts=tuple(artifact or ()),
+        log=log,
+    )
+    raise typer.Exit(run_tracked(job, context.args, root=root))
+
+
+def deliver(root: Annotated[Path, typer.Argument(help="folder of a study's records, or of several studies'")]) -> None:
+    """Send the records to MLflow that were kept while it was away."""
+    from ropewalk.tracking import deliver as run
+
+    done = run(root)
+    print(f"{done.sent} records sent, {done.waiting} waiting")
+    if done.waiting:
+        raise typer.Exit(1)
