@@ -12,6 +12,7 @@ Output = typer.Option("-o", "--output", help="where to write")
 
 
 def numbers(text: str, option: str) -> list[float]:
+    """Numbers that are written with commas between them, since an option takes one value."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -19,6 +20,7 @@ def numbers(text: str, option: str) -> list[float]:
 
 
 def integers(text: str, option: str) -> list[int]:
+    """Different whole numbers that are written with commas between them."""
     values = numbers(text, option)
     if any(not value.is_integer() for value in values) or len(set(values)) < len(values):
         raise UserError(f"{option} {text!r}: expected different whole numbers with commas between them.")

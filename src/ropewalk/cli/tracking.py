@@ -59,6 +59,7 @@ def deliver(root: Annotated[Path, typer.Argument(help="folder of a study's recor
     from ropewalk.tracking import deliver as run
 
     done = run(root)
-    print(f"{done.sent} records sent, {done.waiting} waiting")
+    if done.sent or done.waiting:
+        print(f"tracking: {done.sent} records sent, {done.waiting} waiting")
     if done.waiting:
         raise typer.Exit(1)
