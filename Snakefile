@@ -47,9 +47,9 @@ rule evaluations:
 
 onsuccess:
     shell(DELIVER)
-    print(
-        f"\nReport:   {RESULTS}/report.html\nCompare:  uv run mlflow ui, then open http://127.0.0.1:5000"
-    )
+    if Path(rules.html.output[0]).is_file():
+        print(f"\nReport:   {rules.html.output[0]}")
+    print("Compare:  uv run mlflow ui, then open http://127.0.0.1:5000")
 
 
 onerror:
