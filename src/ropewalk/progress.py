@@ -16,13 +16,13 @@ class Progress:
 
     Args:
         name: what is being done.
-        total: number of steps.
+        total: number of steps; None where nobody knows.
         done: steps that an earlier, interrupted run has done.
         unit: what one step is.
         shown: False in all but one of several processes.
     """
 
-    def __init__(self, name: str, total: int, *, done: int = 0, unit: str = "step", shown: bool = True) -> None:
+    def __init__(self, name: str, total: int | None, *, done: int = 0, unit: str = "step", shown: bool = True) -> None:
         self.name, self.total, self.count, self.unit = name, total, done, unit
         self._first, self._started, self._printed = done, time.monotonic(), time.monotonic()
         self._note = ""
@@ -42,11 +42,12 @@ class Progress:
 
     def _print_line(self) -> None:
         self._printed = time.monotonic()
-        elapsed = self._printed - self._started
-        left = elapsed / max(1, self.count - self._first) * (self.total - self.count)
-        share = f"{100 * self.count / max(1, self.total):3.0f} %"
         note = f" · {self._note}" if self._note else ""
-        line = f"{self.name}: {share} · {self.unit} {self.count} of {self.total}{note} · {clock(left)} left"
+        line = f"{self.name}: {self.count} {self.unit}s{note}"
+        if self.total is not None:
+            left = (self._printed - self._started) / max(1, self.count - self._first) * (self.total - self.count)
+            share = f"{100 * self.count / max(1, self.total):3.0f} %"
+            line = f"{self.name}: {share} · {self.unit} {self.count} of {self.total}{note} · {clock(left)} left"
         print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:

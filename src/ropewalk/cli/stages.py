@@ -38,9 +38,19 @@ def corpus(
     from ropewalk.corpora import build
     from ropewalk.models.sources import ModelSource
     from ropewalk.models.tokenizers import BYTE, byte_tokenizer, load_tokenizer
+    from ropewalk.progress import Progress
 
     loaded = byte_tokenizer() if tokenizer == BYTE else load_tokenizer(ModelSource.parse(tokenizer))
-    built = build(source, loaded, output, revision=revision, text_key=text_key, limit=limit)
+    with Progress(f"corpus {output.name}", None, unit="document") as bar:
+        built = build(
+            source,
+            loaded,
+            output,
+            revision=revision,
+            text_key=text_key,
+            limit=limit,
+            progress=lambda documents, tokens: bar.advance(documents - bar.count, note=f"{tokens:,} tokens"),
+        )
     for split, counts in built.info["splits"].items():
         print(f"{split:>9}: {counts['documents']:6,} documents {counts['tokens']:12,} tokens")
 
