@@ -84,10 +84,16 @@ def test_presets_are_valid(preset):
         (changed(extension__ropes=[{"name": "abf", "method": "abf"}]), "method 'abf' needs the parameter 'new_base'"),
         (changed(extension__ropes=[{"name": "p", "method": "p_rope", "p": 3}]), "p is 3"),
         (changed(extension__factor=float("inf")), "'extension.factor' is inf: input should be a finite number"),
-        (changed(model__source="frsh"), "'model': model 'frsh': expected folder:PATH, hub:ORGANISATION/NAME"),
+        (
+            changed(model__source="frsh"),
+            r"'model.source' is 'frsh'; expected fresh \(pre-train a small one\), hub:ORGANISATION/NAME",
+        ),
         (changed(model__fresh__heads=3), "hidden_size 128 over 3 heads gives no even head dimension"),
         (changed(pretraining__accumulation=3), "a batch of 16 sequences cannot be cut into 3 parts"),
-        (changed(corpora__books={"source": "packge:books"}), r"'corpora.books.source' is 'packge:books'"),
+        (
+            changed(corpora__books={"source": "packge:books"}),
+            r"'corpora.books.source' is 'packge:books'; expected package:books, package:government",
+        ),
         (changed(corpora__all={"source": "package:books"}), "the name 'all' stands for all of them"),
         (changed(evaluation__lengths=[64, 64]), "evaluation.lengths: expected different lengths"),
         (

@@ -10,7 +10,7 @@ import difflib
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
@@ -18,17 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from ropewalk.errors import UserError
-from ropewalk.models.sources import ModelSource
 from ropewalk.rope.methods import METHODS, apply, default_rope
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Tokens = Annotated[int, Field(ge=2)]
 
 
-FRESH = "fresh"
-"""The model source that is pre-trained here."""
 ALL = "all"
-"""The name under which tables show all corpora together."""
+"""The name under which tables show all corpora together, as in ``evaluation.perplexity``."""
 
 
 class Section(BaseModel):
@@ -59,17 +56,12 @@ class Model(Section):
     """The model whose context is lengthened."""
 
     source: str = Field(
-        FRESH,
+        "fresh",
+        pattern=r"^(fresh|hub:[^/]+/[^/]+|folder:.+|gguf:[^/]+/.+)$",
         description="fresh (pre-train a small one), hub:ORGANISATION/NAME, folder:PATH, or gguf:PACKAGE/FILE",
     )
     revision: str | None = Field(None, description="revision on the hub; a commit hash pins it")
     fresh: FreshModel = FreshModel()
-
-    @model_validator(mode="after")
-    def _source_is_known(self) -> Model:
-        if self.source != FRESH:
-            _user_error_as_value_error(ModelSource.parse, self.source)
-        return self
 
 
 class Pretraining(Section):
@@ -135,7 +127,10 @@ class NamedRope(Section):
         given = self.parameters(factor=2.0)
         # Any table shows whether the values are good; a list of factors fixes how many pairs it must have.
         pairs = len(given["long_factor"]) if isinstance(given.get("long_factor"), list) else 32
-        _user_error_as_value_error(apply, default_rope(2 * pairs, 1e4, 128), self.method, **given)
+        try:
+            apply(default_rope(2 * pairs, 1e4, 128), self.method, **given)
+        except UserError as error:
+            raise ValueError(str(error).rstrip(".")) from None
         return self
 
     def parameters(self, factor: float) -> dict[str, Any]:
@@ -267,14 +262,6 @@ DEFAULTS: dict[str, Any] = {
 """What the default study sets beyond the defaults of the schema."""
 
 
-def _user_error_as_value_error(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Run a check of the package; pydantic collects value errors only."""
-    try:
-        check(*args, **kwargs)
-    except UserError as error:
-        raise ValueError(str(error).rstrip(".")) from None
-
-
 def method_parameters(method: str) -> dict[str, inspect.Parameter]:
     """The keyword parameters of a rope method."""
     parameters = inspect.signature(METHODS[method], eval_str=True).parameters
@@ -307,6 +294,8 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "value_error":
         reason = str(fault["ctx"]["error"])
         return f"config{f' key {key!r}' if key else ''}: {reason}."
+    if fault["type"] == "string_pattern_mismatch":
+        return f"config key {key!r} is {fault['input']!r}; expected {_description(fault['loc'])}."
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return f"config key {key!r} is {fault['input']!r}: {message}."
 
@@ -318,15 +307,24 @@ def _nearest(word: str, known: Any) -> str:
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
     """Names of the keys that the schema allows at a place in the configuration."""
+    section = _section_at(location)
+    return list(section.model_fields) if section else []
+
+
+def _description(location: tuple[Any, ...]) -> str:
+    """What the schema says of a key."""
+    section = _section_at(location[:-1])
+    known = section.model_fields.get(str(location[-1])) if section else None
+    return known.description or "" if known else "letters, digits, '_', '-' and '.' only"
+
+
+def _section_at(location: tuple[Any, ...]) -> type[BaseModel] | None:
     here: Any = Config
     for part in location:
-        annotation = here.model_fields[part].annotation if _is_section(here) else here
-        if isinstance(part, int) or (get_origin(annotation) is dict and not _is_section(here)):
-            annotation = get_args(annotation)[-1]
-        here = annotation
-        if get_origin(here) is not dict and get_origin(here) is not list:
-            here = next((a for a in (here, *get_args(here)) if _is_section(a)), here)
-    return list(here.model_fields) if _is_section(here) else []
+        here = here.model_fields[part].annotation if _is_section(here) else get_args(here)[-1]
+        if get_origin(here) not in (dict, list):
+            here = next((kind for kind in get_args(here) if _is_section(kind)), here)
+    return here if _is_section(here) else None
 
 
 def _is_section(thing: Any) -> bool:
