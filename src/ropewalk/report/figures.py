@@ -37,6 +37,11 @@ def _save(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, bbox_inches="tight", facecolor="white")
 
 
+def _first(training: int, last: int) -> int:
+    """Where an axis of tokens starts: six doublings before the training length, the beginning being noise."""
+    return min(max(16, training // 64), last // 2)
+
+
 def _token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9) -> None:
     """A logarithmic axis of tokens with at most ``most`` ticks, at powers of two, and the training length marked."""
     axes.set_xscale("log", base=2)
@@ -77,7 +82,7 @@ def draw_position_curves(
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
         axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
         axes.set_title(name, loc="left", color=ACCENT)
-        _token_axis(axes, min(16, last // 2), last, training, most=5)
+        _token_axis(axes, _first(training, last), last, training, most=5)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -124,7 +129,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
-    _token_axis(axes, min(16, last // 2), last, training)
+    _token_axis(axes, _first(training, last), last, training)
     axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
     axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
