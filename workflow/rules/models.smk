@@ -49,7 +49,15 @@ else:
 
     rule fetch_model:
         input:
-            files_of(STUDY.model.source, ".json", ".safetensors", ".jinja", ".txt"),
+            files_of(
+                STUDY.model.source,
+                ".json",
+                ".safetensors",
+                ".bin",
+                ".model",
+                ".txt",
+                ".jinja",
+            ),
         output:
             directory(MODEL),
         log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,28 +64,48 @@ def load_model(source: ModelSource, *, dtype: str = "auto", device: str | None =
     return model.to(device).eval()
 
 
+FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
+"""The files of a checkpoint folder."""
+
+
 def fetch(source: ModelSource, folder: str | Path) -> None:
     """Put a model and its tokenizer into ``folder`` in Hugging Face format, whole or not at all.
 
-    A GGUF file is unpacked to float32; ``source.json`` in the folder says where the model came from.
+    Weights of a folder and of the hub's cache are linked where the disk allows it, else copied. A GGUF file is unpacked
+    to float32. ``source.json`` in the folder says where the model came from.
+
+    Raises:
+        UserError: the model cannot be found or read.
     """
+    if source.kind == "gguf":
+        model, tokenizer = load_model(source, dtype="float32", device="cpu"), load_tokenizer(source)
+        with whole_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            _write_origin(temporary, source, source.revision)
+        return
+    origin, revision = Path(source.location["pretrained_model_name_or_path"]), source.revision
     if source.kind == "hub":
         from huggingface_hub import snapshot_download
 
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-        with whole_folder(folder) as temporary:
-            try:
-                snapshot = Path(snapshot_download(source.name, revision=source.revision, allow_patterns=patterns))
-            except Exception as error:
-                raise failure(source, error) from error
-            shutil.copytree(snapshot, temporary, dirs_exist_ok=True)
-            _write_origin(temporary, source, revision=snapshot.name)
-        return
-    model, tokenizer = load_model(source, dtype="float32", device="cpu"), load_tokenizer(source)
+        try:
+            origin = Path(snapshot_download(source.name, revision=source.revision, allow_patterns=list(FILES)))
+        except Exception as error:
+            raise failure(source, error) from error
+        revision = origin.name
     with whole_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        _write_origin(temporary, source, revision=source.revision)
+        for path in sorted(path for pattern in FILES for path in origin.glob(pattern)):
+            # Weights are large and never edited in place; the rest is small and might be.
+            (_link if path.suffix in (".safetensors", ".bin") else shutil.copy2)(path, temporary / path.name)
+        (temporary / "source.json").unlink(missing_ok=True)
+        _write_origin(temporary, source, revision)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
 
 
 def _write_origin(folder: Path, source: ModelSource, revision: str | None) -> None:
