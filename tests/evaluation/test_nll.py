@@ -115,6 +115,12 @@ def test_a_length_beyond_memory_is_refused_before_anything_runs(model):
     nll.check_memory(model, 200, 1024)
 
 
+def test_memory_is_looked_at_before_a_pass(model, tokens, monkeypatch):
+    monkeypatch.setattr(nll, "free_memory", lambda device: 1024)
+    with pytest.raises(UserError, match=r"a length of 128 tokens needs .*; 0\.0 GiB are free"):
+        nll.score(model, binding.read_rope(model.config), [nll.Text("c", "d", tokens)], [32, 128])
+
+
 def rows() -> pd.DataFrame:
     return pd.DataFrame(
         {

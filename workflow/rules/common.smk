@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import ropewalk
 from ropewalk.config import check_config, method_parameters
 from ropewalk.errors import UserError
+from ropewalk.models.sources import CHECKPOINT_FILES
 from ropewalk.tracking import pending
 
 try:
@@ -74,13 +74,18 @@ def rope_flags(name):
     return flags(renamed, switches)
 
 
-def files_of(source, *endings):
+def each(option, values):
+    """An option that is given once for each of several values."""
+    return [word for value in values for word in (option, value)]
+
+
+def files_of(source, *patterns):
     """The files behind a `folder:` source, so that a change of them is noticed; nothing for other sources."""
     kind, _, folder = source.partition(":")
-    found = Path(folder).rglob("*") if kind == "folder" else []
-    return sorted(
-        str(path) for path in found if path.is_file() and path.suffix in endings
-    )
+    if kind != "folder":
+        return []
+    found = (path for pattern in patterns for path in Path(folder).rglob(pattern))
+    return sorted(str(path) for path in found if path.is_file())
 
 
 def code(*names):

@@ -5,7 +5,7 @@ rule corpus:
     input:
         [] if FRESH else MODEL,
         lambda wildcards: files_of(
-            STUDY.used_corpora[wildcards.name].source, ".txt", ".md", ".jsonl"
+            STUDY.used_corpora[wildcards.name].source, "*.txt", "*.md", "*.jsonl"
         ),
     output:
         directory(f"{RESULTS}/corpora/{{name}}"),

@@ -27,9 +27,7 @@ rule evaluate:
             copying=COPYING.model_dump(),
         ),
         flags=flags({**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}),
-        corpora=lambda wildcards, input: [
-            word for corpus in input.corpora for word in ("--corpus", corpus)
-        ],
+        corpora=lambda wildcards, input: each("--corpus", input.corpora),
         code=code("rope", "models", "evaluation", "metrics.py"),
     shell:
         tracked(

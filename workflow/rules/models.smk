@@ -1,5 +1,8 @@
 # One model: pre-trained from nothing, or fetched.
 
+SHAPE = STUDY.model.fresh.model_dump()
+TRAINING = STUDY.pretraining.model_dump(exclude={"checkpoint_every"})
+
 if FRESH:
 
     rule pretrain:
@@ -17,19 +20,9 @@ if FRESH:
         resources:
             **stage_resources("model"),
         params:
-            settings=settings(
-                shape=STUDY.model.fresh.model_dump(),
-                training=STUDY.pretraining.model_dump(exclude={"checkpoint_every"}),
-            ),
-            flags=flags(
-                {
-                    **STUDY.model.fresh.model_dump(),
-                    **STUDY.pretraining.model_dump(exclude={"checkpoint_every"}),
-                }
-            ),
-            corpora=lambda wildcards, input: [
-                word for corpus in input.corpora for word in ("--corpus", corpus)
-            ],
+            settings=settings(shape=SHAPE, training=TRAINING),
+            flags=flags({**SHAPE, **TRAINING}),
+            corpora=lambda wildcards, input: each("--corpus", input.corpora),
             code=code("models/fresh.py", "models/tokenizers.py", "training"),
             # Not outputs: they must outlive a job that is killed.
             state=f"{RESULTS}/state/pretraining",
@@ -49,15 +42,7 @@ else:
 
     rule fetch_model:
         input:
-            files_of(
-                STUDY.model.source,
-                ".json",
-                ".safetensors",
-                ".bin",
-                ".model",
-                ".txt",
-                ".jinja",
-            ),
+            files_of(STUDY.model.source, *CHECKPOINT_FILES),
         output:
             directory(MODEL),
         log:

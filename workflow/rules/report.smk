@@ -1,5 +1,7 @@
 # Figures and tables from what was measured, and the HTML report that holds them.
 
+REPORTED = STUDY.evaluation.model_dump(include={"lengths", "reference", "confidence"})
+
 
 rule figures:
     input:
@@ -30,17 +32,9 @@ rule figures:
     resources:
         **stage_resources("corpora"),
     params:
-        settings=settings(
-            **STUDY.evaluation.model_dump(
-                include={"lengths", "reference", "confidence"}
-            )
-        ),
-        flags=flags(
-            STUDY.evaluation.model_dump(include={"lengths", "reference", "confidence"})
-        ),
-        evaluations=lambda wildcards, input: [
-            word for folder in input.evaluations for word in ("--evaluation", folder)
-        ],
+        settings=settings(**REPORTED),
+        flags=flags(REPORTED),
+        evaluations=lambda wildcards, input: each("--evaluation", input.evaluations),
         training=f"--training {MODEL}/metrics.jsonl" if FRESH else "",
         folder=lambda wildcards, output: Path(output.scores).parent,
         code=code(

@@ -45,17 +45,21 @@ def _start(
     if on is not None:
         return Rope.load(on)
     if model is not None:
-        from ropewalk.models.binding import read_rope
-        from ropewalk.models.loading import load_config
-        from ropewalk.models.sources import ModelSource
-
-        rope = read_rope(load_config(ModelSource.parse(model, revision)))
+        rope = _model_rope(model, revision)
         if method not in ("default", "resonance", "log_scaling"):
             _check_original(rope, model)
         return rope
     if head_dim is None or base is None or length is None:
         raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
     return default_rope(head_dim, base, length)
+
+
+def _model_rope(model: str, revision: str | None = None) -> Rope:
+    from ropewalk.models.binding import read_rope
+    from ropewalk.models.loading import load_config
+    from ropewalk.models.sources import ModelSource
+
+    return read_rope(load_config(ModelSource.parse(model, revision)))
 
 
 def _check_original(rope: Rope, model: str) -> None:
@@ -171,10 +175,6 @@ def original_rope(
     output: Annotated[Path, Output],
 ) -> None:
     """Write the rope that a model was pre-trained with, where a study starts; refused if it was lengthened already."""
-    from ropewalk.models.binding import read_rope
-    from ropewalk.models.loading import load_config
-    from ropewalk.models.sources import ModelSource
-
-    rope = read_rope(load_config(ModelSource.parse(model)))
+    rope = _model_rope(model)
     _check_original(rope, model)
     rope.save(output)

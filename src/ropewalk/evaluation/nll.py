@@ -45,12 +45,16 @@ DEFAULT_CHUNK = 1024
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be had on a device; on a CPU within the limit of the job's control group."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps of freed tensors is free to it, though not to the driver.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = int(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no control groups, or no limit
-        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-        free = min(free, limit)
+    with suppress(OSError, ValueError, KeyError):  # no control groups, or no limit
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # The group is charged for cached files, which give way.
+        free = min(free, limit - used + int(counts["file"]))
     return free
 
 
@@ -62,11 +66,10 @@ def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     """
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
     kept = sum(min(window, length) if kind == "sliding_attention" else length for kind in kinds)
-    cache = 2 * kept * heads * head_dim * model.dtype.itemsize
+    cache = 2 * kept * heads * binding.head_dim(config) * model.dtype.itemsize
     # In the model's dtype, in float32, and their softmax.
     logits = min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
     free, gib = free_memory(model.device), 2**30
@@ -114,7 +117,6 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has nothing to predict; expected at least 2.")
     ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(model.device)
-    check_memory(model, len(ids), chunk)
     cache = DynamicCache(config=model.config) if len(ids) > chunk else None
     nll = torch.empty(len(ids) - 1, dtype=torch.float32, device=model.device)
     with memory_errors(len(ids)):
@@ -175,6 +177,7 @@ def score(
     frames = []
     with Progress("NLL", len(passes) * len(wanted), unit="text") as progress:
         for length in passes:
+            check_memory(model, length, chunk)
             binding.patch(model, rope.at(length))
             binding.check_float32(model)
             for text in wanted:

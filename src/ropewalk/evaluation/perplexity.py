@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -56,12 +57,17 @@ def bootstrap(values: np.ndarray, *, confidence: float = CONFIDENCE, seed: int =
     if len(values) < 2:
         only = float(values[0]) if len(values) else math.nan
         return Interval(only, math.nan, math.nan, len(values))
-    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
-    means = values[draws].mean(axis=1)
+    means = values[_draws(len(values), seed)].mean(axis=1)
     t = stdtrit(len(values) - 1, (1 - confidence) / 2)
     tail = 100 * ndtr(t * math.sqrt(len(values) / (len(values) - 1)))
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+@lru_cache(maxsize=8)
+def _draws(documents: int, seed: int) -> np.ndarray:
+    """The documents of each resample, shape (10,000, documents): drawn once for all quantities of a table."""
+    return np.random.default_rng(seed).integers(0, documents, size=(RESAMPLES, documents))
 
 
 def rows_at(rows: pd.DataFrame, length: int) -> pd.DataFrame:
@@ -127,6 +133,7 @@ def perplexity_table(
     table = []
     for length in lengths:
         means = {name: document_nll(rows, length) for name, rows in ropes.items()}
+        others = _by_corpus(means[reference]) if reference is not None else {}
         for name, values in means.items():
             if reference is not None and not values.index.equals(means[reference].index):
                 raise UserError(f"rope {name!r} was measured on other documents than {reference!r}.")
@@ -145,8 +152,7 @@ def perplexity_table(
                     "perplexity_high": math.exp(mean.high),
                 }
                 if reference is not None and name != reference:
-                    other = _by_corpus(means[reference])[corpus]
-                    paired = bootstrap((group - other).to_numpy(), confidence=confidence, seed=seed)
+                    paired = bootstrap((group - others[corpus]).to_numpy(), confidence=confidence, seed=seed)
                     row |= {
                         "difference": paired.mean,
                         "difference_low": paired.low,
@@ -208,11 +214,9 @@ def position_metrics(
 ) -> dict[int, dict[str, float]]:
     """The NLL curve of one rope, by the position at which each bin ends."""
     curve = position_curve(rows, position_bins(lengths, static=static), confidence=confidence)
+    suffixes = {"nll": "", "low": "_low", "high": "_high"}
     return {
-        row["stop"]: {f"nll_by_position{suffix}": row[name] for name, suffix in _CURVE.items()}
+        row["stop"]: {f"nll_by_position{suffix}": row[name] for name, suffix in suffixes.items()}
         for row in curve.to_dict("records")
         if math.isfinite(row["low"])
     }
-
-
-_CURVE = {"nll": "", "low": "_low", "high": "_high"}

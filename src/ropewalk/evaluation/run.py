@@ -63,7 +63,6 @@ def evaluate(
     # What can fail early comes before the long measurement.
     symbols = digit_tokens(tokenizer) if gaps else []
     model = load_model(source, dtype=dtype)
-    nll.check_memory(model, max(lengths), chunk)
     copies = copy_accuracy(model, rope, symbols, gaps, samples=samples, seed=seed) if gaps else None
     rows = nll.score(model, rope, wanted, lengths, chunk=chunk)
     metadata = {

@@ -46,10 +46,14 @@ def rope_parameters(config: PreTrainedConfig) -> dict[str, Any]:
     return parameters
 
 
+def head_dim(config: PreTrainedConfig) -> int:
+    """Number of dimensions of a head."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 def rotary_dim(config: PreTrainedConfig) -> int:
     """Number of rotated dimensions of a head."""
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(head_dim * rope_parameters(config).get("partial_rotary_factor", 1.0))
+    return int(head_dim(config) * rope_parameters(config).get("partial_rotary_factor", 1.0))
 
 
 def read_rope(config: PreTrainedConfig) -> Rope:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
-from ropewalk.models.sources import ModelSource, failure
+from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure
 from ropewalk.models.tokenizers import load_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -64,10 +64,6 @@ def load_model(source: ModelSource, *, dtype: str = "auto", device: str | None =
     return model.to(device).eval()
 
 
-FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
-"""The files of a checkpoint folder."""
-
-
 def fetch(source: ModelSource, folder: str | Path) -> None:
     """Put a model and its tokenizer into ``folder`` in Hugging Face format, whole or not at all.
 
@@ -89,12 +85,14 @@ def fetch(source: ModelSource, folder: str | Path) -> None:
         from huggingface_hub import snapshot_download
 
         try:
-            origin = Path(snapshot_download(source.name, revision=source.revision, allow_patterns=list(FILES)))
+            origin = Path(
+                snapshot_download(source.name, revision=source.revision, allow_patterns=list(CHECKPOINT_FILES))
+            )
         except Exception as error:
             raise failure(source, error) from error
         revision = origin.name
     with whole_folder(folder) as temporary:
-        for path in sorted(path for pattern in FILES for path in origin.glob(pattern)):
+        for path in sorted(path for pattern in CHECKPOINT_FILES for path in origin.glob(pattern)):
             # Weights are large and never edited in place; the rest is small and might be.
             (_link if path.suffix in (".safetensors", ".bin") else shutil.copy2)(path, temporary / path.name)
         (temporary / "source.json").unlink(missing_ok=True)

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from ropewalk.errors import UserError
 
+CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
+"""The files of a checkpoint folder."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
