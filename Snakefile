@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/corpora.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -43,6 +44,11 @@ rule ropes:
 rule evaluations:
     input:
         EVALUATIONS.values(),
+
+
+rule posgen:
+    input:
+        expand(rules.posgen_report.output, experiment=POSGEN),
 
 
 onsuccess:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from ropewalk.errors import UserError
+from ropewalk.posgen.data import DataOptions
+from ropewalk.posgen.tasks import Kind, Task
 from ropewalk.rope.methods import METHODS, apply, default_rope
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -181,6 +183,108 @@ class Evaluation(Section):
     copying: Copying
 
 
+class PosGenRope(NamedRope):
+    """A rope of PosGen: models are trained with it, unless it is put into the place of another at evaluation."""
+
+    weights: Name | None = Field(
+        None, description="read the weights that were trained with the rope of this name; none trains models of its own"
+    )
+    brief: bool = Field(False, description="tested only: no validation curve, no generated text, no run in MLflow")
+    original_length: int | None = Field(
+        None, ge=1, description="length in tokens that the method takes for the trained one, where it is another"
+    )
+
+
+class PosGen(Section):
+    """A PosGen experiment; without a value here it is what the paper says, and where it is silent, the plainest."""
+
+    tasks: list[Kind] = Field(
+        ["recursive", "chain-of-thought", "semi-recursive"], min_length=1, description="rules that make sequences"
+    )
+    modulus: int = Field(17, ge=2, description="tokens are 0 to modulus - 1; the next is a sum modulo it")
+    far: int = Field(1, ge=1, description="tokens that the sum reads at the far place")
+    near: int = Field(3, ge=1, description="tokens that the sum reads at the end")
+    starts: Literal["disjoint", "cycled"] = Field(
+        "disjoint",
+        description="first tokens: random, none in two splits (the paper), or cycled combinations (the released code)",
+    )
+    data_seed: int = Field(0, ge=0, description="of disjoint starts")
+    train_sequences: int = Field(10_000, ge=1, description="sequences to train on")
+    validation_sequences: int = Field(1_000, ge=1, description="sequences to validate on")
+    test_sequences: int = Field(1_000, ge=1, description="sequences to test on")
+    train_length: Tokens = Field(64, description="tokens of a training sequence")
+    test_length: Tokens = Field(256, description="tokens of a validation or test sequence")
+    hidden_size: int = Field(512, ge=1, description="width of the residual stream")
+    layers: int = Field(2, ge=1, description="decoder layers; the released code has 6")
+    heads: int = Field(8, ge=1, description="attention heads")
+    head_dim: int = Field(64, ge=2, multiple_of=2, description="dimensions of a head, all rotated")
+    intermediate_size: int = Field(2048, ge=1, description="width of the feed-forward layers")
+    base: float = Field(10000.0, gt=1, description="base of the rotary embedding")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [5549, 4955, 42, 3701, 49], min_length=1, description="one model a rope and seed; these are the published ones"
+    )
+    steps: int = Field(11_850, ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=1, description="sequences of each model a step")
+    learning_rate: float = Field(2e-4, gt=0, description="of AdamW, or its peak")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW, on all parameters")
+    schedule: Literal["constant", "one-cycle"] = Field("constant", description="the released code has one-cycle")
+    cycle_momentum: bool = Field(False, description="let one-cycle move beta1 too, as the released code does")
+    dropout: float = Field(0.1, ge=0, lt=1, description="probability with which values are dropped")
+    train_feed_forward: bool = Field(True, description="the released code leaves these layers as they were drawn")
+    keep: Literal["last", "best"] = Field(
+        "last", description="weights to test: the last, or of the best validation accuracy (the released code)"
+    )
+    validate_every: int = Field(158, ge=1, description="steps between validations; 158 are two epochs")
+    checkpoint_every: int = Field(500, ge=1, description="steps between the checkpoints that a killed job resumes from")
+    precision: Literal["highest", "high"] = Field(
+        "highest", description="of matrix products on a GPU: float32, or TF32"
+    )
+    factor: float | None = Field(
+        None, ge=1, description="of the ropes that name no other; test_length / train_length where null"
+    )
+    generated_sequences: int = Field(100, ge=1, description="test sequences that models continue on their own")
+    ropes: list[PosGenRope] = Field(
+        min_length=1, description="ropes to train with, and ropes to put in their place at evaluation (weights: NAME)"
+    )
+
+    @model_validator(mode="after")
+    def _experiment_is_possible(self) -> PosGen:
+        names = [rope.name for rope in self.ropes]
+        trained = [rope.name for rope in self.ropes if rope.weights is None]
+        for rope in self.ropes:
+            if names.count(rope.name) > 1:
+                raise ValueError(f"rope name {rope.name!r} stands for {names.count(rope.name)} ropes")
+            if rope.weights is not None and rope.weights not in trained:
+                raise ValueError(
+                    f"rope {rope.name!r} is to be read with the weights of {rope.weights!r}; expected one that models "
+                    f"are trained with: {', '.join(trained) or 'there is none'}"
+                )
+            if rope.brief and rope.weights is None:
+                raise ValueError(f"rope {rope.name!r} is brief and has no weights; expected the name of a trained rope")
+        for values, what in ((self.seeds, "seeds"), (self.tasks, "tasks")):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are {', '.join(map(str, values))}; expected different ones")
+        if self.generated_sequences > self.test_sequences:
+            raise ValueError(
+                f"generated_sequences is {self.generated_sequences}; expected at most test_sequences, "
+                f"{self.test_sequences}"
+            )
+        data = DataOptions(
+            starts=self.starts,
+            train_sequences=self.train_sequences,
+            validation_sequences=self.validation_sequences,
+            test_sequences=self.test_sequences,
+            train_length=self.train_length,
+            test_length=self.test_length,
+        )
+        try:
+            for kind in self.tasks:
+                data.check(Task(kind, self.modulus, self.far, self.near))
+        except UserError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return self
+
+
 class Resources(Section):
     """What one job of a stage asks of a cluster, and how many threads it gets on any machine."""
 
@@ -196,6 +300,7 @@ class StageResources(Section):
     corpora: Resources = Resources(runtime=30)
     model: Resources = Resources(threads=2, mem_mb=8000, runtime=120, gpu=1)
     evaluate: Resources = Resources(gpu=1)
+    posgen: Resources = Resources(threads=2, gpu=1)
 
 
 class Config(Section):
@@ -207,6 +312,9 @@ class Config(Section):
     corpora: dict[Name, Corpus | None] = Field(description="corpora by name; a preset removes one by null")
     extension: Extension
     evaluation: Evaluation
+    posgen: dict[Name, PosGen | None] = Field(
+        {}, description="PosGen experiments by name; a preset removes one by null"
+    )
     resources: StageResources = StageResources()
 
     @model_validator(mode="after")
@@ -229,6 +337,12 @@ class Config(Section):
     def used_corpora(self) -> dict[str, Corpus]:
         return {name: corpus for name, corpus in self.corpora.items() if corpus is not None}
 
+    @property
+    def used_posgen(self) -> dict[str, PosGen]:
+        return {name: experiment for name, experiment in self.posgen.items() if experiment is not None}
+
+
+_POSGEN_YARN = {"method": "yarn_written", "beta": 2.0, "mixing": "wavelength"}
 
 DEFAULTS: dict[str, Any] = {
     "corpora": {
@@ -258,6 +372,53 @@ DEFAULTS: dict[str, Any] = {
         ]
     },
     "evaluation": {"copying": {"gaps": [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]}},
+    "posgen": {
+        "embedded": {
+            "modulus": 7,
+            "train_sequences": 1500,
+            "validation_sequences": 40,
+            "test_sequences": 200,
+            "train_length": 32,
+            "test_length": 128,
+            "hidden_size": 64,
+            "heads": 2,
+            "head_dim": 32,
+            "intermediate_size": 128,
+            "steps": 350,
+            "batch_size": 32,
+            "learning_rate": 0.003,
+            "schedule": "one-cycle",
+            "dropout": 0.0,
+            "validate_every": 25,
+            "checkpoint_every": 50,
+            "ropes": [
+                {"name": "rope", "method": "default"},
+                {"name": "resonance", "method": "default", "resonance": True},
+                {"name": "yarn", **_POSGEN_YARN},
+                {"name": "resonance-yarn", **_POSGEN_YARN, "resonance": True},
+                {"name": "yarn-swapped", **_POSGEN_YARN, "weights": "rope"},
+                {"name": "resonance-yarn-swapped", **_POSGEN_YARN, "resonance": True, "weights": "resonance"},
+                *(
+                    {**rope, "weights": "rope", "brief": True}
+                    for rope in (
+                        {"name": "pi", "method": "pi"},
+                        {"name": "ntk", "method": "ntk"},
+                        {"name": "ntk-critical", "method": "ntk_critical"},
+                        {"name": "abf-1e6", "method": "abf", "new_base": 1000000.0},
+                        {"name": "ntk-by-parts", "method": "ntk_by_parts"},
+                        {"name": "yarn-coded", "method": "yarn"},
+                        {"name": "dynamic-ntk", "method": "dynamic_ntk"},
+                        {"name": "llama3", "method": "llama3"},
+                        {"name": "mrrope-uni", "method": "mrrope_uni"},
+                        {"name": "mrrope-pro", "method": "mrrope_pro"},
+                        {"name": "p-rope", "method": "p_rope", "p": 0.35},
+                        {"name": "log-scaling", "method": "log_scaling"},
+                        {"name": "resonance-swapped", "method": "default", "resonance": True},
+                    )
+                ),
+            ],
+        }
+    },
 }
 """What the default study sets beyond the defaults of the schema."""
 
@@ -362,6 +523,11 @@ def _yaml_lines(section: BaseModel, depth: int) -> list[str]:
             lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
             for key, corpus in value.items():
                 lines.append(f"{pad}  {key}: {_flow(corpus.model_dump(exclude_unset=True))}\n")
+        elif name == "posgen":
+            lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
+            for key, experiment in value.items():
+                note = inspect.getdoc(type(experiment)) or ""
+                lines += [*_comment(note, f"{pad}  "), f"{pad}  {key}:\n", *_yaml_lines(experiment, depth + 2)]
         elif name == "ropes":
             lines += [*_comment(_describe(field), pad), f"{pad}{name}:\n"]
             lines += [f"{pad}  - {_flow(rope.model_dump(exclude_unset=True))}\n" for rope in value]

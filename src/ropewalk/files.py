@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ropewalk.errors import UserError
 
 
@@ -73,6 +75,21 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Keep a second process from training in the same state folder: a job may outlive a workflow that was killed.
+
+    Raises:
+        UserError: another process trains there.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(state.with_name(f"{state.name}.lock"), blocking=False):
+            yield
+    except Timeout:
+        raise UserError(f"{state} is in use by another training process; wait for it to end, or stop it.") from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -30,8 +30,14 @@ ROPES = {name: f"{RESULTS}/ropes/{name}.json" for name in ROPE_SETTINGS}
 EVALUATIONS = {name: f"{RESULTS}/evaluations/{name}" for name in ROPE_SETTINGS}
 
 
+POSGEN = STUDY.used_posgen
+POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
+
+
 wildcard_constraints:
     name=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    experiment=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    task=r"recursive|chain-of-thought|semi-recursive",
 
 
 # Short jobs leave their records to the end of the workflow, which a fault of MLflow must not fail.
@@ -47,20 +53,23 @@ def settings(**parts):
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def rope_settings(name):
-    """Name, method and parameters of a rope, with the factor of the study where it has none of its own."""
-    rope = ROPE_SETTINGS[name]
+def rope_settings(rope, factor):
+    """Name, method and parameters of a rope, with this factor where it has none of its own."""
     return {
-        "name": name,
+        "name": rope.name,
         "method": rope.method,
-        **rope.parameters(STUDY.extension.factor),
+        **rope.parameters(factor),
         "resonance": rope.resonance,
     }
 
 
-def rope_flags(name):
-    """The command-line options of a rope; the length of a method is not that of the table."""
-    given = rope_settings(name)
+def study_rope(name):
+    """The settings of a rope of the study's own model."""
+    return rope_settings(ROPE_SETTINGS[name], STUDY.extension.factor)
+
+
+def rope_flags(given):
+    """The command-line options of a rope's settings; the length of a method is not that of the table."""
     switches = [
         key
         for key, parameter in method_parameters(given["method"]).items()
@@ -77,6 +86,43 @@ def rope_flags(name):
 def each(option, values):
     """An option that is given once for each of several values."""
     return [word for value in values for word in (option, value)]
+
+
+def posgen_ropes(experiment, part):
+    """The options that name ropes of a PosGen experiment: those to train with, or to swap in, or to test in brief."""
+    ropes = [
+        rope
+        for rope in POSGEN[experiment].ropes
+        if part == ("brief" if rope.brief else "swapped" if rope.weights else "trained")
+    ]
+    folder = POSGEN_FOLDER.format(experiment=experiment)
+    return [
+        f"{folder}/ropes/{rope.name}.json"
+        + (f"={rope.weights}" if rope.weights else "")
+        for rope in ropes
+    ]
+
+
+def posgen_files(experiment, *parts):
+    """The files behind these options."""
+    return [
+        option.partition("=")[0]
+        for part in parts
+        for option in posgen_ropes(experiment, part)
+    ]
+
+
+def posgen_rope(wildcards):
+    """A rope of a PosGen experiment, with the options of the table that it starts from."""
+    experiment = POSGEN[wildcards.experiment]
+    [rope] = [rope for rope in experiment.ropes if rope.name == wildcards.name]
+    factor = experiment.factor or experiment.test_length / experiment.train_length
+    table = {
+        "head_dim": experiment.head_dim,
+        "base": experiment.base,
+        "length": rope.original_length or experiment.train_length,
+    }
+    return rope_settings(rope, factor), table
 
 
 def files_of(source, *patterns):
@@ -136,12 +182,20 @@ def flags(options, switches=()):
     return words
 
 
-def shown(file, category, title, caption=None):
+def shown(file, category, title, caption=None, folder=FIGURES, subcategory=None):
     """A file of the report, under its category and title, with its caption."""
     caption = caption or Path(file).stem
     return report(
-        f"{FIGURES}/{file}",
+        f"{folder}/{file}",
         caption=f"../report/{caption}.rst",
         category=category,
+        subcategory=subcategory,
         labels={"result": title},
+    )
+
+
+def shown_posgen(file, title, caption):
+    """A file of the report of a PosGen experiment."""
+    return shown(
+        file, "5 PosGen", title, caption, f"{POSGEN_FOLDER}/report", "{experiment}"
     )

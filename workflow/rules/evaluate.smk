@@ -22,7 +22,7 @@ rule evaluate:
         **stage_resources("evaluate"),
     params:
         settings=lambda wildcards: settings(
-            rope=rope_settings(wildcards.name),
+            rope=study_rope(wildcards.name),
             **EVALUATION,
             copying=COPYING.model_dump(),
         ),

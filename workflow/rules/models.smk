@@ -100,9 +100,9 @@ rule rope:
     resources:
         **stage_resources("corpora"),
     params:
-        settings=lambda wildcards: settings(rope=rope_settings(wildcards.name)),
+        settings=lambda wildcards: settings(rope=study_rope(wildcards.name)),
         method=lambda wildcards: ROPE_SETTINGS[wildcards.name].method.replace("_", "-"),
-        flags=lambda wildcards: rope_flags(wildcards.name),
+        flags=lambda wildcards: rope_flags(study_rope(wildcards.name)),
         code=code("rope"),
     shell:
         tracked("ropes/{wildcards.name}", "{output}")

@@ -68,6 +68,7 @@ rule study_config:
 rule html:
     input:
         rules.figures.output,
+        expand(rules.posgen_report.output, experiment=POSGEN),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -81,4 +82,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen > {log} 2>&1"

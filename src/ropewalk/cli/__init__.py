@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, ropes, stages, tracking
+from ropewalk.cli import configuration, posgen, ropes, stages, tracking
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)
 app.command()(stages.report)
+app.add_typer(posgen.posgen_app, name="posgen")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
 app.add_typer(configuration.config_app, name="config")

@@ -21,6 +21,9 @@ def track(
     metrics: Annotated[Path | None, typer.Option(help="JSON lines that the job writes, one a step")] = None,
     scores: Annotated[list[Path] | None, typer.Option(help="JSON of numbers that the job writes")] = None,
     artifact: Annotated[list[Path] | None, typer.Option(help="file or folder to attach")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="folder that the job writes, with a folder for each part that is a run below it")
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="where the job's output goes besides the screen")] = None,
 ) -> None:
     """Run a command and record it as one MLflow run: ropewalk track … -- COMMAND …
@@ -50,6 +53,7 @@ def track(
         score_files=tuple(scores or ()),
         artifacts=tuple(artifact or ()),
         log=log,
+        runs=runs,
     )
     raise typer.Exit(run_tracked(job, context.args, root=root))
 

@@ -1,73 +1,22 @@
 """What is read from ``nll.parquet``: perplexity at any length, NLL by position, intervals, paired differences.
 
 Every interval is a bootstrap over documents: the document is what would be drawn anew if the experiment were repeated.
-Two ropes are compared on the same documents, resampled together. The percentile interval is too narrow for few
-documents, so its tails are taken further out, by what Student's t differs from the normal (the expanded percentile
-interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015), and fewer
-than six documents decide nothing.
+Two ropes are compared on the same documents, resampled together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
-import numpy as np
 import pandas as pd
-from scipy.special import ndtr, stdtrit
 
 from ropewalk.errors import UserError
+from ropewalk.intervals import CONFIDENCE, bootstrap
 
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
-FEWEST_DOCUMENTS = 6
-"""Documents below which no difference is called better or worse."""
 ALL = "all"
 """The name under which the documents of all corpora are read together."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over documents with its bootstrap interval, in the unit of what was averaged."""
-
-    mean: float
-    low: float
-    high: float
-    documents: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """True where the whole interval lies on one side of zero, and there are documents enough to say so."""
-        return self.documents >= FEWEST_DOCUMENTS and (self.low > 0 or self.high < 0)
-
-
-def bootstrap(values: np.ndarray, *, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
-    """Mean of one value a document and its expanded percentile interval over 10,000 resamples.
-
-    Args:
-        values: shape (documents,).
-        confidence: probability that the interval is to cover.
-        seed: of the resampling. The same seed and number of documents draw the same documents, so intervals of
-            different quantities are comparable.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if len(values) < 2:
-        only = float(values[0]) if len(values) else math.nan
-        return Interval(only, math.nan, math.nan, len(values))
-    means = values[_draws(len(values), seed)].mean(axis=1)
-    t = stdtrit(len(values) - 1, (1 - confidence) / 2)
-    tail = 100 * ndtr(t * math.sqrt(len(values) / (len(values) - 1)))
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(values.mean()), float(low), float(high), len(values))
-
-
-@lru_cache(maxsize=8)
-def _draws(documents: int, seed: int) -> np.ndarray:
-    """The documents of each resample, shape (10,000, documents): drawn once for all quantities of a table."""
-    return np.random.default_rng(seed).integers(0, documents, size=(RESAMPLES, documents))
 
 
 def rows_at(rows: pd.DataFrame, length: int) -> pd.DataFrame:
@@ -93,7 +42,7 @@ def document_nll(rows: pd.DataFrame, length: int, *, tail: int | None = None) ->
     if tail is not None:
         chosen = chosen[chosen["position"] >= length - tail]
     means = chosen.groupby(["corpus", "document"], observed=True)["nll"].mean()
-    return means.astype(np.float64).sort_index()
+    return means.astype("float64").sort_index()
 
 
 def _by_corpus(values: pd.Series) -> dict[str, pd.Series]:
@@ -143,7 +92,7 @@ def perplexity_table(
                     "rope": name,
                     "corpus": corpus,
                     "length": length,
-                    "documents": mean.documents,
+                    "documents": mean.count,
                     "nll": mean.mean,
                     "nll_low": mean.low,
                     "nll_high": mean.high,

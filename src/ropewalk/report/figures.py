@@ -6,35 +6,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ropewalk.files import whole_file
+from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, save, spread
 from ropewalk.rope import Rope
-
-mpl.use("Agg")
-mpl.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.dpi": 150,
-        "font.size": 9.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "legend.frameon": False,
-    }
-)
-GREY, INK, ACCENT, SECOND = "#b8b8b8", "#333333", "#0b6fb8", "#d1691e"
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, bbox_inches="tight", facecolor="white")
 
 
 def _first(training: int, last: int) -> int:
@@ -101,7 +80,7 @@ def draw_position_curves(
         fontsize=10,
     )
     figure.tight_layout()
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, path: str | Path) -> None:
@@ -112,9 +91,9 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     low, high = every["nll"].min(), every["nll"].quantile(0.985)
     ends = {name: float(curve["nll"].iloc[-1]) for name, curve in curves.items()}
     order = sorted(curves, key=ends.__getitem__)
-    colours = _inks(len(order))
+    colours = inks(len(order))
     last = int(every["stop"].max())
-    heights = _spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
+    heights = spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
     for name, colour, height in zip(order, colours, heights, strict=True):
         curve = curves[name]
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.07, lw=0)
@@ -134,30 +113,11 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
     axes.set_title("NLL against position; at the right, its value at the last positions", loc="left")
-    _save(figure, path)
-
-
-def _inks(count: int) -> np.ndarray:
-    """Colours that can be told apart on white, in an order; yellow is darkened."""
-    inks = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, count)))
-    inks[:, :3] *= np.minimum(1.0, 0.62 / (inks[:, :3] @ [0.299, 0.587, 0.114]))[:, None]
-    return inks[:count]
+    save(figure, path)
 
 
 def _middles(curve: pd.DataFrame) -> np.ndarray:
     return np.sqrt(curve["start"].to_numpy() * (curve["stop"].to_numpy() - 1.0).clip(min=1))
-
-
-def _spread(values: list[float], gap: float) -> list[float]:
-    """Ascending heights moved apart to at least ``gap``, staying near their values."""
-    placed: list[float] = []
-    for value in values:
-        placed.append(max(value, placed[-1] + gap) if placed else value)
-    overshoot = max(0.0, placed[-1] - max(values[-1], values[0] + gap * (len(values) - 1)))
-    for i in range(len(placed) - 1, -1, -1):
-        ceiling = placed[i + 1] - gap if i + 1 < len(placed) else placed[i] - overshoot
-        placed[i] = min(placed[i], ceiling)
-    return placed
 
 
 def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
@@ -172,7 +132,7 @@ def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
     pairs = np.arange(first.rotary_dim // 2)
     left.plot(pairs, 2 * np.pi / first.original_inv_freq, color=INK, lw=3, alpha=0.25, label="original")
     right.axhline(1, color=INK, lw=3, alpha=0.25)
-    colours = _inks(len(ropes))
+    colours = inks(len(ropes))
     styles = ["-", "--", "-.", ":"]
     for i, (name, rope) in enumerate(ropes.items()):
         style = {"color": colours[i], "ls": styles[i % len(styles)], "lw": 1.5, "label": name}
@@ -197,7 +157,7 @@ def draw_ropes(ropes: Mapping[str, Rope], path: str | Path) -> None:
     right.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: ""))
     right.legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8.5)
     figure.tight_layout()
-    _save(figure, path)
+    save(figure, path)
 
 
 def _heatmap(
@@ -231,7 +191,7 @@ def _heatmap(
     bar.set_label(label)
     if log:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{math.exp(y):.3g}"))
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_perplexity_heatmap(table: pd.DataFrame, training: int, path: str | Path) -> None:
@@ -277,4 +237,4 @@ def draw_training(metrics: pd.DataFrame, path: str | Path) -> None:
     rate.set_ylabel("learning rate", color=SECOND)
     rate.set_ylim(bottom=0)
     rate.spines["right"].set_visible(True)
-    _save(figure, path)
+    save(figure, path)

@@ -17,7 +17,7 @@ from typing import Any
 from ropewalk.errors import UserError
 from ropewalk.tracking import delivery
 from ropewalk.tracking.delivery import OTHERS, Live, send_orphans, warn
-from ropewalk.tracking.records import Job, close, open_record, release
+from ropewalk.tracking.records import Job, close, open_record, record_parts, release
 
 SHORT = 60.0
 """Seconds within which a job leaves its record to the next delivery."""
@@ -74,6 +74,8 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
         try:
             close(path, record, "KILLED" if killed else "FAILED" if code else "FINISHED", code, time.time())
             delivering = True
+            if code == 0:
+                record_parts(job, command, record)
             if live.finish() and not killed:  # who kills a job gives it little time to end
                 send_orphans(root or job.folder, live.store, patience=0, seconds=OTHERS)
         except (Exception, KeyboardInterrupt) as error:

@@ -31,7 +31,8 @@ class Job:
 
     ``metrics_file`` has one JSON object a line: ``{"step": 10, "loss": 2.5, "time": 1767225600.0}``, where ``time``
     (Unix seconds) may be left out. ``score_files`` are JSON files of nested dictionaries of numbers. ``folder`` holds
-    the records of this job and of no other.
+    the records of this job and of no other. ``runs`` is a folder that the job writes, with a folder for each part of it
+    that is to be a run of its own, below the run of the job: ``params.json``, ``metrics.jsonl`` and ``scores.json``.
     """
 
     experiment: str
@@ -43,6 +44,7 @@ class Job:
     score_files: tuple[Path, ...] = ()
     artifacts: tuple[Path, ...] = ()
     log: Path | None = None
+    runs: Path | None = None
 
 
 def pending(root: str | os.PathLike[str]) -> int:
@@ -50,8 +52,8 @@ def pending(root: str | os.PathLike[str]) -> int:
     return sum(1 for _ in orphans(Path(root)))
 
 
-def open_record(job: Job, command: list[str]) -> tuple[Path, dict[str, Any]]:
-    """Write the record of a job that starts. Names of records sort by time."""
+def open_record(job: Job, command: list[str], parent: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """Write the record of a job that starts; ``parent`` is the record that it is a part of. Names sort by time."""
     now = time.time()
     key = f"{int(now * 1000):011x}-{uuid.uuid4().hex[:16]}"
     metrics, log = (os.path.abspath(path) if path else None for path in (job.metrics_file, job.log))
@@ -75,6 +77,7 @@ def open_record(job: Job, command: list[str]) -> tuple[Path, dict[str, Any]]:
     }
     record: dict[str, Any] = {
         "id": key,
+        "parent": parent,
         "experiment": job.experiment,
         "name": job.name,
         "status": "RUNNING",
@@ -97,6 +100,25 @@ def open_record(job: Job, command: list[str]) -> tuple[Path, dict[str, Any]]:
     path = job.folder / f"record-{key}.json"
     write_json(path, record)
     return path, record
+
+
+def record_parts(job: Job, command: list[str], record: Mapping[str, Any]) -> None:
+    """Write the records of the parts of a job that ended well; who delivers next delivers them."""
+    if job.runs is None or not job.runs.is_dir():
+        return
+    for folder in sorted(path for path in job.runs.iterdir() if path.is_dir()):
+        part = Job(
+            experiment=job.experiment,
+            name=f"{job.name}/{folder.name}",
+            folder=job.folder / folder.name,
+            params=read_json(folder / "params.json", "parameters of a run"),
+            tags={**job.tags, "ropewalk.part_of": job.name},
+            metrics_file=folder / "metrics.jsonl",
+            score_files=(folder / "scores.json",),
+        )
+        path, opened = open_record(part, command, parent=record["id"])
+        opened.update(start=record["start"], pid=None)
+        close(path, opened, record["status"], record["exit"], record["end"])
 
 
 def close(path: Path, record: dict[str, Any], status: str, code: int | None, end: float) -> None:

@@ -56,17 +56,18 @@ class Store:
     def begin(self, record: dict[str, Any]) -> None:
         """Find or create the run of a record, and retire older runs of the same job."""
         experiment = self._experiment(record["experiment"])
-        found = self.client.search_runs([experiment], f"tags.`ropewalk.record` = '{record['id']}'", max_results=1)
-        run = (
-            found[0]
-            if found
-            else self.client.create_run(
+        run = self._run_of(experiment, record["id"])
+        if run is None:
+            above = self._run_of(experiment, record["parent"]) if record["parent"] else None
+            tags = {**record["tags"], **({"mlflow.parentRunId": above.info.run_id} if above else {})}
+            run = self.client.create_run(
                 experiment,
                 start_time=_ms(record["start"]),
-                tags={_name(key): str(value)[:_TAG_LENGTH] for key, value in record["tags"].items()},
+                tags={_name(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()},
                 run_name=record["name"],
             )
-        )
+            if record["parent"] is None:
+                self._retire_parts(experiment, record)
         from mlflow.entities import Param
 
         params = [Param(_name(key), value[:_PARAM_LENGTH]) for key, value in record["params"].items()]
@@ -101,6 +102,17 @@ class Store:
             self.client.set_tag(run_id, "ropewalk.exit", str(record["exit"]))
         self.client.set_terminated(run_id, record["status"], end_time=_ms(record["end"]))
 
+    def _run_of(self, experiment: str, record_id: str) -> Any:
+        found = self.client.search_runs([experiment], f"tags.`ropewalk.record` = '{record_id}'", max_results=1)
+        return found[0] if found else None
+
+    def _retire_parts(self, experiment: str, record: dict[str, Any]) -> None:
+        """Let no part of an earlier attempt stay current, since this one may have other parts."""
+        condition = f"tags.`ropewalk.part_of` = {_quoted(record['name'])} and tags.current = 'true'"
+        for run in self.client.search_runs([experiment], condition, max_results=1000):
+            if run.info.start_time < _ms(record["start"]):
+                self.client.set_tag(run.info.run_id, "current", "false")
+
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
@@ -116,8 +128,7 @@ class Store:
 
     def _elect(self, experiment: str, name: str, run_id: str) -> None:
         """Leave ``current`` = 'true' only on the run of a job that started last, so that a result has one run."""
-        quoted = f'"{name}"' if "'" in name else f"'{name}'"
-        runs = self.client.search_runs([experiment], f"tags.`ropewalk.job` = {quoted} and tags.current = 'true'")
+        runs = self.client.search_runs([experiment], f"tags.`ropewalk.job` = {_quoted(name)} and tags.current = 'true'")
         newest = max(runs, key=lambda run: (run.info.start_time, run.info.run_id == run_id), default=None)
         for run in runs:
             if newest and run is not newest:
@@ -163,6 +174,10 @@ def _name(name: str) -> str:
     """A name that MLflow takes: word characters and '-. :', in parts that could be a path."""
     parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))[:_NAME_LENGTH].rstrip("/") or "_"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "'" in name else f"'{name}'"
 
 
 def _ms(seconds: float) -> int:

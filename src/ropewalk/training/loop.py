@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from torch import nn
 
 from ropewalk.errors import UserError
@@ -88,21 +87,6 @@ class TrainingResult:
     tokens_per_second: float | None
     trainable: int
     parameters: int
-
-
-@contextmanager
-def only_one(state: Path) -> Iterator[None]:
-    """Keep a second process from training in the same state folder: a job may outlive a workflow that was killed.
-
-    Raises:
-        UserError: another process trains there.
-    """
-    state.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(state.with_name(f"{state.name}.lock"), blocking=False):
-            yield
-    except Timeout:
-        raise UserError(f"{state} is in use by another training process; wait for it to end, or stop it.") from None
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ropewalk.corpora.store import Corpus
-from ropewalk.files import whole_folder, write_json
+from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
 from ropewalk.training.batches import TrainingBatches
-from ropewalk.training.loop import TrainingOptions, TrainingResult, only_one, train
+from ropewalk.training.loop import TrainingOptions, TrainingResult, train
 
 
 def pretrain(

@@ -1,0 +1,230 @@
+"""Many small decoders as one: the parameters of all models lie in one tensor, and one batched product serves them all.
+
+The layers are those of T5-Small (Resonance RoPE, arXiv 2403.00071, appendix C.1; Raffel et al., arXiv 1910.10683),
+with a rope in the place of the relative position bias. T5 divides neither the attention logits by the root of the head
+dimension nor uses biases; its initialisation makes up for the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ropewalk.errors import UserError
+from ropewalk.rope import Rope
+from ropewalk.rope.rope import as_integer
+from ropewalk.rope.tables import angles
+
+SPECIAL_TOKENS = 5
+"""Ids beyond the modulus, as in the released code; the first of them begins every sequence, the others are unused."""
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of a decoder; the defaults are the paper's.
+
+    Attributes:
+        modulus: tokens of the task; the vocabulary has five more.
+        hidden_size: width of the residual stream.
+        layers: decoder layers.
+        heads: attention heads.
+        head_dim: dimensions of a head, all rotated; even.
+        intermediate_size: width of the feed-forward layers.
+    """
+
+    modulus: int = 17
+    hidden_size: int = 512
+    layers: int = 2
+    heads: int = 8
+    head_dim: int = 64
+    intermediate_size: int = 2048
+
+    def __post_init__(self) -> None:
+        for name, least in (("hidden_size", 1), ("layers", 1), ("heads", 1), ("intermediate_size", 1)):
+            as_integer(name, getattr(self, name), at_least=least)
+        if as_integer("head_dim", self.head_dim, at_least=2) % 2:
+            raise UserError(f"head_dim is {self.head_dim}; expected an even number.")
+
+    @property
+    def vocabulary(self) -> int:
+        return self.modulus + SPECIAL_TOKENS
+
+    @property
+    def weights(self) -> int:
+        """Parameters of the matrices of one model, the output projection (shared with the embedding) once."""
+        attention = 4 * self.hidden_size * self.heads * self.head_dim
+        layer = attention + 2 * self.hidden_size * self.intermediate_size
+        return self.layers * layer + self.vocabulary * self.hidden_size
+
+
+def rotations(ropes: Sequence[Rope], length: int, device: torch.device | str = "cpu") -> Tensor:
+    """The turns of queries and keys at positions 0 .. length - 1, as complex factors, one rope a model.
+
+    exp(i angle) times the attention factor; for queries also times max(1, ln t / ln L0) where the rope scales logits
+    with the logarithm of the 1-based position t. A rope that changes with the length is taken at ``length``.
+
+    Returns:
+        Complex64, shape (models, length, 2, pairs); queries first.
+    """
+    tables = []
+    for rope in ropes:
+        fixed = rope.at(length)
+        turns = fixed.attention_factor * np.exp(1j * angles(fixed, np.arange(length)))
+        growth = np.ones(length)
+        if fixed.log_scaling_length is not None:
+            growth = np.maximum(1, np.log(np.arange(1, length + 1)) / math.log(fixed.log_scaling_length))
+        tables.append(np.stack([turns * growth[:, None], turns], axis=1))
+    return torch.from_numpy(np.stack(tables).astype(np.complex64)).to(device)
+
+
+def with_start(tokens: Tensor, modulus: int) -> Tensor:
+    """Put the token that begins every sequence before each and drop the last, which nothing is predicted from."""
+    return F.pad(tokens, (1, 0), value=modulus)[..., :-1]
+
+
+class Layer(nn.Module):
+    """One decoder layer of each model; parameters begin with the dimension of the models."""
+
+    def __init__(self, shape: DecoderShape, models: int) -> None:
+        super().__init__()
+        width, inner = shape.hidden_size, shape.heads * shape.head_dim
+        self.shape = shape
+        self.attention_norm = nn.Parameter(torch.ones(models, 1, width))
+        self.query_key_value = nn.Parameter(torch.empty(models, width, 3 * inner))
+        self.output = nn.Parameter(torch.empty(models, inner, width))
+        self.feed_forward_norm = nn.Parameter(torch.ones(models, 1, width))
+        self.up = nn.Parameter(torch.empty(models, width, shape.intermediate_size))
+        self.down = nn.Parameter(torch.empty(models, shape.intermediate_size, width))
+
+    def initialise(self, model: int, generator: torch.Generator) -> None:
+        """Draw the weights of one model, with the deviations of T5."""
+        width, inner = self.shape.hidden_size, self.shape.heads * self.shape.head_dim
+        query, key_value = self.query_key_value[model, :, :inner], self.query_key_value[model, :, inner:]
+        query.normal_(std=(width * self.shape.head_dim) ** -0.5, generator=generator)
+        key_value.normal_(std=width**-0.5, generator=generator)
+        self.output[model].normal_(std=inner**-0.5, generator=generator)
+        self.up[model].normal_(std=width**-0.5, generator=generator)
+        self.down[model].normal_(std=self.shape.intermediate_size**-0.5, generator=generator)
+
+    def forward(self, x: Tensor, rotation: Tensor, sequences: int, dropout: float, cache: Cache | None) -> Tensor:
+        attended = self._attention(_norm(x, self.attention_norm), rotation, sequences, dropout, cache)
+        x = x + F.dropout(attended, dropout)
+        inner = F.relu(torch.bmm(_norm(x, self.feed_forward_norm), self.up))
+        return x + F.dropout(torch.bmm(F.dropout(inner, dropout), self.down), dropout)
+
+    def _attention(self, x: Tensor, rotation: Tensor, sequences: int, dropout: float, cache: Cache | None) -> Tensor:
+        models, rows, _ = x.shape
+        heads, head_dim = self.shape.heads, self.shape.head_dim
+        projected = torch.bmm(x, self.query_key_value).view(models, sequences, -1, 3, heads, head_dim)
+        turned, value = projected.split([2, 1], dim=3)
+        # Pairs are neighbours, as in the released code; which dimensions form a pair makes no other difference.
+        pairs = torch.view_as_complex(turned.unflatten(-1, (head_dim // 2, 2)))
+        turned = torch.view_as_real(pairs * rotation[:, None, :, :, None]).flatten(-2)
+        query, key = (part.transpose(1, 2) for part in turned.flatten(0, 1).unbind(2))
+        value = value.flatten(0, 1).squeeze(2).transpose(1, 2)
+        causal = query.shape[2] > 1
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal, scale=1.0)
+        return torch.bmm(mixed.transpose(1, 2).reshape(models, rows, heads * head_dim), self.output)
+
+
+class Cache:
+    """Keys and values of one layer, so that generation reads each token once."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.filled = length, 0
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep more keys and values, shape (rows, heads, tokens, head_dim); return all kept so far."""
+        if self._kept is None:
+            rows, heads, _, head_dim = key.shape
+            empty = key.new_empty(2, rows, heads, self.length, head_dim)
+            self._kept = (empty[0], empty[1])
+        first, self.filled = self.filled, self.filled + key.shape[2]
+        for kept, new in zip(self._kept, (key, value), strict=True):
+            kept[:, :, first : self.filled] = new
+        return self._kept[0][:, :, : self.filled], self._kept[1][:, :, : self.filled]
+
+
+class StackedDecoder(nn.Module):
+    """Decoders of one shape that never see each other, computed together.
+
+    Args:
+        shape: sizes of each.
+        seeds: of the weights, one a model. Equal seeds give equal weights, whatever stands beside them.
+    """
+
+    def __init__(self, shape: DecoderShape, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.shape, self.models = shape, len(seeds)
+        self.embedding = nn.Parameter(torch.empty(self.models, shape.vocabulary, shape.hidden_size))
+        self.layers = nn.ModuleList(Layer(shape, self.models) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(self.models, 1, shape.hidden_size))
+        with torch.no_grad():
+            for model, seed in enumerate(seeds):
+                generator = torch.Generator().manual_seed(seed)
+                self.embedding[model].normal_(generator=generator)
+                for layer in self.layers:
+                    layer.initialise(model, generator)  # type: ignore[operator]
+
+    def select(self, models: Sequence[int]) -> StackedDecoder:
+        """A stack of some of these models, in the given order and as often as they are named; weights are copied."""
+        with torch.device(self.norm.device):
+            chosen = StackedDecoder(self.shape, [])
+        for name, parameter in self.named_parameters():
+            owner, _, key = name.rpartition(".")
+            copied = nn.Parameter(parameter.detach()[list(models)], requires_grad=False)
+            setattr(chosen.get_submodule(owner), key, copied)
+        chosen.models = len(models)
+        return chosen
+
+    def freeze_feed_forward(self) -> None:
+        """Leave feed-forward layers and their norms as they were drawn, as the released code does by mistake."""
+        for layer in self.layers:
+            for name in ("feed_forward_norm", "up", "down"):
+                getattr(layer, name).requires_grad_(False)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        rotation: Tensor,
+        *,
+        first: int = 0,
+        dropout: float = 0.0,
+        caches: Sequence[Cache] | None = None,
+    ) -> Tensor:
+        """Logits of the next token.
+
+        Args:
+            tokens: ids, shape (models, sequences, length), with the token that begins a sequence.
+            rotation: of these positions, shape (models, length, 2, pairs); see :func:`rotations`.
+            first: position from which on logits are wanted.
+            dropout: probability with which values are dropped.
+            caches: one a layer, to go on from earlier tokens.
+
+        Returns:
+            Shape (models, sequences, length - first, vocabulary).
+        """
+        models, sequences, length = tokens.shape
+        offsets = self.shape.vocabulary * torch.arange(models, device=tokens.device)
+        x = F.embedding(tokens + offsets[:, None, None], self.embedding.flatten(0, 1))
+        x = F.dropout(x.flatten(1, 2), dropout)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, rotation, sequences, dropout, caches[i] if caches else None)
+        x = x.unflatten(1, (sequences, length))[:, :, first:].flatten(1, 2)
+        x = F.dropout(_norm(x, self.norm), dropout) * self.shape.hidden_size**-0.5
+        return torch.bmm(x, self.embedding.transpose(1, 2)).unflatten(1, (sequences, length - first))
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Root-mean-square norm of each model's rows; x has shape (models, rows, width)."""
+    return F.rms_norm(x, (x.shape[-1],), eps=EPSILON) * weight

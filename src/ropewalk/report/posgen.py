@@ -1,0 +1,352 @@
+"""PosGen's table, curves and feature gaps, from the files of its scored tasks."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ropewalk.errors import UserError
+from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.intervals import CONFIDENCE, student
+from ropewalk.metrics import read_metrics
+from ropewalk.report import posgen_figures
+from ropewalk.report.tables import STYLE
+from ropewalk.rope import Rope
+from ropewalk.rope.diagnostics import feature_gap
+from ropewalk.rope.theory import critical_pairs
+
+TASKS = {"recursive": "Recursive", "chain-of-thought": "Chain of thought", "semi-recursive": "Semi-recursive"}
+QUANTITIES = {
+    "ood_accuracy": "Beyond the training length",
+    "generated_ood_accuracy": "Beyond it, written by the model itself",
+    "id_accuracy": "Within the training length",
+}
+PUBLISHED = {
+    "RoPE": (65.29, 69.56, 17.96),
+    "Resonance RoPE": (62.64, 75.25, 29.78),
+    "YaRN": (95.93, 98.71, 33.70),
+    "Resonance YaRN": (98.30, 99.58, 48.46),
+}
+"""Accuracy in percent beyond the training length: Resonance RoPE, arXiv 2403.00071, table 1, in the order of TASKS."""
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """One task as ``posgen score`` left it.
+
+    Attributes:
+        task: its name.
+        about: ``scoring.json``.
+        rows: ``accuracy.parquet``.
+        curves: one row a step, reading and seed: ``step``, ``rope``, ``seed``, ``loss``.
+    """
+
+    task: str
+    about: dict[str, Any]
+    rows: pd.DataFrame
+    curves: pd.DataFrame
+
+    @classmethod
+    def open(cls, folder: Path) -> ScoredTask:
+        """Read a folder of ``posgen score``.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        about = read_json(folder / "scoring.json", "scores of PosGen")
+        try:
+            rows = pd.read_parquet(folder / "accuracy.parquet")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / 'accuracy.parquet'} is missing or damaged: {error}.") from None
+        points = [
+            {"step": line["step"], "rope": key.split("/")[0], "seed": int(key.split("/")[1]), "loss": value}
+            for line in read_metrics(folder / "validation.jsonl")
+            for key, value in line.items()
+            if key.endswith("/validation_loss")
+        ]
+        curves = pd.DataFrame(points, columns=["step", "rope", "seed", "loss"])
+        return cls(about["data"]["task"]["kind"], about, rows, curves)
+
+    @property
+    def train_length(self) -> int:
+        return int(self.about["data"]["train_length"])
+
+    @property
+    def test_length(self) -> int:
+        return int(self.about["data"]["test_length"])
+
+    @property
+    def modulus(self) -> int:
+        return int(self.about["data"]["task"]["modulus"])
+
+    @property
+    def brief(self) -> list[str]:
+        return list(self.about["brief"])
+
+    @property
+    def full(self) -> list[str]:
+        return [name for name in self.about["ropes"] if name not in self.about["brief"]]
+
+    def weights(self, name: str) -> str:
+        """The rope that the models behind a reading were trained with."""
+        return str(self.about["ropes"][name]["weights"])
+
+    def rope(self, name: str) -> Rope:
+        return Rope.from_json(self.about["ropes"][name]["rope"])
+
+
+def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, folder: Path) -> None:
+    """Write tables (CSV, HTML, JSON) and figures (PNG) of scored tasks into a folder, whole or not at all.
+
+    Args:
+        folders: of ``posgen score``, one a task.
+        confidence: of every interval.
+        folder: where to write.
+
+    Raises:
+        UserError: a file is missing or damaged, a task comes twice, or tasks were scored with different ropes.
+    """
+    found = [ScoredTask.open(path) for path in folders]
+    tasks = [task for name in TASKS for task in found if task.task == name]
+    if len({task.task for task in tasks}) < len(tasks):
+        raise UserError(f"a task comes twice among {', '.join(map(str, folders))}.")
+    first = tasks[0]
+    for task in tasks:
+        if task.about["ropes"] != first.about["ropes"]:
+            raise UserError(f"task {task.task!r} was scored with other ropes than {first.task!r}.")
+    table = accuracy_table(tasks, confidence=confidence)
+    gaps = feature_gaps(first)
+    with whole_folder(folder) as out:
+        table.to_csv(out / "accuracy.csv", index=False, float_format="%.6g")
+        gaps.to_csv(out / "feature_gap.csv", float_format="%.6g", index_label="rope")
+        (out / "accuracy.html").write_text(_accuracy_html(tasks, table, confidence))
+        (out / "feature_gap.html").write_text(_gap_html(first, gaps))
+        write_json(out / "scores.json", _scores(table))
+        swapped = [name for name in first.about["ropes"] if first.weights(name) != name]
+        titles = {task.task: TASKS[task.task] for task in tasks}
+        ood = table[table["quantity"] == "ood_accuracy"]
+        means = {task.task: ood[ood["task"] == task.task] for task in tasks}
+        seeds = {task.task: seed_accuracies(task, "ood_accuracy") for task in tasks}
+        posgen_figures.draw_ropes(seeds, means, titles, swapped, 1 / first.modulus, out / "accuracy.png")
+        by_place = {
+            task.task: task.rows[task.rows["rope"].isin(first.full)].pivot_table("accuracy", "position", "rope")
+            for task in tasks
+        }
+        posgen_figures.draw_positions(
+            {name: rows[first.full] for name, rows in by_place.items()},
+            titles,
+            first.train_length,
+            1 / first.modulus,
+            out / "positions.png",
+        )
+        curves = {task.task: task.curves for task in tasks}
+        posgen_figures.draw_validation(curves, titles, first.full, out / "validation.png")
+
+
+def seed_accuracies(task: ScoredTask, quantity: str) -> pd.DataFrame:
+    """Mean accuracy by seed (rows) and rope (columns, in their order); ropes without this quantity are left out."""
+    column = "generated_accuracy" if quantity.startswith("generated") else "accuracy"
+    outside = task.rows["position"] >= task.train_length
+    rows = task.rows[~outside if quantity == "id_accuracy" else outside].dropna(subset=column)
+    wide = rows.pivot_table(column, "seed", "rope")
+    return wide[[name for name in task.about["ropes"] if name in wide]]
+
+
+def counterpart(task: ScoredTask, name: str) -> str | None:
+    """The rope that another is compared with, paired over seeds.
+
+    A rope whose last step is Resonance is compared with the same one without that step, read in the same way (trained
+    with, or swapped in); every other, and one without such a partner, with the first rope of all.
+    """
+    names = list(task.about["ropes"])
+    ropes = {other: _steps(task.about["ropes"][other]["rope"]) for other in names}
+    if ropes[name] and ropes[name][-1][0] == "resonance":
+        for other in names:
+            alike = (task.weights(other) == other) == (task.weights(name) == name)
+            if ropes[other] == ropes[name][:-1] and alike:
+                return other
+    return None if name == names[0] else names[0]
+
+
+def _steps(rope: Mapping[str, Any]) -> list[tuple[str, str]]:
+    steps = [(step["method"], json.dumps(step["params"], sort_keys=True)) for step in rope["steps"]]
+    return [step for step in steps if step[0] != "default"]
+
+
+def accuracy_table(tasks: Sequence[ScoredTask], *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Accuracy by task, rope and quantity: mean and deviation over seeds, and the paired difference with its interval.
+
+    Returns:
+        One row each, with ``mean``, ``sd``, ``seeds``, and for all but the first rope ``against``, ``difference``,
+        ``low``, ``high`` and ``better``: yes, no, or open where the interval holds zero.
+    """
+    table = []
+    for task in tasks:
+        for quantity in QUANTITIES:
+            values = seed_accuracies(task, quantity)
+            for name in values.columns.astype(str):
+                row = {
+                    "task": task.task,
+                    "rope": name,
+                    "weights": task.weights(name),
+                    "quantity": quantity,
+                    "seeds": len(values),
+                    "mean": values[name].mean(),
+                    "sd": values[name].std(),
+                }
+                other = counterpart(task, name)
+                if other is not None and other in values:
+                    paired = student((values[name] - values[other]).to_numpy(), confidence=confidence)
+                    row |= {
+                        "against": other,
+                        "difference": paired.mean,
+                        "low": paired.low,
+                        "high": paired.high,
+                        "better": ("yes" if paired.mean > 0 else "no") if paired.excludes_zero else "open",
+                    }
+                table.append(row)
+    return pd.DataFrame(table)
+
+
+def feature_gaps(task: ScoredTask) -> pd.DataFrame:
+    """Feature gap by rope and pair, with the sum over the pairs whose period in training fits the training length."""
+    rows = {}
+    for name in task.about["ropes"]:
+        trained = task.rope(task.weights(name))
+        # The length of the table may be another one: the released code takes that of the test for it.
+        gap = feature_gap(task.rope(name), task.train_length, task.test_length, trained=trained)
+        covered = critical_pairs(trained.at(task.train_length), task.train_length)
+        rows[name] = {"trained pairs": covered, "sum over them": gap[:covered].sum(), "sum over all": gap.sum()} | {
+            f"pair {i}": value for i, value in enumerate(gap)
+        }
+    return pd.DataFrame(rows).T.astype({"trained pairs": int})
+
+
+def _scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    scores: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for row in table.to_dict("records"):
+        names = ("mean", "sd", "difference", "low", "high")
+        values = {name: float(row[name]) for name in names if pd.notna(row.get(name))}
+        scores.setdefault(row["task"], {}).setdefault(row["rope"], {})[row["quantity"]] = values
+    return scores
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>{body}"
+    )
+
+
+def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float) -> str:
+    first = tasks[0]
+    share, seeds = f"{100 * confidence:g} %", int(table["seeds"].max())
+    parts = [f"<p>{_scale(first)}</p>", f"<h2>In words</h2><ul>{_verdicts(tasks, table)}</ul>"]
+    for quantity, title in QUANTITIES.items():
+        part = table[table["quantity"] == quantity]
+        names = [name for name in first.about["ropes"] if name in set(part["rope"])]
+        head = "".join(f"<th>{TASKS[task.task]}</th>" for task in tasks)
+        rows = "".join(_row(first, name, [_of(part, task.task, name) for task in tasks]) for name in names)
+        if quantity == "ood_accuracy":
+            rows += _published(tasks)
+        parts.append(
+            f"<h2>{title}</h2><div class=wide><table><thead><tr><th>rope</th>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    words = (
+        f"<p>Percent of tokens predicted right, mean and standard deviation over {seeds} seeds; chance is "
+        f"{100 / first.modulus:.1f}. Below it the difference from the rope named, paired over seeds, with its {share} "
+        "Student t interval; green is better and red is worse with an interval that excludes zero, no colour is "
+        "undecided. Accuracy is measured with the true tokens before each; in the second table a model gets the first "
+        f"{first.train_length} tokens and reads what it wrote from there on.</p>"
+    )
+    return _page("PosGen: accuracy by rope and task", words + "".join(parts))
+
+
+def _scale(task: ScoredTask) -> str:
+    training, data = task.about["training"], task.about["data"]
+    options, shape = training["options"], training["shape"]
+    return (
+        f"These models: {shape['layers']} layers of width {shape['hidden_size']}, {options['steps']:,} steps of "
+        f"{options['batch_size']} sequences, modulus {task.modulus}, trained at {task.train_length} and tested at "
+        f"{task.test_length} tokens; {data['test_in_train']:,} of {data['test_sequences']:,} test sequences begin as a "
+        "training sequence does. The paper: 2 layers of width 512, 11,850 steps of 128, modulus 17, 64 and 256 tokens. "
+        "What a smaller experiment shows of an ordering need not hold at the size of the paper, and what it does not "
+        "show may appear there."
+    )
+
+
+def _verdicts(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> str:
+    part = table[(table["quantity"] == "ood_accuracy") & table["rope"].isin(tasks[0].full)].dropna(subset="against")
+    words = {"yes": "better", "no": "worse", "open": "undecided"}
+    lines = []
+    for name in part["rope"].unique():
+        rows = part[part["rope"] == name]
+        said = []
+        for verdict, word in words.items():
+            where = [TASKS[task].lower() for task in rows[rows["better"] == verdict]["task"]]
+            said += [f"{word} on {', '.join(where)}"] if where else []
+        against = html.escape(rows["against"].iloc[0])
+        lines.append(f"<li><b>{html.escape(name)}</b> against {against}: {'; '.join(said)}</li>")
+    return "".join(lines)
+
+
+def _of(part: pd.DataFrame, task: str, name: str) -> pd.Series:
+    return part[(part["task"] == task) & (part["rope"] == name)].iloc[0]
+
+
+def _row(first: ScoredTask, name: str, cells: Sequence[pd.Series]) -> str:
+    weights = first.weights(name)
+    note = "" if weights == name else f"<br><small>in models trained with {html.escape(weights)}</small>"
+    return f"<tr><td>{html.escape(name)}{note}</td>{''.join(map(_cell, cells))}</tr>"
+
+
+def _cell(row: pd.Series) -> str:
+    kind, paired = "", ""
+    if isinstance(row.get("better"), str):
+        kind = {"yes": " class=better", "no": " class=worse", "open": ""}[row["better"]]
+        difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
+        paired = f"<br><small>{difference:+.1f} [{low:+.1f}, {high:+.1f}] {html.escape(row['against'])}</small>"
+    return f"<td{kind}>{100 * row['mean']:.1f} ± {100 * row['sd']:.1f}{paired}</td>"
+
+
+def _published(tasks: Sequence[ScoredTask]) -> str:
+    order = list(TASKS)
+    rows = [
+        f"<tr><td><small>published: {name}</small></td>"
+        + "".join(f"<td><small>{values[order.index(task.task)]:.2f}</small></td>" for task in tasks)
+        + "</tr>"
+        for name, values in PUBLISHED.items()
+    ]
+    return "".join(rows)
+
+
+def _gap_html(task: ScoredTask, gaps: pd.DataFrame) -> str:
+    pairs = [column for column in gaps.columns.astype(str) if column.startswith("pair ")]
+    head = "".join(f"<th>{column.removeprefix('pair ')}</th>" for column in pairs)
+    rows = []
+    for name, row in gaps.iterrows():
+        trained = int(row["trained pairs"])
+        cells = "".join(f"<td{' class=better' if row[pair] < 5e-7 else ''}>{row[pair]:.3f}</td>" for pair in pairs)
+        rows.append(
+            f"<tr><td>{html.escape(str(name))}</td><td>{trained}</td><td>{row['sum over them']:.3f}</td>"
+            f"<td>{row['sum over all']:.3f}</td>{cells}</tr>"
+        )
+    words = (
+        f"<p>For each pair, the largest distance of its turn at a position from {task.train_length} to "
+        f"{task.test_length - 1} to the nearest turn that it made in training at a position below {task.train_length}: "
+        "a chord of the unit circle, 0 to 2 (equation 8 of Resonance RoPE, arXiv 2403.00071). Green is zero. A pair is "
+        "counted as trained where the rope of the training turned it once or more within the training length. A "
+        "swapped rope meets the turns that the weights saw, not its own.</p>"
+    )
+    return _page(
+        "PosGen: feature gap",
+        words + "<div class=wide><table><thead><tr><th>rope</th><th>trained pairs</th><th>sum over them</th>"
+        f"<th>sum over all</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
+    )

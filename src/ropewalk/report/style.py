@@ -1,0 +1,50 @@
+"""One look for all figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from ropewalk.files import whole_file
+
+mpl.use("Agg")
+mpl.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": 150,
+        "font.size": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "legend.frameon": False,
+    }
+)
+GREY, INK, ACCENT, SECOND = "#b8b8b8", "#333333", "#0b6fb8", "#d1691e"
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", facecolor="white")
+
+
+def inks(count: int) -> np.ndarray:
+    """Colours that can be told apart on white, in an order; yellow is darkened."""
+    inks = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, max(2, count)))
+    inks[:, :3] *= np.minimum(1.0, 0.62 / (inks[:, :3] @ [0.299, 0.587, 0.114]))[:, None]
+    return inks[:count]
+
+
+def spread(values: list[float], gap: float) -> list[float]:
+    """Ascending heights moved apart to at least ``gap``, staying near their values."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + gap) if placed else value)
+    overshoot = max(0.0, placed[-1] - max(values[-1], values[0] + gap * (len(values) - 1)))
+    for i in range(len(placed) - 1, -1, -1):
+        ceiling = placed[i + 1] - gap if i + 1 < len(placed) else placed[i] - overshoot
+        placed[i] = min(placed[i], ceiling)
+    return placed

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ropewalk.intervals import bootstrap, student
+
+
+def test_bootstrap_agrees_with_scipy():
+    values = np.random.default_rng(1).normal(3, 1, 400)
+    ours = bootstrap(values)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
+    assert ours.mean == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    assert ours.excludes_zero
+
+
+def test_intervals_of_few_documents_cover_what_they_promise():
+    rng = np.random.default_rng(0)
+    covered = [bootstrap(rng.normal(0, 1, 8)) for _ in range(400)]
+    share = np.mean([interval.low <= 0 <= interval.high for interval in covered])
+    assert 0.92 < share < 0.98, "the plain percentile interval covers about 0.89"
+
+
+def test_five_documents_decide_nothing():
+    assert not bootstrap(np.full(5, 1.0)).excludes_zero
+    assert bootstrap(np.full(6, 1.0)).excludes_zero
+
+
+def test_one_document_has_no_interval():
+    only = bootstrap(np.array([2.0]))
+    assert only.mean == 2.0
+    assert math.isnan(only.low)
+    assert not only.excludes_zero
+
+
+def test_student_agrees_with_scipy():
+    values = [0.3, 0.1, -0.2, 0.4, 0.25]
+    ours = student(values, confidence=0.9)
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert ours.mean == pytest.approx(np.mean(values))
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert not ours.excludes_zero
+    assert student(np.array(values) + 1).excludes_zero
+
+
+def test_one_seed_has_no_interval():
+    only = student([2.0])
+    assert only.mean == 2.0
+    assert math.isnan(only.low)
+    assert not only.excludes_zero
