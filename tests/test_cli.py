@@ -80,6 +80,9 @@ def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch
         (("rope", "pi", "--head-dim", 63, "--base", 1e4, "--length", 128, "--factor", 2), "63"),
         (("rope", "longrope", *TABLE, "--long-factor", "1,two"), "expected numbers with commas between them"),
         (("show", "none.json"), "none.json"),
+        (("posgen", "rows", "recursive", "--start", "1,2", "--length", 9), "a start has 2 tokens; expected 4"),
+        (("posgen", "rows", "recursive", "--start", "1,2,x,3", "--length", 9), "--start '1,2,x,3': expected whole"),
+        (("posgen", "rows", "recursif", "--start", "1,2,3,4", "--length", 9), "task is 'recursif'"),
         (("rope", "pi", *TABLE, "--factor", 2, "-o", "/proc/none/x.json"), "/proc/none"),
     ],
 )
@@ -122,6 +125,38 @@ def test_from_text_to_perplexity(monkeypatch, tmp_path, capsys):
     assert (out / "nll.parquet").read_bytes() == before
     assert run(monkeypatch, "parity", "--model", model, "--corpus", corpus, "--max-length", 64, "--documents", 2) == 0
     assert float(capsys.readouterr().out) > 1
+
+
+def test_a_row_of_figure_2(monkeypatch, capsys):
+    words = ("posgen", "rows", "recursive", "--modulus", 7, "--start", "2,0,3,1", "--length", 12)
+    assert run(monkeypatch, *words) == 0
+    assert capsys.readouterr().out == "2 0 3 1 6 3 6 2 3 0 4 2\n"
+
+
+def test_posgen_by_hand(monkeypatch, tmp_path, capsys):
+    ropes = {"rope": ("default",), "pi": ("pi", "--factor", 2)}
+    for name, method in ropes.items():
+        table = ("--head-dim", 8, "--base", 100, "--length", 12)
+        assert run(monkeypatch, "rope", *method, *table, "-o", tmp_path / f"{name}.json") == 0
+    sizes = ("--hidden-size", 16, "--layers", 1, "--heads", 1, "--head-dim", 8, "--intermediate-size", 16)
+    data = ("--modulus", 7, "--train-length", 12, "--test-length", 24, "--train-sequences", 50)
+    held = ("--validation-sequences", 5, "--test-sequences", 5, "--steps", 4, "--batch-size", 4)
+    kept = ("--state", tmp_path / "s", "--metrics", tmp_path / "m.jsonl", "-o", tmp_path / "models")
+    options = ("--rope", tmp_path / "rope.json", "--seeds", "1,2", "--validate-every", 2)
+    swapped = f"{tmp_path}/pi.json=rope"
+    train = ("posgen", "train", "semi-recursive", *options, *sizes, *data, *held, *kept)
+    assert run(monkeypatch, *train, "--swapped", swapped) == 0
+    readings = ("--rope", tmp_path / "rope.json", "--rope", swapped, "--generated-sequences", 2)
+    assert run(monkeypatch, "posgen", "score", tmp_path / "models", *readings, "-o", tmp_path / "scores") == 0
+    assert run(monkeypatch, "posgen", "report", "--scores", tmp_path / "scores", "-o", tmp_path / "report") == 0
+    assert "Semi-recursive" in (tmp_path / "report/accuracy.html").read_text()
+    capsys.readouterr()
+    before = (tmp_path / "models/models.safetensors").read_bytes()
+    assert run(monkeypatch, *train, "--swapped", f"{tmp_path}/pi.json=yarn") == 1
+    assert "is to be read with the weights of 'yarn'" in capsys.readouterr().err
+    assert run(monkeypatch, *train, "--keep", "first") == 1
+    assert "keep is 'first'; expected 'last' or 'best'" in capsys.readouterr().err
+    assert (tmp_path / "models/models.safetensors").read_bytes() == before
 
 
 def test_help_teaches_and_starts_fast():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,28 @@ def test_presets_are_valid(preset):
             changed(extension__ropes=[{"name": "yarn", "method": "yarn"}, {"name": "yarn", "method": "pi"}]),
             "rope name 'yarn' stands for 2 ropes",
         ),
+        (
+            changed(posgen__embedded__modulus=5),
+            r"'posgen.embedded': modulus 5 has 625 different starts of 4 tokens; expected at least 1,740",
+        ),
+        (changed(posgen__embedded__modulus=1), "'posgen.embedded.modulus' is 1: input should be greater than or equal"),
+        (changed(posgen__embedded__train_length=4), "train_length is 4; expected more than the 4 tokens"),
+        (changed(posgen__embedded__test_length=32), "test_length is 32; expected more than train_length, 32"),
+        (changed(posgen__embedded__tasks=["recursiv"]), r"'posgen.embedded.tasks.0' is 'recursiv'"),
+        (changed(posgen__embedded__seeds=[1, 1]), "seeds are 1, 1; expected different ones"),
+        (changed(posgen__embedded__stpes=3), r"'posgen.embedded.stpes' is not known \(did you mean 'steps'\?\)"),
+        (
+            changed(posgen__embedded__ropes=[{"name": "a", "method": "default", "weights": "b"}]),
+            "rope 'a' is to be read with the weights of 'b'; expected one that models are trained with: there is none",
+        ),
+        (
+            changed(posgen__embedded__ropes=[{"name": "a", "method": "default", "brief": True}]),
+            "rope 'a' is brief and has no weights",
+        ),
+        (
+            changed(posgen__embedded__ropes=[{"name": "a", "method": "yarn", "beta": 2}]),
+            "method 'yarn' has no parameter 'beta'",
+        ),
     ],
 )
 def test_a_fault_is_one_sentence_with_key_value_and_what_is_allowed(values, message):
@@ -113,3 +137,21 @@ def test_the_factor_of_the_study_serves_where_a_rope_has_none():
     assert ropes["yarn"].parameters(8.0) == {"factor": 8.0}
     assert ropes["dynamic-ntk"].parameters(8.0) == {"factor": 2.0}
     assert ropes["none"].parameters(8.0) == {}
+
+
+def test_the_released_yarn_of_posgen_is_that_of_its_code():
+    """Wavelengths up to pair 10 are kept, pairs 11 and 12 are mixed, and all others are divided by 257/65."""
+    from ropewalk.rope.methods import apply, default_rope
+
+    preset = yaml.safe_load((CONFIG / "h100.yaml").read_text())
+    released = config.check_config(changed(posgen=preset["posgen"])).used_posgen["released"]
+    [yarn] = [rope for rope in released.ropes if rope.name == "yarn"]
+    made = apply(default_rope(64, released.base, yarn.original_length), yarn.method, **yarn.parameters(released.factor))
+    expected = [83.79, 111.73, 198.41, 395.84, 1047.61, 1397.01]
+    assert made.wavelengths[9:15] == pytest.approx(expected, abs=0.01)
+    assert made.attention_factor == pytest.approx(1.1375, abs=5e-5)
+
+
+def test_a_configuration_is_read_without_torch():
+    code = "import sys, ropewalk.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -152,6 +152,42 @@ def test_a_rerun_supersedes(store: str, tmp_path: Path) -> None:
     assert record_of(tmp_path)["run_id"] == new.info.run_id, "the older record is deleted"
 
 
+def parts_of(tmp_path: Path, *names: str) -> Path:
+    """A folder with parts that are to be runs of their own."""
+    folder = tmp_path / f"parts-{'-'.join(names)}"
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "params.json").write_text(json.dumps({"seed": len(name), "rope": {"name": name}}))
+        (folder / name / "metrics.jsonl").write_text(POINTS)
+        (folder / name / "scores.json").write_text('{"accuracy": 0.5}')
+    return folder
+
+
+def test_parts_of_a_job_are_runs_below_its_run(store: str, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "a", "bb")), python("pass")) == 0
+    assert pending(root) == 3
+    assert deliver(root) == Delivery(3, 0)
+    whole, *rest = sorted(runs(tmp_path), key=lambda run: run.info.run_name)
+    assert [run.info.run_name for run in rest] == ["nll/it's/a", "nll/it's/bb"]
+    for run in rest:
+        assert run.data.tags["mlflow.parentRunId"] == whole.info.run_id
+        assert run.data.metrics["accuracy"] == 0.5
+        assert run.info.status == "FINISHED"
+        assert [step for step, _, _ in history(run, "loss")] == [0, 1, 2, 3, 4]
+    assert rest[1].data.params == {"seed": "2", "rope.name": "bb"}
+    # Another attempt has other parts; those of the first are not current any more.
+    assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "bb", "ccc")), python("pass")) == 0
+    assert deliver(root) == Delivery(3, 0)
+    current = runs(tmp_path, "tags.current = 'true'")
+    assert sorted(run.info.run_name for run in current) == ["nll/it's", "nll/it's/bb", "nll/it's/ccc"]
+
+
+def test_a_failed_job_has_no_parts(store: str, tmp_path: Path) -> None:
+    assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "a")), python("raise SystemExit(3)")) == 3
+    assert pending(tmp_path / "records") == 1
+
+
 def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
     """Records are delivered in any order; the run that started last is the current one."""
     (tmp_path / "metrics.jsonl").write_text(POINTS)

@@ -75,10 +75,16 @@ def unchanged(request):
 @pytest.mark.slow
 def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     results = finished / "results/tiny"
-    for path in ("report.html", "report/perplexity.csv", "evaluations/yarn/nll.parquet", "model/model.safetensors"):
+    written = ("report.html", "report/perplexity.csv", "evaluations/yarn/nll.parquet", "model/model.safetensors")
+    for path in (
+        *written,
+        "posgen/embedded/report/accuracy.csv",
+        "posgen/embedded/recursive/models/models.safetensors",
+    ):
         assert (results / path).stat().st_size > 0
     page = (results / "report.html").read_text()
     assert "nll_by_position.png" in page
+    assert "feature_gap.html" in page
     again = snakemake(finished)
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -89,7 +95,9 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
 
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
-    assert set(experiments) == {f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "report")}
+    assert set(experiments) == {
+        f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "posgen", "report")
+    }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}
     yarn = next(run for run in runs if run.info.run_name == "evaluate/yarn")
@@ -102,6 +110,48 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     [training] = client.search_runs([experiments["tiny/pretrain"]])
     history = client.get_metric_history(training.info.run_id, "loss")
     assert [point.step for point in history] == [10, 20]
+
+
+@pytest.mark.slow
+def test_seeds_and_ropes_of_posgen_can_be_compared_in_mlflow(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny/posgen")
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parts = [f"{rope}-{seed}" for rope in ("rope", "resonance", "yarn-swapped") for seed in (0, 1)]
+    for task in ("recursive", "semi-recursive"):
+        above = found[f"posgen/score/embedded/{task}"]
+        for part in parts:
+            run = found[f"posgen/score/embedded/{task}/{part}"]
+            assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
+            assert 0 <= run.data.metrics["ood_accuracy"] <= 1
+            history = client.get_metric_history(run.info.run_id, "validation_loss")
+            assert [point.step for point in history] == [6, 12]
+    assert found["posgen/train/embedded/recursive"].data.params["steps"] == "12"
+    assert len(found) == 2 * (len(parts) + 2) + 1
+
+
+@pytest.mark.slow
+def test_another_rope_of_posgen_is_scored_and_trains_nothing(finished):
+    ntk = {"name": "ntk", "method": "ntk", "weights": "resonance", "brief": True}
+    write_config(finished, posgen__embedded__ropes=[*TINY["posgen"]["embedded"]["ropes"], ntk])
+    assert planned(finished, "posgen") == {"posgen_rope": 1, "posgen_score": 2, "posgen_report": 1, "posgen": 1}
+
+
+@pytest.mark.slow
+def test_another_training_of_posgen_leaves_the_rest_alone(finished):
+    write_config(finished, posgen__embedded__learning_rate=0.01)
+    after = {"posgen_train": 2, "posgen_score": 2, "posgen_report": 1, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == after
+    write_config(finished, posgen__embedded__checkpoint_every=3)
+    assert planned(finished, "posgen") == {}
+
+
+def test_a_study_can_do_without_posgen(tmp_path):
+    clone = make_clone(tmp_path)
+    write_config(clone, posgen__embedded=None)
+    assert not any(rule.startswith("posgen") for rule in planned(clone))
 
 
 @pytest.mark.slow
@@ -136,7 +186,7 @@ def test_how_often_to_save_trains_nothing_again(finished):
 @pytest.mark.slow
 def test_confidence_measures_nothing_again(finished):
     write_config(finished, evaluation__confidence=0.9)
-    assert planned(finished) == {"figures": 1, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {"figures": 1, "posgen_report": 1, "html": 1, "study_config": 1, "all": 1}
 
 
 def test_switches_that_are_turned_off_and_lengths_of_methods_reach_the_command(tmp_path):
@@ -180,6 +230,7 @@ def test_a_new_rope_leaves_the_others_alone(finished):
     ("change", "sentence"),
     [
         ({"evaluation__documnts": 3}, "config key 'evaluation.documnts' is not known (did you mean 'documents'?)"),
+        ({"posgen__embedded__modulus": 2}, "modulus 2 has 16 different starts of 4 tokens; expected at least 116"),
         (
             {"extension__factor": 0.5},
             "config key 'extension.factor' is 0.5: input should be greater than or equal to 1",

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from ropewalk.errors import UserError
+from ropewalk.report.posgen import ScoredTask, accuracy_table, counterpart, feature_gaps, write_report
+from ropewalk.rope import default_rope
+from ropewalk.rope.methods import apply
+
+ORIGINAL = default_rope(64, 10000.0, 64)
+YARN = {"factor": 4.0, "alpha": 1.0, "beta": 2.0}
+ROPES = {
+    "rope": ("rope", apply(ORIGINAL, "default")),
+    "resonance": ("resonance", apply(ORIGINAL, "resonance")),
+    "yarn": ("yarn", apply(ORIGINAL, "yarn_written", **YARN)),
+    "resonance-yarn": ("resonance-yarn", apply(apply(ORIGINAL, "yarn_written", **YARN), "resonance")),
+    "yarn-swapped": ("rope", apply(ORIGINAL, "yarn_written", **YARN)),
+    "resonance-yarn-swapped": ("resonance", apply(apply(ORIGINAL, "yarn_written", **YARN), "resonance")),
+    "resonance-swapped": ("rope", apply(ORIGINAL, "resonance")),
+    "pi": ("rope", apply(ORIGINAL, "pi", factor=4.0)),
+}
+SEEDS = [1, 2, 3, 4, 5]
+
+
+def scored(folder, kind: str, level: float, ropes=ROPES):
+    """A folder of `posgen score` with made-up accuracies: 0.9 in training, then level + rope / 50 + seed / 100."""
+    folder.mkdir(parents=True)
+    about = {
+        "data": {
+            "task": {"kind": kind, "modulus": 17},
+            "train_length": 64,
+            "test_length": 256,
+            "test_in_train": 0,
+            "test_sequences": 10,
+        },
+        "training": {"options": {"steps": 5, "batch_size": 2}, "shape": {"layers": 2, "hidden_size": 8}},
+        "ropes": {name: {"weights": weights, "rope": rope.to_json()} for name, (weights, rope) in ropes.items()},
+        "brief": ["pi"],
+    }
+    (folder / "scoring.json").write_text(json.dumps(about))
+    position = np.arange(4, 256)
+    frames, lines = [], []
+    noise = np.random.default_rng(0)
+    for i, name in enumerate(ropes):
+        for seed in SEEDS:
+            beyond = level + i / 50 + seed / 100 + noise.normal(0, 0.002)
+            accuracy = np.where(position < 64, 0.9, beyond)
+            written = np.where(position < 64, np.nan, beyond / 2) if name != "pi" else np.nan
+            row = {"rope": name, "weights": ropes[name][0], "seed": seed, "position": position}
+            frames.append(pd.DataFrame({**row, "accuracy": accuracy, "loss": 1.0, "generated_accuracy": written}))
+    for step in (10, 20):
+        losses = {f"{name}/{seed}/validation_loss": 1 / step + seed for name in ropes if name != "pi" for seed in SEEDS}
+        lines.append(json.dumps({"step": step, "time": 0.0, **losses}))
+    pd.concat(frames).to_parquet(folder / "accuracy.parquet")
+    (folder / "validation.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scored")
+    kinds = {"chain-of-thought": 0.4, "recursive": 0.3, "semi-recursive": 0.1}
+    return [scored(folder / kind, kind, level) for kind, level in kinds.items()]
+
+
+def test_a_report_is_written_whole(folders, tmp_path):
+    write_report(folders, folder=tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {
+        *("accuracy.csv", "accuracy.html", "accuracy.png", "feature_gap.csv", "feature_gap.html"),
+        *("positions.png", "validation.png", "scores.json"),
+    }
+    for picture in ("accuracy.png", "positions.png", "validation.png"):
+        width, height = Image.open(tmp_path / "report" / picture).size
+        assert width > 600
+        assert height > 300
+    page = (tmp_path / "report/accuracy.html").read_text()
+    assert page.index("Recursive") < page.index("Chain of thought") < page.index("Semi-recursive")
+    assert "95.93" in page, "the published table stands beside"
+    assert "in models trained with resonance" in page
+    scores = json.loads((tmp_path / "report/scores.json").read_text())
+    assert scores["recursive"]["rope"]["ood_accuracy"]["mean"] == pytest.approx(0.33, abs=0.01)
+    assert scores["recursive"]["yarn"]["ood_accuracy"]["difference"] == pytest.approx(0.04, abs=0.01)
+
+
+def test_means_deviations_and_paired_intervals(folders):
+    task = ScoredTask.open(folders[1])
+    table = accuracy_table([task], confidence=0.9).set_index(["rope", "quantity"])
+    rows = task.rows[task.rows["position"] >= 64]
+    means = {name: rows[rows["rope"] == name].groupby("seed")["accuracy"].mean() for name in ROPES}
+    row = table.loc[("resonance-yarn", "ood_accuracy")]
+    assert row["mean"] == pytest.approx(means["resonance-yarn"].mean())
+    assert row["sd"] == pytest.approx(means["resonance-yarn"].std())
+    paired = stats.ttest_rel(means["resonance-yarn"], means["yarn"]).confidence_interval(0.9)
+    assert (row["low"], row["high"]) == pytest.approx((paired.low, paired.high))
+    assert (row["against"], row["better"]) == ("yarn", "yes")
+    assert table.loc[("resonance-yarn", "id_accuracy"), "better"] == "open", "no difference at all decides nothing"
+    assert table.loc[("yarn", "id_accuracy"), "mean"] == pytest.approx(0.9)
+    assert table.loc[("yarn", "generated_ood_accuracy"), "mean"] == pytest.approx(means["yarn"].mean() / 2)
+    assert ("pi", "generated_ood_accuracy") not in table.index
+
+
+def test_resonance_is_compared_with_the_same_rope_without_it(folders):
+    task = ScoredTask.open(folders[0])
+    partners = {name: counterpart(task, name) for name in ROPES}
+    assert partners == {
+        "rope": None,
+        "resonance": "rope",
+        "yarn": "rope",
+        "resonance-yarn": "yarn",
+        "yarn-swapped": "rope",
+        "resonance-yarn-swapped": "yarn-swapped",
+        "resonance-swapped": "rope",
+        "pi": "rope",
+    }
+
+
+def test_feature_gaps_are_those_of_the_paper_for_its_geometry(folders):
+    gaps = feature_gaps(ScoredTask.open(folders[0]))
+    assert gaps.loc["rope", "trained pairs"] == 9
+    assert gaps.loc["rope", "sum over them"] == pytest.approx(0.642, abs=5e-4)
+    assert gaps.loc["resonance", "sum over them"] == pytest.approx(0, abs=1e-9)
+    first = [0.0708, 0.0796, 0.0752, 0.1276, 0.1093, 0.0076, 0.0596, 0.0625, 0.0496, 0.758, 1.261]
+    assert gaps.loc["rope", [f"pair {i}" for i in range(11)]].tolist() == pytest.approx(first, abs=5e-4)
+
+
+def test_what_does_not_fit_together_is_named(folders, tmp_path):
+    with pytest.raises(UserError, match="a task comes twice"):
+        write_report([folders[0], folders[0]], folder=tmp_path / "report")
+    fewer = {name: rope for name, rope in ROPES.items() if name != "yarn-swapped"}
+    other = scored(tmp_path / "other", "recursive", 0.3, fewer)
+    with pytest.raises(UserError, match="'chain-of-thought' was scored with other ropes than 'recursive'"):
+        write_report([folders[0], other], folder=tmp_path / "report")
+    (other / "accuracy.parquet").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"accuracy.parquet is missing or damaged"):
+        write_report([other], folder=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
