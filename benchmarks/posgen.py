@@ -87,9 +87,8 @@ def main() -> None:
         torch.set_num_threads(count)
         lines.append(("one after another", count, tokens_per_second(shape, 1, batch, length, single, device)))
     name = torch.cuda.get_device_name() if device == "cuda" else f"{threads} CPU threads"
-    print(
-        f"torch {torch.__version__} on {name}; {options.size} size, {options.models} models, float32 {options.precision}"
-    )
+    print(f"torch {torch.__version__} on {name}, products in float32 ({options.precision})")
+    print(f"{options.models} models of the {options.size} size")
     print(f"large matrix products: {ceiling / 1e9:,.0f} GFLOP/s")
     print(f"{'':20}{'threads':>9}{'tokens/s':>12}{'of the rate':>13}{'ratio':>8}")
     for what, count, rate in lines:

@@ -263,8 +263,9 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
         f"<p>Percent of tokens predicted right, mean and standard deviation over {seeds} seeds; chance is "
         f"{100 / first.modulus:.1f}. Below it the difference from the rope named, paired over seeds, with its {share} "
         "Student t interval; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided. Accuracy is measured with the true tokens before each; in the second table a model gets the first "
-        f"{first.train_length} tokens and reads what it wrote from there on.</p>"
+        "undecided. Intervals are not widened for their number. Accuracy is measured with the true tokens before each; "
+        f"in the second table a model gets the first {first.train_length} tokens and reads what it wrote from there "
+        "on.</p>"
     )
     return _page("PosGen: accuracy by rope and task", words + "".join(parts))
 
@@ -294,6 +295,12 @@ def _verdicts(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> str:
             said += [f"{word} on {', '.join(where)}"] if where else []
         against = html.escape(rows["against"].iloc[0])
         lines.append(f"<li><b>{html.escape(name)}</b> against {against}: {'; '.join(said)}</li>")
+    inside = table[(table["quantity"] == "id_accuracy") & (table["rope"] == tasks[0].full[0])]
+    learned = ", ".join(f"{100 * row['mean']:.1f} on {TASKS[row['task']].lower()}" for _, row in inside.iterrows())
+    lines.append(
+        f"<li>Within the training length <b>{html.escape(tasks[0].full[0])}</b> reaches {learned}. A task that is not "
+        "learned there says little about longer texts.</li>"
+    )
     return "".join(lines)
 
 
@@ -312,7 +319,7 @@ def _cell(row: pd.Series) -> str:
     if isinstance(row.get("better"), str):
         kind = {"yes": " class=better", "no": " class=worse", "open": ""}[row["better"]]
         difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
-        paired = f"<br><small>{difference:+.1f} [{low:+.1f}, {high:+.1f}] {html.escape(row['against'])}</small>"
+        paired = f"<br><small>{difference:+.1f} [{low:+.1f}, {high:+.1f}] vs {html.escape(row['against'])}</small>"
     return f"<td{kind}>{100 * row['mean']:.1f} ± {100 * row['sd']:.1f}{paired}</td>"
 
 
