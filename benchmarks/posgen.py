@@ -4,8 +4,8 @@
 
 Printed are trained tokens per second of both, their ratio, and the share of the machine's own rate of matrix products
 (float32, a large square product, measured in the same run) that the arithmetic of each comes to: 6 FLOPs a weight and
-token, and 12 × heads × head dimension × length for causal attention forward and backward, half of a full one. One after
-another is what a plain training script does; on a CPU it is timed with one thread and with all.
+token, and 6 × layers × heads × head dimension × length for causal attention, half of a full one. There is no dropout.
+One after another is what a plain training script does; on a CPU it is timed with one thread and with all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GIVEN = 4
 
 def flops(shape: DecoderShape, length: int) -> float:
     """Floating-point operations of one trained token."""
-    attention = 12.0 * shape.layers * shape.heads * shape.head_dim * length / 2
+    attention = 6.0 * shape.layers * shape.heads * shape.head_dim * length
     return 6.0 * shape.weights + attention
 
 
@@ -51,8 +51,9 @@ def tokens_per_second(shape: DecoderShape, models: int, batch: int, length: int,
     return models * batch * length * steps / (time.perf_counter() - start)
 
 
-def product_rate(device: str, size: int = 2048, repeats: int = 10) -> float:
-    """Floating-point operations a second of a square matrix product in float32."""
+def product_rate(device: str, repeats: int = 10) -> float:
+    """Floating-point operations a second of a large square matrix product in float32."""
+    size = 8192 if device == "cuda" else 2048
     a, b = torch.randn(2, size, size, device=device)
     a @ b
     synchronise(device)
@@ -94,6 +95,8 @@ def main() -> None:
     for what, count, rate in lines:
         share = rate * flops(shape, length) / ceiling
         print(f"{what:20}{count:>9}{rate:>12,.0f}{share:>13.0%}{lines[0][2] / rate:>8.2f}")
+    if device == "cuda":
+        print(f"most memory at a time: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
 
 if __name__ == "__main__":

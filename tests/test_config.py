@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,8 @@ def test_presets_are_valid(preset):
         (changed(posgen__embedded__train_length=4), "train_length is 4; expected more than the 4 tokens"),
         (changed(posgen__embedded__test_length=32), "test_length is 32; expected more than train_length, 32"),
         (changed(posgen__embedded__tasks=["recursiv"]), r"'posgen.embedded.tasks.0' is 'recursiv'"),
+        (changed(posgen__embedded__cycle_momentum=True, posgen__embedded__schedule="constant"), "cycle_momentum needs"),
+        (changed(posgen__embedded__seeds=[1]), "'posgen.embedded.seeds' is .1.: list should have at least 2 items"),
         (changed(posgen__embedded__seeds=[1, 1]), "seeds are 1, 1; expected different ones"),
         (changed(posgen__embedded__stpes=3), r"'posgen.embedded.stpes' is not known \(did you mean 'steps'\?\)"),
         (
@@ -150,6 +154,27 @@ def test_the_released_yarn_of_posgen_is_that_of_its_code():
     expected = [83.79, 111.73, 198.41, 395.84, 1047.61, 1397.01]
     assert made.wavelengths[9:15] == pytest.approx(expected, abs=0.01)
     assert made.attention_factor == pytest.approx(1.1375, abs=5e-5)
+
+
+def test_posgen_has_the_same_defaults_everywhere():
+    """The schema, the command line and the options of the stage say them each for itself."""
+    from ropewalk.cli.posgen import train
+    from ropewalk.posgen.data import DataOptions
+    from ropewalk.posgen.model import DecoderShape
+    from ropewalk.posgen.training import TrainingOptions
+
+    command = inspect.signature(train).parameters
+    options = {
+        field.name: field.default for kind in (DataOptions, DecoderShape, TrainingOptions) for field in fields(kind)
+    }
+    options["data_seed"] = options.pop("seed")
+    named = {name: field.default for name, field in config.PosGen.model_fields.items() if name in command}
+    named = {name: value for name, value in named.items() if name not in ("seeds",)}
+    for name, default in named.items():
+        assert command[name].default == default, name
+        if name in options:
+            assert options.pop(name) == default, name
+    assert not options, "options that the configuration does not have"
 
 
 def test_a_configuration_is_read_without_torch():

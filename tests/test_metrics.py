@@ -11,8 +11,18 @@ def test_a_resumed_writer_drops_the_steps_it_writes_again(tmp_path):
     with path.open("a") as file:
         file.write('{"step": 40, "lo')  # torn by a kill
     with MetricsFile(path) as sink:
+        sink.resume(20)
         sink(30, {"loss": 3.0})
     assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [(10, 10.0), (20, 20.0), (30, 3.0)]
+
+
+def test_a_writer_that_starts_anew_keeps_nothing(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for first in (10, 20):
+        with MetricsFile(path) as sink:
+            sink.resume(0)
+            sink(first, {"loss": 1.0})
+    assert [line["step"] for line in read_metrics(path)] == [20]
 
 
 def test_finished_metrics_are_written_at_once(tmp_path):

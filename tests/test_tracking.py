@@ -166,7 +166,7 @@ def parts_of(tmp_path: Path, *names: str) -> Path:
 def test_parts_of_a_job_are_runs_below_its_run(store: str, tmp_path: Path) -> None:
     root = tmp_path / "records"
     assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "a", "bb")), python("pass")) == 0
-    assert pending(root) == 3
+    assert pending(root) == 1, "the parts wait for the run of the whole"
     assert deliver(root) == Delivery(3, 0)
     whole, *rest = sorted(runs(tmp_path), key=lambda run: run.info.run_name)
     assert [run.info.run_name for run in rest] == ["nll/it's/a", "nll/it's/bb"]
@@ -181,6 +181,28 @@ def test_parts_of_a_job_are_runs_below_its_run(store: str, tmp_path: Path) -> No
     assert deliver(root) == Delivery(3, 0)
     current = runs(tmp_path, "tags.current = 'true'")
     assert sorted(run.info.run_name for run in current) == ["nll/it's", "nll/it's/bb", "nll/it's/ccc"]
+
+
+def test_parts_of_an_older_attempt_that_arrive_late_are_not_current(store: str, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "a")), python("pass")) == 0
+    waiting = tmp_path / "elsewhere"
+    root.rename(waiting)
+    assert run_tracked(job(tmp_path, runs=parts_of(tmp_path, "bb")), python("pass")) == 0
+    assert deliver(root) == Delivery(2, 0)
+    assert deliver(waiting) == Delivery(2, 0)
+    assert len(runs(tmp_path)) == 4
+    current = runs(tmp_path, "tags.current = 'true'")
+    assert sorted(run.info.run_name for run in current) == ["nll/it's", "nll/it's/bb"]
+
+
+def test_parts_without_parameters_are_told_and_fail_nothing(
+    store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (parts := parts_of(tmp_path, "a")).joinpath("a/params.json").unlink()
+    assert run_tracked(job(tmp_path, runs=parts), python("pass")) == 0
+    assert "the parts of nll/it's have no runs" in capfd.readouterr().err
+    assert deliver(tmp_path / "records") == Delivery(1, 0)
 
 
 def test_a_failed_job_has_no_parts(store: str, tmp_path: Path) -> None:

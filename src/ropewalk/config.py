@@ -187,7 +187,9 @@ class PosGenRope(NamedRope):
     """A rope of PosGen: models are trained with it, unless it is put into the place of another at evaluation."""
 
     weights: Name | None = Field(
-        None, description="read the weights that were trained with the rope of this name; none trains models of its own"
+        None,
+        description="read the weights that were trained with the rope of this name; none trains models of its own. Its "
+        "validation curve is drawn while these train, so that a change trains them again, unless it is brief",
     )
     brief: bool = Field(False, description="tested only: no validation curve, no generated text, no run in MLflow")
     original_length: int | None = Field(
@@ -221,7 +223,9 @@ class PosGen(Section):
     intermediate_size: int = Field(2048, ge=1, description="width of the feed-forward layers")
     base: float = Field(10000.0, gt=1, description="base of the rotary embedding")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        [5549, 4955, 42, 3701, 49], min_length=1, description="one model a rope and seed; these are the published ones"
+        [5549, 4955, 42, 3701, 49],
+        min_length=2,
+        description="one model a rope and seed; two at least, or there is no interval. These are the published ones",
     )
     steps: int = Field(11_850, ge=1, description="optimiser steps")
     batch_size: int = Field(128, ge=1, description="sequences of each model a step")
@@ -234,7 +238,7 @@ class PosGen(Section):
     keep: Literal["last", "best"] = Field(
         "last", description="weights to test: the last, or of the best validation accuracy (the released code)"
     )
-    validate_every: int = Field(158, ge=1, description="steps between validations; 158 are two epochs")
+    validate_every: int = Field(158, ge=1, description="steps between validations")
     checkpoint_every: int = Field(500, ge=1, description="steps between the checkpoints that a killed job resumes from")
     precision: Literal["highest", "high"] = Field(
         "highest", description="of matrix products on a GPU: float32, or TF32"
@@ -264,6 +268,8 @@ class PosGen(Section):
         for values, what in ((self.seeds, "seeds"), (self.tasks, "tasks")):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what} are {', '.join(map(str, values))}; expected different ones")
+        if self.cycle_momentum and self.schedule != "one-cycle":
+            raise ValueError(f"cycle_momentum needs the schedule one-cycle; it is {self.schedule}")
         if self.generated_sequences > self.test_sequences:
             raise ValueError(
                 f"generated_sequences is {self.generated_sequences}; expected at most test_sequences, "

@@ -32,19 +32,26 @@ def write_metrics(path: Path, metrics: Mapping[int, Mapping[str, float]]) -> Non
 
 
 class MetricsFile:
-    """Appends to a metrics file; a resumed writer first drops the steps that it is about to write again."""
+    """A metrics file in the making; :meth:`resume` comes before the first numbers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: TextIO | None = None
 
+    def resume(self, step: int) -> None:
+        """Go on after ``step``: later lines, which will be written again, are dropped; at 0 all are."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+        self._file = self.path.open("w")
+        for line in kept:
+            self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add the numbers of a step."""
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in read_metrics(self.path) if line["step"] < step]
-            self._file = self.path.open("w")
-            for line in kept:
-                self._file.write(json.dumps(line) + "\n")
+            self.resume(0)
+        assert self._file is not None
         self._file.write(json.dumps({"step": step, "time": time.time(), **metrics}) + "\n")
         self._file.flush()
 

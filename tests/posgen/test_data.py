@@ -58,6 +58,7 @@ def test_nearly_all_starts_can_be_used():
         (RECURSIVE, {"test_length": 64}, "test_length is 64; expected more than train_length, 64"),
         (Task("recursive", 3), {"starts": "cycled"}, "modulus is 3; expected at least 4"),
         (RECURSIVE, {"starts": "other"}, "starts is 'other'"),
+        (RECURSIVE, {"seed": -1}, "data_seed is -1"),
         (RECURSIVE, {"test_sequences": 0}, "test_sequences is 0"),
     ],
 )

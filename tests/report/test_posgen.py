@@ -9,12 +9,13 @@ from PIL import Image
 from scipy import stats
 
 from ropewalk.errors import UserError
+from ropewalk.posgen.results import summary
 from ropewalk.report.posgen import ScoredTask, accuracy_table, counterpart, feature_gaps, write_report
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
 
 ORIGINAL = default_rope(64, 10000.0, 64)
-YARN = {"factor": 4.0, "alpha": 1.0, "beta": 2.0}
+YARN = {"factor": 4.0, "alpha": 1.0, "beta": 2.0, "mixing": "wavelength"}
 ROPES = {
     "rope": ("rope", apply(ORIGINAL, "default")),
     "resonance": ("resonance", apply(ORIGINAL, "resonance")),
@@ -57,8 +58,10 @@ def scored(folder, kind: str, level: float, ropes=ROPES):
     for step in (10, 20):
         losses = {f"{name}/{seed}/validation_loss": 1 / step + seed for name in ropes if name != "pi" for seed in SEEDS}
         lines.append(json.dumps({"step": step, "time": 0.0, **losses}))
-    pd.concat(frames).to_parquet(folder / "accuracy.parquet")
+    table = pd.concat(frames, ignore_index=True)
+    table.to_parquet(folder / "accuracy.parquet")
     (folder / "validation.jsonl").write_text("\n".join(lines))
+    (folder / "scores.json").write_text(json.dumps(summary(table, 64)))
     return folder
 
 
@@ -98,6 +101,7 @@ def test_means_deviations_and_paired_intervals(folders):
     assert row["mean"] == pytest.approx(means["resonance-yarn"].mean())
     assert row["sd"] == pytest.approx(means["resonance-yarn"].std())
     paired = stats.ttest_rel(means["resonance-yarn"], means["yarn"]).confidence_interval(0.9)
+    assert row["seeds"] == 5
     assert (row["low"], row["high"]) == pytest.approx((paired.low, paired.high))
     assert (row["against"], row["better"]) == ("yarn", "yes")
     assert table.loc[("resonance-yarn", "id_accuracy"), "better"] == "open", "no difference at all decides nothing"
@@ -123,11 +127,47 @@ def test_resonance_is_compared_with_the_same_rope_without_it(folders):
 
 def test_feature_gaps_are_those_of_the_paper_for_its_geometry(folders):
     gaps = feature_gaps(ScoredTask.open(folders[0]))
-    assert gaps.loc["rope", "trained pairs"] == 9
+    assert gaps.loc["rope", "pre-critical pairs"] == 9
     assert gaps.loc["rope", "sum over them"] == pytest.approx(0.642, abs=5e-4)
     assert gaps.loc["resonance", "sum over them"] == pytest.approx(0, abs=1e-9)
     first = [0.0708, 0.0796, 0.0752, 0.1276, 0.1093, 0.0076, 0.0596, 0.0625, 0.0496, 0.758, 1.261]
     assert gaps.loc["rope", [f"pair {i}" for i in range(11)]].tolist() == pytest.approx(first, abs=5e-4)
+    nine = [f"pair {i}" for i in range(9)]
+    assert gaps.loc["yarn", nine].sum() == pytest.approx(3.846, abs=5e-3)
+    assert gaps.loc["resonance-yarn", nine].sum() == pytest.approx(3.330, abs=5e-3)
+
+
+def test_a_swapped_rope_is_held_against_the_turns_of_training(folders):
+    """Scaled by four, position 4 n stands where n stood: multiples of four were seen, and the others are near."""
+    gaps = feature_gaps(ScoredTask.open(folders[0]))
+    slowest = ORIGINAL.inv_freq[-1]
+    # The last position 255 lies 3/4 of a token beyond the last one in training, 63.
+    assert gaps.loc["pi", "pair 31"] == pytest.approx(2 * np.sin(0.75 * slowest / 2), rel=1e-6)
+    assert gaps.loc["rope", "pair 31"] == pytest.approx(2 * np.sin(192 * slowest / 2), rel=1e-6)
+
+
+def test_partners_have_the_same_table(tmp_path):
+    longer = default_rope(64, 10000.0, 257)
+    ropes = {
+        "rope": ("rope", apply(ORIGINAL, "default")),
+        "yarn-64": ("rope", apply(ORIGINAL, "yarn", factor=4.0)),
+        "yarn-257": ("rope", apply(longer, "yarn", factor=4.0)),
+        "resonance-257": ("rope", apply(apply(longer, "yarn", factor=4.0), "resonance")),
+    }
+    task = ScoredTask.open(scored(tmp_path / "recursive", "recursive", 0.3, ropes))
+    assert counterpart(task, "resonance-257") == "yarn-257"
+
+
+def test_a_rope_without_a_validation_curve_is_left_out_of_that_figure_alone(tmp_path):
+    folder = scored(tmp_path / "recursive", "recursive", 0.3)
+    lines = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in line.items() if not key.startswith("yarn-swapped/")} for line in lines]
+    (folder / "validation.jsonl").write_text("\n".join(map(json.dumps, kept)))
+    write_report([folder], folder=tmp_path / "report")
+    assert (tmp_path / "report/validation.png").is_file()
+    (folder / "validation.jsonl").unlink()
+    with pytest.raises(UserError, match=r"validation.jsonl is missing or holds no validation loss"):
+        write_report([folder], folder=tmp_path / "again")
 
 
 def test_what_does_not_fit_together_is_named(folders, tmp_path):

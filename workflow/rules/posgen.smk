@@ -19,13 +19,19 @@ rule posgen_rope:
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
+    resources:
+        **stage_resources("corpora"),
     params:
+        settings=lambda wildcards: settings(
+            rope=posgen_rope(wildcards)[0], table=posgen_rope(wildcards)[1]
+        ),
         method=lambda wildcards: posgen_rope(wildcards)[0]["method"].replace("_", "-"),
         table=lambda wildcards: flags(posgen_rope(wildcards)[1]),
         flags=lambda wildcards: rope_flags(posgen_rope(wildcards)[0]),
         code=code("rope"),
     shell:
-        "ropewalk rope {params.method} {params.table:q} {params.flags:q} -o {output} > {log} 2>&1"
+        tracked("posgen/ropes/{wildcards.experiment}/{wildcards.name}", "{output}")
+        + "ropewalk rope {params.method} {params.table:q} {params.flags:q} -o {output}"
 
 
 rule posgen_train:
@@ -45,6 +51,7 @@ rule posgen_train:
     params:
         settings=lambda wildcards: settings(
             task=wildcards.task,
+            base=POSGEN[wildcards.experiment].base,
             **POSGEN[wildcards.experiment].model_dump(exclude=POSGEN_ELSEWHERE),
         ),
         flags=lambda wildcards: flags(
@@ -62,12 +69,14 @@ rule posgen_train:
             "posgen/tasks.py",
             "posgen/data.py",
             "posgen/model.py",
+            "posgen/models.py",
+            "posgen/scoring.py",
             "posgen/training.py",
         ),
         artifacts=lambda wildcards, input: each("--artifact", input),
         # Not outputs: they must outlive a job that is killed.
-        state=f"{RESULTS}/state/posgen/{{experiment}}-{{task}}",
-        metrics=f"{RESULTS}/state/posgen/{{experiment}}-{{task}}.jsonl",
+        state=f"{RESULTS}/state/posgen/{{experiment}}/{{task}}",
+        metrics=f"{RESULTS}/state/posgen/{{experiment}}/{{task}}.jsonl",
         # Derived from the input as far as Snakemake can tell, so that a change of it trains nothing again.
         every=lambda wildcards, input: POSGEN[wildcards.experiment].checkpoint_every,
     shell:
@@ -155,7 +164,15 @@ rule posgen_report:
         scores=lambda wildcards, input: each("--scores", input),
         confidence=STUDY.evaluation.confidence,
         folder=lambda wildcards, output: Path(output.scores).parent,
-        code=code("report", "rope", "intervals.py"),
+        code=code(
+            "report/posgen.py",
+            "report/posgen_figures.py",
+            "report/style.py",
+            "report/tables.py",
+            "rope",
+            "intervals.py",
+            "metrics.py",
+        ),
     shell:
         tracked(
             "posgen/report/{wildcards.experiment}",

@@ -88,11 +88,11 @@ def train(
 ) -> None:
     """Train a model for each rope and seed, all at once; killed and called again, it goes on from its last checkpoint.
 
-    Models of one seed start alike and see the same batches, whatever their rope.
+    Models of one seed start alike and see the same batches, whatever their rope; dropout differs.
     """
     from ropewalk.posgen.data import DataOptions
     from ropewalk.posgen.model import DecoderShape
-    from ropewalk.posgen.run import train_models
+    from ropewalk.posgen.models import train_models
     from ropewalk.posgen.tasks import Task
     from ropewalk.posgen.training import TrainingOptions
 
@@ -144,7 +144,7 @@ def score(
     generated_sequences: Annotated[int, typer.Option(help="test sequences that models continue on their own")] = 100,
 ) -> None:
     """Score trained models on the test sequences with any ropes: given the true tokens, and writing on their own."""
-    from ropewalk.posgen.run import score_models
+    from ropewalk.posgen.results import score_models
 
     score_models(
         models, _readings(rope), _readings(brief or []), generated_sequences=generated_sequences, folder=output

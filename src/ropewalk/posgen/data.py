@@ -50,6 +50,7 @@ class DataOptions:
         """
         for name in ("train_sequences", "validation_sequences", "test_sequences"):
             as_integer(name, getattr(self, name), at_least=1)
+        as_integer("data_seed", self.seed, at_least=0)
         if self.train_length <= task.start:
             raise UserError(
                 f"train_length is {self.train_length}; expected more than the {task.start} tokens that are given "

@@ -1,7 +1,8 @@
 """Train many models of one task at once: one stack, one backward pass, one optimiser step for all of them.
 
 The total loss is the sum of the models' own losses, so each gets the gradient that it would get alone, and AdamW
-treats every number by itself. A single model of the paper's size leaves a GPU idle most of the time.
+treats every number by itself. Dropout alone is drawn for the stack as a whole: with it a model ends elsewhere than it
+would alone, though by the same law. A single model of the paper's size leaves a GPU idle most of the time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from ropewalk.errors import UserError
 from ropewalk.files import whole_file, whole_folder
+from ropewalk.metrics import MetricsFile
 from ropewalk.posgen.data import batch_rows
 from ropewalk.posgen.model import StackedDecoder, rotations, with_start
 from ropewalk.posgen.tasks import Tokens
@@ -29,8 +31,6 @@ from ropewalk.rope import Rope
 from ropewalk.rope.rope import as_integer, as_number
 
 CHECKPOINTS_KEPT = 2
-
-Sink = Callable[[int, Mapping[str, float]], None]
 
 
 class Member(NamedTuple):
@@ -45,7 +45,8 @@ class TrainingOptions:
     """How to train; the defaults are what the paper says, and where it is silent, the plainest choice.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps. The paper's 150 epochs of 10,000 sequences in batches of 128 are 11,850 steps where the
+            last batch of an epoch is a part of one; here batches are whole, and 11,850 of them 151.7 epochs.
         batch_size: sequences of each model a step.
         learning_rate: of AdamW; its peak where it changes.
         weight_decay: of AdamW, on all parameters.
@@ -54,8 +55,9 @@ class TrainingOptions:
         cycle_momentum: let one-cycle move beta1 from 0.95 to 0.85 and back, as the released code does.
         dropout: probability with which values are dropped.
         train_feed_forward: False leaves the feed-forward layers as they were drawn, as the released code does.
-        keep: which weights are tested, the last ones or those of the best validation accuracy within the training
-            length (the first of equals), as in the released code.
+        keep: which weights are tested, the last ones or, as in the released code, those of the best validation accuracy
+            within the training length (the first of equals). It is that of the rope of training; the released code
+            looks at the rope of evaluation.
         validate_every: steps between validations.
         checkpoint_every: steps between the checkpoints that a killed job resumes from.
     """
@@ -77,6 +79,10 @@ class TrainingOptions:
             as_integer(name, getattr(self, name), at_least=1)
         if as_number("learning_rate", self.learning_rate) <= 0:
             raise UserError(f"learning_rate is {self.learning_rate:g}; expected a positive number.")
+        if as_number("weight_decay", self.weight_decay) < 0:
+            raise UserError(f"weight_decay is {self.weight_decay:g}; expected at least 0.")
+        if self.cycle_momentum and self.schedule != "one-cycle":
+            raise UserError(f"cycle_momentum needs the schedule 'one-cycle'; it is {self.schedule!r}.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout:g}; expected a probability from 0 to below 1.")
         if self.schedule not in ("constant", "one-cycle"):
@@ -108,7 +114,7 @@ class Trained:
         trainable: those that were trained.
         losses: mean training loss (nats a token) of each model since the last validation.
         seconds: wall time of this run, validations included.
-        tokens_per_second: trained tokens of all models in this run; None where nothing was left to do.
+        tokens_per_second: trained tokens of all models in this run.
     """
 
     steps: int
@@ -117,7 +123,7 @@ class Trained:
     trainable: int
     losses: list[float]
     seconds: float
-    tokens_per_second: float | None
+    tokens_per_second: float
 
 
 def training_losses(
@@ -148,13 +154,13 @@ def train(
     state: Path,
     identity: Mapping[str, Any],
     validate: Callable[[StackedDecoder], Validation],
-    sink: Sink,
+    sink: MetricsFile,
     name: str,
 ) -> Trained:
     """Train all models in place, on the device where they are.
 
-    A run that was killed goes on from its last checkpoint in ``state`` and ends with the same weights. ``state`` may be
-    removed when the result is safe.
+    A run that was killed goes on from its last checkpoint in ``state`` and, on a CPU, ends with the same weights to the
+    bit. ``state`` may be removed when the result is safe.
 
     Args:
         decoder: the models; left with the weights that ``options.keep`` asks for.
@@ -170,13 +176,14 @@ def train(
         name: shown with the progress.
 
     Raises:
-        UserError: a loss is not a number.
+        UserError: a loss is not a number, or all checkpoints are damaged.
     """
     if not options.train_feed_forward:
         decoder.freeze_feed_forward()
     trained = [p for p in decoder.parameters() if p.requires_grad]
     run = _Run(decoder, trained, options)
     start = _resume(state, {**identity, **_decisive(options)}, run)
+    sink.resume(start)
     device = decoder.norm.device
     rotation = rotations([ropes[member.rope] for member in members], tokens.shape[1], device)
     sequences = torch.from_numpy(tokens).to(device)
@@ -203,10 +210,10 @@ def train(
                 _save(state, step + 1, run)
     run.restore_best()
     seconds = time.monotonic() - began
-    rate_or_none = (options.steps - start) * per_step / seconds if options.steps > start else None
+    rate = (options.steps - start) * per_step / seconds
     parameters = sum(p.numel() for p in decoder.parameters()) // decoder.models
     trainable = sum(p.numel() for p in trained) // decoder.models
-    return Trained(options.steps, decoder.models, parameters, trainable, losses, seconds, rate_or_none)
+    return Trained(options.steps, decoder.models, parameters, trainable, losses, seconds, rate)
 
 
 class _Run:
@@ -289,8 +296,9 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.steps, self.sums, self.counted = state["steps"], state["sums"], state["counted"]
-        self.best, self.best_accuracy = state["best"], state["best_accuracy"].cpu()
+        self.steps, self.counted, self.best_accuracy = state["steps"], state["counted"], state["best_accuracy"]
+        self.sums.copy_(state["sums"])
+        self.best = [best.to(self.sums.device) for best in state["best"]]
 
 
 def _check(losses: Sequence[float], members: Sequence[Member], step: int, options: TrainingOptions) -> None:
@@ -325,14 +333,16 @@ def _resume(state: Path, identity: Mapping[str, Any], run: _Run) -> int:
     if not known.is_file() or known.read_text() != wanted:
         with whole_folder(state) as fresh:
             (fresh / "identity.json").write_text(wanted)
-    device = run.decoder.norm.device
-    for checkpoint in reversed(_checkpoints(state)):
+    checkpoints = _checkpoints(state)
+    for checkpoint in reversed(checkpoints):
         try:
-            held = torch.load(checkpoint, map_location=device, weights_only=True)
+            held = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:
             print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one", file=sys.stderr)
             continue
         run.load_state_dict(held)
         print(f"resumed at step {run.steps} of {run.options.steps}", file=sys.stderr)
         return run.steps
+    if checkpoints:
+        raise UserError(f"all checkpoints in {state} are damaged; remove that folder to start anew.")
     return 0

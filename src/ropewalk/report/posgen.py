@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from ropewalk.intervals import CONFIDENCE, student
 from ropewalk.metrics import read_metrics
 from ropewalk.report import posgen_figures
 from ropewalk.report.tables import STYLE
-from ropewalk.rope import Rope
+from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
-from ropewalk.rope.theory import critical_pairs
+from ropewalk.rope.methods import apply
 
 TASKS = {"recursive": "Recursive", "chain-of-thought": "Chain of thought", "semi-recursive": "Semi-recursive"}
 QUANTITIES = {
@@ -44,12 +43,14 @@ class ScoredTask:
         task: its name.
         about: ``scoring.json``.
         rows: ``accuracy.parquet``.
+        scores: ``scores.json``: mean accuracies by rope, seed and quantity.
         curves: one row a step, reading and seed: ``step``, ``rope``, ``seed``, ``loss``.
     """
 
     task: str
     about: dict[str, Any]
     rows: pd.DataFrame
+    scores: dict[str, dict[str, dict[str, float]]]
     curves: pd.DataFrame
 
     @classmethod
@@ -64,14 +65,17 @@ class ScoredTask:
             rows = pd.read_parquet(folder / "accuracy.parquet")
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / 'accuracy.parquet'} is missing or damaged: {error}.") from None
+        scores = read_json(folder / "scores.json", "accuracies of PosGen")
         points = [
             {"step": line["step"], "rope": key.split("/")[0], "seed": int(key.split("/")[1]), "loss": value}
             for line in read_metrics(folder / "validation.jsonl")
             for key, value in line.items()
             if key.endswith("/validation_loss")
         ]
-        curves = pd.DataFrame(points, columns=["step", "rope", "seed", "loss"])
-        return cls(about["data"]["task"]["kind"], about, rows, curves)
+        if not points:
+            raise UserError(f"{folder / 'validation.jsonl'} is missing or holds no validation loss.")
+        curves = pd.DataFrame(points)
+        return cls(about["data"]["task"]["kind"], about, rows, scores, curves)
 
     @property
     def train_length(self) -> int:
@@ -146,16 +150,17 @@ def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, fol
             out / "positions.png",
         )
         curves = {task.task: task.curves for task in tasks}
-        posgen_figures.draw_validation(curves, titles, first.full, out / "validation.png")
+        drawn = [name for name in first.full if all(name in set(curve["rope"]) for curve in curves.values())]
+        posgen_figures.draw_validation(curves, titles, drawn, out / "validation.png")
 
 
 def seed_accuracies(task: ScoredTask, quantity: str) -> pd.DataFrame:
     """Mean accuracy by seed (rows) and rope (columns, in their order); ropes without this quantity are left out."""
-    column = "generated_accuracy" if quantity.startswith("generated") else "accuracy"
-    outside = task.rows["position"] >= task.train_length
-    rows = task.rows[~outside if quantity == "id_accuracy" else outside].dropna(subset=column)
-    wide = rows.pivot_table(column, "seed", "rope")
-    return wide[[name for name in task.about["ropes"] if name in wide]]
+    columns = {
+        name: {seed: values[quantity] for seed, values in by_seed.items() if quantity in values}
+        for name, by_seed in task.scores.items()
+    }
+    return pd.DataFrame({name: columns[name] for name in task.about["ropes"] if columns[name]})
 
 
 def counterpart(task: ScoredTask, name: str) -> str | None:
@@ -165,18 +170,23 @@ def counterpart(task: ScoredTask, name: str) -> str | None:
     with, or swapped in); every other, and one without such a partner, with the first rope of all.
     """
     names = list(task.about["ropes"])
-    ropes = {other: _steps(task.about["ropes"][other]["rope"]) for other in names}
-    if ropes[name] and ropes[name][-1][0] == "resonance":
+    rope = task.rope(name)
+    if rope.steps and rope.steps[-1].method == "resonance":
+        # What the rope was before its last step, made again; a partner may say `default` where it says nothing.
+        plain = default_rope(rope.rotary_dim, rope.base, rope.original_length)
+        for step in rope.steps[:-1]:
+            plain = apply(plain, step.method, **step.params)
         for other in names:
             alike = (task.weights(other) == other) == (task.weights(name) == name)
-            if ropes[other] == ropes[name][:-1] and alike:
+            if alike and _made_alike(task.rope(other), plain):
                 return other
     return None if name == names[0] else names[0]
 
 
-def _steps(rope: Mapping[str, Any]) -> list[tuple[str, str]]:
-    steps = [(step["method"], json.dumps(step["params"], sort_keys=True)) for step in rope["steps"]]
-    return [step for step in steps if step[0] != "default"]
+def _made_alike(one: Rope, other: Rope) -> bool:
+    tables = (one.rotary_dim, one.base, one.original_length) == (other.rotary_dim, other.base, other.original_length)
+    steps, others = ([step for step in rope.steps if step.method != "default"] for rope in (one, other))
+    return tables and steps == others
 
 
 def accuracy_table(tasks: Sequence[ScoredTask], *, confidence: float = CONFIDENCE) -> pd.DataFrame:
@@ -215,17 +225,15 @@ def accuracy_table(tasks: Sequence[ScoredTask], *, confidence: float = CONFIDENC
 
 
 def feature_gaps(task: ScoredTask) -> pd.DataFrame:
-    """Feature gap by rope and pair, with the sum over the pairs whose period in training fits the training length."""
+    """Feature gap by rope and pair, and its sum over all and over the pre-critical pairs of the rope of training."""
     rows = {}
     for name in task.about["ropes"]:
         trained = task.rope(task.weights(name))
-        # The length of the table may be another one: the released code takes that of the test for it.
         gap = feature_gap(task.rope(name), task.train_length, task.test_length, trained=trained)
-        covered = critical_pairs(trained.at(task.train_length), task.train_length)
-        rows[name] = {"trained pairs": covered, "sum over them": gap[:covered].sum(), "sum over all": gap.sum()} | {
-            f"pair {i}": value for i, value in enumerate(gap)
-        }
-    return pd.DataFrame(rows).T.astype({"trained pairs": int})
+        critical = trained.at(task.train_length).wavelengths <= task.train_length
+        sums = {"pre-critical pairs": critical.sum(), "sum over them": gap[critical].sum(), "sum over all": gap.sum()}
+        rows[name] = sums | {f"pair {i}": value for i, value in enumerate(gap)}
+    return pd.DataFrame(rows).T.astype({"pre-critical pairs": int})
 
 
 def _scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -263,7 +271,8 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
         f"<p>Percent of tokens predicted right, mean and standard deviation over {seeds} seeds; chance is "
         f"{100 / first.modulus:.1f}. Below it the difference from the rope named, paired over seeds, with its {share} "
         "Student t interval; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided. Intervals are not widened for their number. Accuracy is measured with the true tokens before each; "
+        "undecided. Intervals cover other weights and batches, not other data, and are not widened for their number. "
+        "Accuracy is measured with the true tokens before each; "
         f"in the second table a model gets the first {first.train_length} tokens and reads what it wrote from there "
         "on.</p>"
     )
@@ -278,8 +287,7 @@ def _scale(task: ScoredTask) -> str:
         f"{options['batch_size']} sequences, modulus {task.modulus}, trained at {task.train_length} and tested at "
         f"{task.test_length} tokens; {data['test_in_train']:,} of {data['test_sequences']:,} test sequences begin as a "
         "training sequence does. The paper: 2 layers of width 512, 11,850 steps of 128, modulus 17, 64 and 256 tokens. "
-        "What a smaller experiment shows of an ordering need not hold at the size of the paper, and what it does not "
-        "show may appear there."
+        "An order of ropes that holds at one size need not hold at another."
     )
 
 
@@ -295,11 +303,14 @@ def _verdicts(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> str:
             said += [f"{word} on {', '.join(where)}"] if where else []
         against = html.escape(rows["against"].iloc[0])
         lines.append(f"<li><b>{html.escape(name)}</b> against {against}: {'; '.join(said)}</li>")
-    inside = table[(table["quantity"] == "id_accuracy") & (table["rope"] == tasks[0].full[0])]
-    learned = ", ".join(f"{100 * row['mean']:.1f} on {TASKS[row['task']].lower()}" for _, row in inside.iterrows())
+    inside = table[(table["quantity"] == "id_accuracy") & (table["rope"] == table["weights"])]
+    learned = ", ".join(
+        f"{100 * rows['mean'].min():.1f} to {100 * rows['mean'].max():.1f} on {TASKS[str(task)].lower()}"
+        for task, rows in inside.groupby("task", sort=False)
+    )
     lines.append(
-        f"<li>Within the training length <b>{html.escape(tasks[0].full[0])}</b> reaches {learned}. A task that is not "
-        "learned there says little about longer texts.</li>"
+        f"<li>Within the training length, models with the rope of their training reach {learned}. A task that "
+        "is not learned there says little about longer texts.</li>"
     )
     return "".join(lines)
 
@@ -319,8 +330,10 @@ def _cell(row: pd.Series) -> str:
     if isinstance(row.get("better"), str):
         kind = {"yes": " class=better", "no": " class=worse", "open": ""}[row["better"]]
         difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
-        paired = f"<br><small>{difference:+.1f} [{low:+.1f}, {high:+.1f}] vs {html.escape(row['against'])}</small>"
-    return f"<td{kind}>{100 * row['mean']:.1f} ± {100 * row['sd']:.1f}{paired}</td>"
+        interval = f" [{low:+.1f}, {high:+.1f}]" if pd.notna(low) else ""
+        paired = f"<br><small>{difference:+.1f}{interval} vs {html.escape(row['against'])}</small>"
+    deviation = f" ± {100 * row['sd']:.1f}" if pd.notna(row["sd"]) else ""
+    return f"<td{kind}>{100 * row['mean']:.1f}{deviation}{paired}</td>"
 
 
 def _published(tasks: Sequence[ScoredTask]) -> str:
@@ -339,21 +352,21 @@ def _gap_html(task: ScoredTask, gaps: pd.DataFrame) -> str:
     head = "".join(f"<th>{column.removeprefix('pair ')}</th>" for column in pairs)
     rows = []
     for name, row in gaps.iterrows():
-        trained = int(row["trained pairs"])
+        critical = int(row["pre-critical pairs"])
         cells = "".join(f"<td{' class=better' if row[pair] < 5e-7 else ''}>{row[pair]:.3f}</td>" for pair in pairs)
         rows.append(
-            f"<tr><td>{html.escape(str(name))}</td><td>{trained}</td><td>{row['sum over them']:.3f}</td>"
+            f"<tr><td>{html.escape(str(name))}</td><td>{critical}</td><td>{row['sum over them']:.3f}</td>"
             f"<td>{row['sum over all']:.3f}</td>{cells}</tr>"
         )
     words = (
         f"<p>For each pair, the largest distance of its turn at a position from {task.train_length} to "
         f"{task.test_length - 1} to the nearest turn that it made in training at a position below {task.train_length}: "
         "a chord of the unit circle, 0 to 2 (equation 8 of Resonance RoPE, arXiv 2403.00071). Green is zero. A pair is "
-        "counted as trained where the rope of the training turned it once or more within the training length. A "
-        "swapped rope meets the turns that the weights saw, not its own.</p>"
+        "pre-critical where the rope of the training turned it once or more within the training length. A swapped rope "
+        "is held against the turns that the weights saw, not against its own.</p>"
     )
     return _page(
         "PosGen: feature gap",
-        words + "<div class=wide><table><thead><tr><th>rope</th><th>trained pairs</th><th>sum over them</th>"
+        words + "<div class=wide><table><thead><tr><th>rope</th><th>pre-critical pairs</th><th>sum over them</th>"
         f"<th>sum over all</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
     )

@@ -75,7 +75,7 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
             close(path, record, "KILLED" if killed else "FAILED" if code else "FINISHED", code, time.time())
             delivering = True
             if code == 0:
-                record_parts(job, command, record)
+                _record_parts(job, command, record)
             if live.finish() and not killed:  # who kills a job gives it little time to end
                 send_orphans(root or job.folder, live.store, patience=0, seconds=OTHERS)
         except (Exception, KeyboardInterrupt) as error:
@@ -87,6 +87,13 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
             ended.set()
             release(path, record)
     return 128 - code if code < 0 else code
+
+
+def _record_parts(job: Job, command: list[str], record: dict[str, Any]) -> None:
+    try:
+        record_parts(job, command, record)
+    except (UserError, OSError) as error:
+        print(f"tracking: the parts of {job.name} have no runs: {error}", file=sys.stderr)
 
 
 def _thread(target: Callable[..., None], *args: Any) -> threading.Thread:

@@ -150,8 +150,17 @@ def orphans(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             record = read_json(path, "a record of a job")
             silent = time.time() - path.stat().st_mtime > STALE
             here = record["host"] == platform.node()
-            if not record["delivered"] and (not record["pid"] or silent or (here and not _alive(record["pid"]))):
+            if record["delivered"] or not _whole_is_delivered(path, record):
+                continue
+            if not record["pid"] or silent or (here and not _alive(record["pid"])):
                 yield path, record
+
+
+def _whole_is_delivered(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the job that this record is a part of has its run, below which the part belongs; True for no part."""
+    whole = path.parents[1] / f"record-{record.get('parent')}.json"
+    # Records of older attempts are deleted once delivered.
+    return not record.get("parent") or not whole.is_file() or bool(read_json(whole, "a record of a job")["delivered"])
 
 
 def is_newest(path: Path) -> bool:

@@ -56,18 +56,21 @@ class Store:
     def begin(self, record: dict[str, Any]) -> None:
         """Find or create the run of a record, and retire older runs of the same job."""
         experiment = self._experiment(record["experiment"])
-        run = self._run_of(experiment, record["id"])
+        run, above = self._run_of(experiment, record["id"]), None
+        if record.get("parent"):
+            above = self._run_of(experiment, record["parent"])
         if run is None:
-            above = self._run_of(experiment, record["parent"]) if record["parent"] else None
-            tags = {**record["tags"], **({"mlflow.parentRunId": above.info.run_id} if above else {})}
+            tags = record["tags"]
+            if above is not None:
+                tags = {**tags, "mlflow.parentRunId": above.info.run_id, "current": above.data.tags["current"]}
             run = self.client.create_run(
                 experiment,
                 start_time=_ms(record["start"]),
                 tags={_name(key): str(value)[:_TAG_LENGTH] for key, value in tags.items()},
                 run_name=record["name"],
             )
-            if record["parent"] is None:
-                self._retire_parts(experiment, record)
+        if not record.get("parent"):
+            self._retire_parts(experiment, record)
         from mlflow.entities import Param
 
         params = [Param(_name(key), value[:_PARAM_LENGTH]) for key, value in record["params"].items()]

@@ -20,10 +20,10 @@ from torch import nn
 
 from ropewalk.errors import UserError
 from ropewalk.files import room_for, whole_folder
+from ropewalk.metrics import MetricsFile
 from ropewalk.progress import Progress
 
 Batches = Callable[[int], np.ndarray]
-MetricSink = Callable[[int, Mapping[str, float]], None]
 
 CHECKPOINTS_KEPT = 2
 STEPS_BETWEEN_METRICS = 10
@@ -102,7 +102,7 @@ def train(
     *,
     state: Path,
     identity: Mapping[str, Any],
-    sink: MetricSink = lambda step, metrics: None,
+    sink: MetricsFile | None = None,
     name: str = "training",
 ) -> TrainingResult:
     """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
@@ -130,6 +130,8 @@ def train(
     model, optimizer = accelerator.prepare(model, _optimizer(model, options))
     reached = _resume(accelerator, state, {**identity, **_plain(options)})
     start, loss, earlier = reached["step"], reached["loss"], reached["tokens"]
+    if sink is not None and accelerator.is_main_process:
+        sink.resume(start)
     if start:
         accelerator.print(f"{name}: resumed at step {start} of {options.steps}")
 
@@ -156,7 +158,7 @@ def train(
                 rate = (tokens - measured_tokens) / max(now - measured, 1e-9)
                 measured, measured_tokens = now, tokens
                 note = f"loss {loss:.3f} · {rate:,.0f} tokens/s"
-                if accelerator.is_main_process:
+                if sink is not None and accelerator.is_main_process:
                     metrics = {"loss": loss, "learning_rate": learning_rate, "gradient_norm": float(norm)}
                     sink(step + 1, {**metrics, "tokens_per_second": rate})
             progress.advance(note=note)

@@ -1,4 +1,4 @@
-"""Train the models of one task, and score them: what the two commands of the stage do."""
+"""The models of one task: trained in one stack, written into a folder, and read again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
 from ropewalk.errors import UserError
 from ropewalk.files import only_one, read_json, whole_folder, write_json
-from ropewalk.metrics import MetricsFile, read_metrics, write_metrics
+from ropewalk.metrics import MetricsFile
 from ropewalk.posgen.data import DataOptions, make_data
 from ropewalk.posgen.model import DecoderShape, StackedDecoder
-from ropewalk.posgen.scoring import Predictions, Reading, generate, predict
+from ropewalk.posgen.scoring import Reading, predict
 from ropewalk.posgen.tasks import Task
 from ropewalk.posgen.training import Member, TrainingOptions, Validation, train
-from ropewalk.progress import Progress
 from ropewalk.rope import Rope
+from ropewalk.rope.rope import as_integer
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ def train_models(
     """
     readings = [*(Reading(name, rope, name) for name, rope in ropes.items()), *swapped]
     check_readings(readings, ropes, shape)
+    for seed in seeds:
+        as_integer("seed", seed, at_least=0)
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds are {', '.join(map(str, seeds))}; expected different ones.")
     torch.set_float32_matmul_precision(precision)
@@ -93,7 +94,7 @@ def train_models(
     def validate(models: StackedDecoder) -> Validation:
         values: dict[str, float] = {}
         own: dict[int, float] = {}
-        for reading, chosen in _chosen(readings, members):
+        for reading, chosen in models_of(readings, members):
             found = predict(models, chosen, [reading.rope] * len(chosen), data.validation, task.start)
             for i, index in enumerate(chosen):
                 inside, outside = _split(found.accuracy[i], task, data_options)
@@ -160,88 +161,6 @@ def load_models(folder: Path) -> Models:
     return Models(decoder.to(fastest_device()), members, task, data, ropes, info)
 
 
-def score_models(
-    trained: Path, readings: Sequence[Reading], brief: Sequence[Reading], *, generated_sequences: int, folder: Path
-) -> None:
-    """Score trained models on the test sequences, and write the results into a folder.
-
-    Writes ``accuracy.parquet`` (one row a reading, seed and place), ``scores.json``, ``scoring.json`` (what was scored)
-    with the ``validation.jsonl`` of its training, and one folder in ``runs/`` for each full reading and seed, which
-    becomes a run of its own in MLflow.
-
-    Args:
-        trained: folder of :func:`train_models`.
-        readings: ropes and the weights that each is read with.
-        brief: further ones, which are not asked to continue sequences and get no run.
-        generated_sequences: test sequences that models continue on their own, the first ones, from the training
-            length on.
-        folder: where to write, whole or not at all.
-
-    Raises:
-        UserError: a rope does not fit, or its weights were not trained.
-    """
-    models = load_models(trained)
-    every = [*readings, *brief]
-    check_readings(every, models.ropes, models.decoder.shape)
-    torch.set_float32_matmul_precision(models.info["precision"])
-    data = make_data(models.task, models.data)
-    if data.info != models.info["data"]:
-        raise UserError(f"{trained} was trained on other sequences than its options make now; train it again.")
-    rows = []
-    with Progress(f"{models.task.kind}, {len(every)} ropes", len(every), unit="rope") as progress:
-        for reading, chosen in _chosen(every, models.members):
-            ropes = [reading.rope] * len(chosen)
-            told = predict(models.decoder, chosen, ropes, data.test, models.task.start)
-            wrote = None
-            if reading in readings:
-                wrote = generate(
-                    models.decoder, chosen, ropes, data.test[:generated_sequences], models.data.train_length
-                )
-            seeds = [models.members[index].seed for index in chosen]
-            rows.append(_rows(reading, seeds, told, wrote, models.task.start))
-            progress.advance(note=reading.name)
-    table = pd.concat(rows, ignore_index=True)
-    scores = summary(table, models.data.train_length)
-    curves = list(read_metrics(trained / "metrics.jsonl"))
-    about = {
-        "data": data.info,
-        "training": models.info,
-        "ropes": {one.name: {"weights": one.weights, "rope": one.rope.to_json()} for one in every},
-        "brief": [one.name for one in brief],
-        "generated_sequences": generated_sequences,
-    }
-    with whole_folder(folder) as out:
-        table.to_parquet(out / "accuracy.parquet", index=False)
-        shutil.copy(trained / "metrics.jsonl", out / "validation.jsonl")
-        write_json(out / "scoring.json", about)
-        write_json(out / "scores.json", scores)
-        for reading in readings:
-            for seed, values in scores[reading.name].items():
-                _write_run(out / "runs" / f"{reading.name}-{seed}", reading, seed, values, models, curves)
-
-
-def summary(table: pd.DataFrame, train_length: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracies by reading and seed: within the training length, beyond it, and of what was generated beyond it.
-
-    Args:
-        table: rows of ``accuracy.parquet``.
-        train_length: tokens.
-    """
-    outside = table[table["position"] >= train_length]
-    quantities = {
-        "id_accuracy": table[table["position"] < train_length]["accuracy"],
-        "ood_accuracy": outside["accuracy"],
-        "generated_ood_accuracy": outside["generated_accuracy"].dropna(),
-    }
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    for quantity, values in quantities.items():
-        where = table.loc[values.index]
-        means = values.groupby([where["rope"], where["seed"]], sort=False).mean().reset_index(name="mean")
-        for rope, seed, mean in means.itertuples(index=False):
-            scores.setdefault(rope, {}).setdefault(str(seed), {})[quantity] = float(mean)
-    return scores
-
-
 def check_readings(readings: Sequence[Reading], trained: Mapping[str, Rope], shape: DecoderShape) -> None:
     """See whether names differ, ropes turn all dimensions of a head, and the weights of every reading exist.
 
@@ -263,64 +182,16 @@ def check_readings(readings: Sequence[Reading], trained: Mapping[str, Rope], sha
             )
 
 
-def fastest_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _chosen(readings: Sequence[Reading], members: Sequence[Member]) -> list[tuple[Reading, list[int]]]:
+def models_of(readings: Sequence[Reading], members: Sequence[Member]) -> list[tuple[Reading, list[int]]]:
     """Each reading with the places of its models in the stack."""
     return [(one, [i for i, member in enumerate(members) if member.rope == one.weights]) for one in readings]
+
+
+def fastest_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _split(accuracy: np.ndarray, task: Task, data: DataOptions) -> tuple[float, float]:
     """Mean accuracy at the places within the training length, and at those beyond."""
     inside = data.train_length - task.start
     return float(accuracy[:inside].mean()), float(accuracy[inside:].mean())
-
-
-def _rows(
-    reading: Reading, seeds: Sequence[int], told: Predictions, wrote: Predictions | None, first: int
-) -> pd.DataFrame:
-    models, places = told.accuracy.shape
-    written = np.full((models, places), np.nan)
-    if wrote is not None:
-        written[:, -wrote.accuracy.shape[1] :] = wrote.accuracy
-    return pd.DataFrame(
-        {
-            "rope": reading.name,
-            "weights": reading.weights,
-            "seed": np.repeat(np.asarray(seeds), places),
-            "position": np.tile(np.arange(first, first + places), models),
-            "accuracy": told.accuracy.ravel(),
-            "loss": told.loss.ravel(),
-            "generated_accuracy": written.ravel(),
-        }
-    )
-
-
-def _write_run(
-    folder: Path,
-    reading: Reading,
-    seed: str,
-    values: Mapping[str, float],
-    models: Models,
-    curves: Sequence[Mapping[str, Any]],
-) -> None:
-    """What MLflow shows of one reading and seed: parameters, curves, scores."""
-    folder.mkdir(parents=True)
-    params = {
-        "task": models.task.kind,
-        "rope": reading.name,
-        "weights": reading.weights,
-        "seed": int(seed),
-        "made_by": " + ".join(step.method for step in reading.rope.steps) or "default",
-    }
-    write_json(folder / "params.json", params)
-    write_json(folder / "scores.json", values)
-    own, trained = f"{reading.name}/{seed}/", f"{reading.weights}/{seed}/training_loss"
-    points = {}
-    for line in curves:
-        found = {key.removeprefix(own): value for key, value in line.items() if key.startswith(own)}
-        if found:
-            points[line["step"]] = {**found, "training_loss": line[trained]}
-    write_metrics(folder / "metrics.jsonl", points)
