@@ -148,6 +148,25 @@ def test_another_training_of_posgen_leaves_the_rest_alone(finished):
     assert planned(finished, "posgen") == {}
 
 
+@pytest.mark.slow
+def test_the_gpu_preset_runs_at_reduced_size(tmp_path):
+    clone = make_clone(tmp_path)
+    (clone / "reduced.yaml").symlink_to(ROOT / "tests/workflow/h100_reduced.yaml")
+    command = [*SNAKEMAKE, "--configfile", "config/h100.yaml", "reduced.yaml", "--cores", "2", "posgen"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = clone / "results/h100/posgen"
+    trained = {
+        name: json.loads((folder / name / "semi-recursive/models/training.json").read_text())
+        for name in ("paper", "released")
+    }
+    assert trained["paper"]["data"]["test_in_train"] == 0
+    assert trained["released"]["data"]["starts"] == "cycled"
+    assert [trained[name]["shape"]["layers"] for name in trained] == [2, 6]
+    assert list(trained["released"]["ropes"]) == ["rope", "resonance"], "YaRN is swapped in"
+    assert (folder / "released/report/accuracy.html").is_file()
+
+
 def test_a_study_can_do_without_posgen(tmp_path):
     clone = make_clone(tmp_path)
     write_config(clone, posgen__embedded=None)
