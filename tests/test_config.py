@@ -106,7 +106,7 @@ def test_presets_are_valid(preset):
         ),
         (
             changed(posgen__embedded__modulus=5),
-            r"'posgen.embedded': modulus 5 has 625 different starts of 4 tokens; expected at least 1,740",
+            r"'posgen.embedded': modulus 5 has 625 different starts of 4 tokens; expected at least 1,630",
         ),
         (changed(posgen__embedded__modulus=1), "'posgen.embedded.modulus' is 1: input should be greater than or equal"),
         (changed(posgen__embedded__train_length=4), "train_length is 4; expected more than the 4 tokens"),
