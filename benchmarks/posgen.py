@@ -20,7 +20,7 @@ from ropewalk.posgen.training import training_losses
 from ropewalk.rope import default_rope
 
 SIZES = {
-    "embedded": (DecoderShape(7, 64, 2, 2, 32, 128), 32, 32),
+    "embedded": (DecoderShape(7, 64, 2, 2, 32, 128), 24, 32),
     "paper": (DecoderShape(), 128, 64),
 }
 """Shape, sequences of a batch, tokens of a sequence."""

@@ -391,7 +391,7 @@ DEFAULTS: dict[str, Any] = {
             "head_dim": 32,
             "intermediate_size": 128,
             "steps": 320,
-            "batch_size": 32,
+            "batch_size": 24,
             "learning_rate": 0.003,
             "schedule": "one-cycle",
             "dropout": 0.0,
