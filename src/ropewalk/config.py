@@ -390,7 +390,7 @@ DEFAULTS: dict[str, Any] = {
             "heads": 2,
             "head_dim": 32,
             "intermediate_size": 128,
-            "steps": 320,
+            "steps": 288,
             "batch_size": 24,
             "learning_rate": 0.003,
             "schedule": "one-cycle",
