@@ -10,7 +10,8 @@ import difflib
 import inspect
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
@@ -32,6 +33,15 @@ ALL = "all"
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@contextmanager
+def _faults_of_a_key() -> Iterator[None]:
+    """Let a fault that the package finds be one of the schema, which adds the key to the sentence."""
+    try:
+        yield
+    except UserError as error:
+        raise ValueError(str(error).rstrip(".")) from None
 
 
 class FreshModel(Section):
@@ -129,16 +139,21 @@ class NamedRope(Section):
         given = self.parameters(factor=2.0)
         # Any table shows whether the values are good; a list of factors fixes how many pairs it must have.
         pairs = len(given["long_factor"]) if isinstance(given.get("long_factor"), list) else 32
-        try:
+        with _faults_of_a_key():
             apply(default_rope(2 * pairs, 1e4, 128), self.method, **given)
-        except UserError as error:
-            raise ValueError(str(error).rstrip(".")) from None
         return self
 
     def parameters(self, factor: float) -> dict[str, Any]:
         """Parameters for the method; ``factor`` serves where the method takes one and none is given."""
         given = dict(self.model_extra or {})
         return {"factor": factor, **given} if "factor" in method_parameters(self.method) else given
+
+
+def _check_names(ropes: Sequence[NamedRope]) -> None:
+    names = [rope.name for rope in ropes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"rope name {name!r} stands for {names.count(name)} ropes")
 
 
 class Extension(Section):
@@ -149,10 +164,7 @@ class Extension(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Extension:
-        names = [rope.name for rope in self.ropes]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"rope name {name!r} stands for {names.count(name)} ropes")
+        _check_names(self.ropes)
         return self
 
 
@@ -253,11 +265,9 @@ class PosGen(Section):
 
     @model_validator(mode="after")
     def _experiment_is_possible(self) -> PosGen:
-        names = [rope.name for rope in self.ropes]
+        _check_names(self.ropes)
         trained = [rope.name for rope in self.ropes if rope.weights is None]
         for rope in self.ropes:
-            if names.count(rope.name) > 1:
-                raise ValueError(f"rope name {rope.name!r} stands for {names.count(rope.name)} ropes")
             if rope.weights is not None and rope.weights not in trained:
                 raise ValueError(
                     f"rope {rope.name!r} is to be read with the weights of {rope.weights!r}; expected one that models "
@@ -283,11 +293,9 @@ class PosGen(Section):
             train_length=self.train_length,
             test_length=self.test_length,
         )
-        try:
+        with _faults_of_a_key():
             for kind in self.tasks:
                 data.check(Task(kind, self.modulus, self.far, self.near))
-        except UserError as error:
-            raise ValueError(str(error).rstrip(".")) from None
         return self
 
 

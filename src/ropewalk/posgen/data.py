@@ -110,10 +110,8 @@ def make_data(task: Task, options: DataOptions) -> Data:
     else:
         held = options.validation_sequences + options.test_sequences
         count = max(options.train_sequences, held)
-        combinations = list(
-            itertools.islice(itertools.combinations(range(task.modulus), task.start), count)
-        )  # no more than are read
-        lines = np.resize(np.array(combinations, dtype=np.int64), (count, task.start))
+        combinations = itertools.islice(itertools.combinations(range(task.modulus), task.start), count)
+        lines = np.resize(np.array(list(combinations), dtype=np.int64), (count, task.start))
         train, validation = lines[: options.train_sequences], lines[: options.validation_sequences]
         test = lines[options.validation_sequences : held]
     seen = {row.tobytes() for row in train}

@@ -15,7 +15,7 @@ from ropewalk.files import read_json, whole_folder, write_json
 from ropewalk.intervals import CONFIDENCE, student
 from ropewalk.metrics import read_metrics
 from ropewalk.report import posgen_figures
-from ropewalk.report.tables import STYLE
+from ropewalk.report.tables import page, verdict_class
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
 from ropewalk.rope.methods import apply
@@ -88,10 +88,6 @@ class ScoredTask:
     @property
     def modulus(self) -> int:
         return int(self.about["data"]["task"]["modulus"])
-
-    @property
-    def brief(self) -> list[str]:
-        return list(self.about["brief"])
 
     @property
     def full(self) -> list[str]:
@@ -245,13 +241,6 @@ def _scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, floa
     return scores
 
 
-def _page(title: str, body: str) -> str:
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>{body}"
-    )
-
-
 def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float) -> str:
     first = tasks[0]
     share, seeds = f"{100 * confidence:g} %", int(table["seeds"].max())
@@ -276,7 +265,8 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
         f"in the second table a model gets the first {first.train_length} tokens and reads what it wrote from there "
         "on.</p>"
     )
-    return _page("PosGen: accuracy by rope and task", words + "".join(parts))
+    title = "PosGen: accuracy by rope and task"
+    return page(title, title, words + "".join(parts))
 
 
 def _scale(task: ScoredTask) -> str:
@@ -326,14 +316,13 @@ def _row(first: ScoredTask, name: str, cells: Sequence[pd.Series]) -> str:
 
 
 def _cell(row: pd.Series) -> str:
-    kind, paired = "", ""
+    paired = ""
     if isinstance(row.get("better"), str):
-        kind = {"yes": " class=better", "no": " class=worse", "open": ""}[row["better"]]
         difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
         interval = f" [{low:+.1f}, {high:+.1f}]" if pd.notna(low) else ""
         paired = f"<br><small>{difference:+.1f}{interval} vs {html.escape(row['against'])}</small>"
     deviation = f" ± {100 * row['sd']:.1f}" if pd.notna(row["sd"]) else ""
-    return f"<td{kind}>{100 * row['mean']:.1f}{deviation}{paired}</td>"
+    return f"<td{verdict_class(row)}>{100 * row['mean']:.1f}{deviation}{paired}</td>"
 
 
 def _published(tasks: Sequence[ScoredTask]) -> str:
@@ -365,8 +354,10 @@ def _gap_html(task: ScoredTask, gaps: pd.DataFrame) -> str:
         "pre-critical where the rope of the training turned it once or more within the training length. A swapped rope "
         "is held against the turns that the weights saw, not against its own.</p>"
     )
-    return _page(
-        "PosGen: feature gap",
+    title = "PosGen: feature gap"
+    return page(
+        title,
+        title,
         words + "<div class=wide><table><thead><tr><th>rope</th><th>pre-critical pairs</th><th>sum over them</th>"
         f"<th>sum over all</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
     )

@@ -78,25 +78,36 @@ def perplexity_html(table: pd.DataFrame, reference: str, confidence: float) -> s
             f"<table><thead><tr><th>rope</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         )
     share = f"{100 * confidence:g} %"
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Perplexity</title><style>{STYLE}</style><h1>Perplexity by length in tokens</h1>"
+    words = (
         f"<p>Exponential of the mean NLL over the first tokens of each document, with its {share} bootstrap interval "
         f"over documents. Below it the paired difference from <b>{html.escape(reference)}</b> in nats a token, on the "
         "same documents; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided.</p>" + "".join(parts)
+        "undecided.</p>"
+    )
+    return page("Perplexity", "Perplexity by length in tokens", words + "".join(parts))
+
+
+def page(title: str, heading: str, body: str) -> str:
+    """A self-contained HTML page."""
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{title}</title><style>{STYLE}</style><h1>{heading}</h1>{body}"
     )
 
 
+def verdict_class(row: pd.Series) -> str:
+    """The attribute that colours a cell by its verdict; nothing where there is none or it is open."""
+    return {"yes": " class=better", "no": " class=worse"}.get(str(row.get("better")), "")
+
+
 def _cell(row: pd.Series) -> str:
-    kind, paired = "", ""
+    paired = ""
     if isinstance(row.get("better"), str):
-        kind = {"yes": " class=better", "no": " class=worse", "open": ""}[row["better"]]
         paired = (
             f"<br><small>{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]</small>"
         )
     interval = f"<small>[{_ppl(row['perplexity_low'])}, {_ppl(row['perplexity_high'])}]</small>"
-    return f"<td{kind}>{_ppl(row['perplexity'])}<br>{interval}{paired}</td>"
+    return f"<td{verdict_class(row)}>{_ppl(row['perplexity'])}<br>{interval}{paired}</td>"
 
 
 def _ppl(value: float) -> str:
