@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/corpora.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/scaling.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -44,6 +45,11 @@ rule ropes:
 rule evaluations:
     input:
         EVALUATIONS.values(),
+
+
+rule scaling:
+    input:
+        expand(rules.scaling_report.output, experiment=SCALING),
 
 
 rule posgen:

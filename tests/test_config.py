@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ropewalk import config
+from ropewalk.config import schema
 from ropewalk.errors import UserError
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -168,7 +169,7 @@ def test_posgen_has_the_same_defaults_everywhere():
         field.name: field.default for kind in (DataOptions, DecoderShape, TrainingOptions) for field in fields(kind)
     }
     options["data_seed"] = options.pop("seed")
-    named = {name: field.default for name, field in config.PosGen.model_fields.items() if name in command}
+    named = {name: field.default for name, field in schema.PosGen.model_fields.items() if name in command}
     named = {name: value for name, value in named.items() if name not in ("seeds",)}
     for name, default in named.items():
         assert command[name].default == default, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,9 +12,11 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 10_000
+CURVE_RESAMPLES = 2_000
 CONFIDENCE = 0.95
 FEWEST_RESAMPLED = 6
 """Values below which no bootstrap interval decides anything: it is too narrow for so few."""
+_VALUES_AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,54 @@ def bootstrap(values: ArrayLike, *, confidence: float = CONFIDENCE, seed: int = 
     if len(known) < 2:
         return _without_interval(known, FEWEST_RESAMPLED)
     means = known[_draws(len(known), seed)].mean(axis=1)
-    t = stdtrit(len(known) - 1, (1 - confidence) / 2)
-    tail = 100 * ndtr(t * math.sqrt(len(known) / (len(known) - 1)))
-    low, high = np.percentile(means, [tail, 100 - tail])
+    tail = _expanded_tail(len(known), confidence)
+    low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(known.mean()), float(low), float(high), len(known), FEWEST_RESAMPLED)
+
+
+def resample_curves(
+    curves: ArrayLike, statistic: Callable[[np.ndarray], np.ndarray], *, resamples: int = CURVE_RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """A statistic of the mean curve over documents: first of all of them, then of each bootstrap resample.
+
+    Args:
+        curves: shape (documents, positions).
+        statistic: maps mean curves, shape (resamples, positions), to numbers, shape (resamples, …).
+        resamples: how many.
+        seed: of the resampling. The same seed and number of documents draw the same places, so that statistics of
+            several models are resampled together.
+
+    Returns:
+        Shape (1 + resamples, …).
+    """
+    known = np.asarray(curves, dtype=np.float64)
+    places = np.random.default_rng(seed).integers(0, len(known), size=(resamples, len(known)))
+    weights = np.apply_along_axis(np.bincount, 1, places, minlength=len(known)) / len(known)
+    # In parts: all resamples of a long curve would not fit into memory.
+    part = max(1, _VALUES_AT_A_TIME // known.shape[1])
+    parts = [statistic(weights[i : i + part] @ known) for i in range(0, resamples, part)]
+    return np.concatenate([statistic(known.mean(axis=0, keepdims=True)), *parts])
+
+
+def quantile_interval(draws: np.ndarray, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The expanded percentile interval of resampled values that may be infinite; nan for fewer than six documents.
+
+    Args:
+        draws: shape (resamples,).
+        count: documents behind each.
+        confidence: probability that the interval is to cover.
+    """
+    if count < FEWEST_RESAMPLED:
+        return math.nan, math.nan
+    tail = _expanded_tail(count, confidence)
+    # An order statistic, since infinite values cannot be averaged.
+    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _expanded_tail(count: int, confidence: float) -> float:
+    t = stdtrit(count - 1, (1 - confidence) / 2)
+    return float(ndtr(t * math.sqrt(count / (count - 1))))
 
 
 def student(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation import nll
+from ropewalk.evaluation import nll, nll_file
 from ropewalk.evaluation.perplexity import document_nll
 from ropewalk.models import binding
 from ropewalk.models.fresh import ModelShape, fresh_llama
@@ -134,8 +134,8 @@ def rows() -> pd.DataFrame:
 
 
 def test_parquet_round_trip_is_exact(tmp_path):
-    nll.write_nll(tmp_path / "nll.parquet", rows(), {"split": "test"})
-    back, metadata = nll.read_nll(tmp_path / "nll.parquet")
+    nll_file.write_nll(tmp_path / "nll.parquet", rows(), {"split": "test"})
+    back, metadata = nll_file.read_nll(tmp_path / "nll.parquet")
     assert metadata == {"split": "test"}
     assert (back["nll"].to_numpy() == rows()["nll"].to_numpy()).all()
     assert back["nll"].dtype == np.float32
@@ -145,21 +145,21 @@ def test_parquet_round_trip_is_exact(tmp_path):
 def test_damaged_missing_and_foreign_files_are_named(tmp_path):
     path = tmp_path / "nll.parquet"
     with pytest.raises(UserError, match="no such file"):
-        nll.read_nll(path)
-    nll.write_nll(path, rows(), {})
+        nll_file.read_nll(path)
+    nll_file.write_nll(path, rows(), {})
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"nll\.parquet is damaged or no parquet file"):
-        nll.read_nll(path)
+        nll_file.read_nll(path)
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(UserError, match="is no nll.parquet: it lacks corpus, document"):
-        nll.read_nll(path)
+        nll_file.read_nll(path)
 
 
 def test_values_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path):
     path = tmp_path / "nll.parquet"
-    nll.write_nll(path, rows(), {"kept": True})
+    nll_file.write_nll(path, rows(), {"kept": True})
     bad = rows()
     bad.loc[1, "nll"] = np.nan
     with pytest.raises(UserError, match="1 NLL values are not finite, the first at position 2 of document 'x'"):
-        nll.write_nll(path, bad, {})
-    assert nll.read_nll(path)[1] == {"kept": True}
+        nll_file.write_nll(path, bad, {})
+    assert nll_file.read_nll(path)[1] == {"kept": True}

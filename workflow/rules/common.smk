@@ -30,6 +30,13 @@ ROPES = {name: f"{RESULTS}/ropes/{name}.json" for name in ROPE_SETTINGS}
 EVALUATIONS = {name: f"{RESULTS}/evaluations/{name}" for name in ROPE_SETTINGS}
 
 
+SCALING = STUDY.used_scaling
+SCALING_FOLDER = f"{RESULTS}/scaling/{{experiment}}"
+SCALING_CELLS = {
+    experiment: {cell.name: cell for cell in STUDY.cells(experiment)}
+    for experiment in SCALING
+}
+
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 
@@ -37,6 +44,9 @@ POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 wildcard_constraints:
     name=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     experiment=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    cell=r"base-[0-9.e+]+_length-\d+_steps-\d+_seed-\d+",
+    base=r"[0-9.e+]+",
+    reading=r"measured|log-scaled",
     task=r"recursive|chain-of-thought|semi-recursive",
 
 
@@ -125,6 +135,77 @@ def posgen_rope(wildcards):
     return rope_settings(rope, factor), table
 
 
+def scaling_cell(wildcards):
+    """The cell of a sweep that a job is about."""
+    return SCALING_CELLS[wildcards.experiment][wildcards.cell]
+
+
+def scaling_model(wildcards):
+    """What a sweep starts from: a model of its own, or that of the study."""
+    own = SCALING[wildcards.experiment].fresh
+    return f"{SCALING_FOLDER}/model".format(**wildcards) if own else MODEL
+
+
+def scaling_pretraining(wildcards):
+    """Shape and training of a sweep's own model."""
+    sweep = SCALING[wildcards.experiment]
+    training = sweep.pretraining or STUDY.pretraining
+    return {
+        "shape": sweep.fresh.model_dump(),
+        "training": training.model_dump(exclude={"checkpoint_every"}),
+    }
+
+
+def scaling_table(wildcards):
+    """The options that name the table of a model that is made here, which need not wait for its training."""
+    shape = STUDY.swept_model(wildcards.experiment)
+    if shape is None:
+        return []
+    dimension = shape.hidden_size // shape.heads
+    return flags({"head_dim": dimension, "base": shape.base, "length": shape.length})
+
+
+def scaling_rope(wildcards):
+    """The rope of a cell, read with log-scaled attention or without."""
+    cell = scaling_cell(wildcards)
+    scaled = (
+        f"_log-{cell.length}"
+        if getattr(wildcards, "reading", None) == "log-scaled"
+        else ""
+    )
+    folder = SCALING_FOLDER.format(experiment=wildcards.experiment)
+    return f"{folder}/ropes/base-{cell.base:.10g}{scaled}.json"
+
+
+def scaling_tuning(wildcards):
+    """The options of a cell's tuning that change its outcome."""
+    cell = scaling_cell(wildcards)
+    tuning = SCALING[wildcards.experiment].tuning.model_dump(
+        exclude={"checkpoint_every"}
+    )
+    return {**tuning, "length": cell.length, "steps": cell.steps, "seed": cell.seed}
+
+
+def scaling_readings(wildcards):
+    """The folders of all that is measured in a sweep."""
+    folder = SCALING_FOLDER.format(experiment=wildcards.experiment)
+    cells = SCALING_CELLS[wildcards.experiment].values()
+    return [
+        f"{folder}/cells/{cell.name}/{reading}"
+        for cell in cells
+        for reading in ("measured", *(["log-scaled"] if cell.log_scaling else []))
+    ]
+
+
+def scaling_options(wildcards):
+    """How a sweep is read."""
+    sweep = SCALING[wildcards.experiment]
+    return {
+        **sweep.model_dump(include={"thresholds", "smoothing", "perplexity_ratio"}),
+        "confidence": STUDY.evaluation.confidence,
+    }
+
+
 def files_of(source, *patterns):
     """The files behind a `folder:` source, so that a change of them is noticed; nothing for other sources."""
     kind, _, folder = source.partition(":")
@@ -191,6 +272,13 @@ def shown(file, category, title, caption=None, folder=FIGURES, subcategory=None)
         category=category,
         subcategory=subcategory,
         labels={"result": title},
+    )
+
+
+def shown_scaling(file, title, caption):
+    """A file of the report of a sweep."""
+    return shown(
+        file, "6 Scaling", title, caption, f"{SCALING_FOLDER}/report", "{experiment}"
     )
 
 

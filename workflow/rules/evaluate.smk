@@ -2,6 +2,9 @@
 
 EVALUATION = STUDY.evaluation.model_dump(exclude={"copying", "reference", "confidence"})
 COPYING = STUDY.evaluation.copying
+EVALUATION_FLAGS = flags(
+    {**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}
+)
 
 
 rule evaluate:
@@ -26,7 +29,7 @@ rule evaluate:
             **EVALUATION,
             copying=COPYING.model_dump(),
         ),
-        flags=flags({**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}),
+        flags=EVALUATION_FLAGS,
         corpora=lambda wildcards, input: each("--corpus", input.corpora),
         code=code("rope", "models", "evaluation", "metrics.py"),
     shell:

@@ -43,7 +43,7 @@ rule figures:
             "report/style.py",
             "report/tables.py",
             "evaluation/perplexity.py",
-            "evaluation/nll.py",
+            "evaluation/nll_file.py",
             "intervals.py",
             "metrics.py",
             "rope",
@@ -73,6 +73,7 @@ rule html:
     input:
         rules.figures.output,
         expand(rules.posgen_report.output, experiment=POSGEN),
+        expand(rules.scaling_report.output, experiment=SCALING),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -86,4 +87,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling > {log} 2>&1"

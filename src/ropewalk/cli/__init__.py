@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, posgen, ropes, stages, tracking
+from ropewalk.cli import configuration, posgen, predict, ropes, scaling, stages, tracking
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -24,13 +24,16 @@ app = typer.Typer(
 app.add_typer(ropes.rope_app, name="rope")
 app.command()(ropes.show)
 app.command("original-rope")(ropes.original_rope)
+app.command()(predict.predict)
 app.command("fetch-model")(stages.fetch_model)
 app.command()(stages.corpus)
 app.command()(stages.pretrain)
+app.command()(stages.finetune)
 app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)
 app.command()(stages.report)
+app.add_typer(scaling.scaling_app, name="scaling")
 app.add_typer(posgen.posgen_app, name="posgen")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)

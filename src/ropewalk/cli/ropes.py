@@ -45,7 +45,7 @@ def _start(
     if on is not None:
         return Rope.load(on)
     if model is not None:
-        rope = _model_rope(model, revision)
+        rope = model_rope(model, revision)
         if method not in ("default", "resonance", "log_scaling"):
             _check_original(rope, model)
         return rope
@@ -54,7 +54,7 @@ def _start(
     return default_rope(head_dim, base, length)
 
 
-def _model_rope(model: str, revision: str | None = None) -> Rope:
+def model_rope(model: str, revision: str | None = None) -> Rope:
     from ropewalk.models.binding import read_rope
     from ropewalk.models.loading import load_config
     from ropewalk.models.sources import ModelSource
@@ -175,6 +175,6 @@ def original_rope(
     output: Annotated[Path, Output],
 ) -> None:
     """Write the rope that a model was pre-trained with, where a study starts; refused if it was lengthened already."""
-    rope = _model_rope(model)
+    rope = model_rope(model)
     _check_original(rope, model)
     rope.save(output)

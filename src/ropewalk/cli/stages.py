@@ -1,4 +1,4 @@
-"""One command a stage: fetch-model, corpus, pretrain, evaluate, perplexity, parity, report."""
+"""One command a stage: fetch-model, corpus, pretrain, finetune, evaluate, perplexity, parity, report."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.options import Output, by_name, integers
-from ropewalk.errors import UserError
+from ropewalk.cli.options import (
+    Accumulation,
+    CheckpointEvery,
+    ClipNorm,
+    CopyFraction,
+    Corpora,
+    FinalFraction,
+    LearningRate,
+    Metrics,
+    Output,
+    Schedule,
+    State,
+    Steps,
+    WarmupSteps,
+    WeightDecay,
+    by_name,
+    integers,
+    training_options,
+)
 from ropewalk.rope import Rope
 
 
@@ -56,10 +73,10 @@ def corpus(
 
 
 def pretrain(
-    corpus: Annotated[list[Path], typer.Option(help="corpus folder; repeat it for more")],
+    corpus: Corpora,
     output: Annotated[Path, Output],
-    state: Annotated[Path, typer.Option(help="folder of the checkpoints to resume from; removed at the end")],
-    metrics: Annotated[Path, typer.Option(help="JSON lines to write while training, one every ten steps")],
+    state: State,
+    metrics: Metrics,
     hidden_size: int = 128,
     layers: int = 3,
     heads: int = 2,
@@ -67,44 +84,93 @@ def pretrain(
     intermediate_size: int = 256,
     base: Annotated[float, typer.Option(help="of the rotary embedding")] = 10_000.0,
     length: Annotated[int, typer.Option(help="training length in tokens")] = 128,
-    steps: int = 2600,
     batch_size: Annotated[int, typer.Option(help="sequences a step")] = 16,
-    copy_fraction: Annotated[float, typer.Option(help="share of sequences that teach copying")] = 0.5,
-    learning_rate: float = 2e-3,
-    warmup_steps: int = 100,
-    schedule: Annotated[str, typer.Option(help="cosine, linear or constant")] = "cosine",
-    final_fraction: Annotated[float, typer.Option(help="last learning rate over its peak")] = 0.1,
-    weight_decay: float = 0.0,
-    clip_norm: float = 1.0,
-    accumulation: Annotated[int, typer.Option(help="micro-batches a batch is cut into")] = 1,
-    checkpoint_every: Annotated[int, typer.Option(help="steps")] = 300,
-    seed: int = 0,
+    copy_fraction: CopyFraction = 0.5,
+    seed: Annotated[int, typer.Option(help="of weights and data")] = 0,
+    steps: Steps = 2600,
+    learning_rate: LearningRate = 2e-3,
+    warmup_steps: WarmupSteps = 100,
+    schedule: Schedule = "cosine",
+    final_fraction: FinalFraction = 0.1,
+    weight_decay: WeightDecay = 0.0,
+    clip_norm: ClipNorm = 1.0,
+    accumulation: Accumulation = 1,
+    checkpoint_every: CheckpointEvery = 300,
 ) -> None:
     """Pre-train a small byte-level Llama model; killed and called again, it goes on from its last checkpoint."""
     from ropewalk.corpora import Corpus
     from ropewalk.models.fresh import ModelShape
-    from ropewalk.training.loop import TrainingOptions
     from ropewalk.training.pretraining import pretrain as run
 
-    shape = ModelShape(hidden_size, layers, heads, kv_heads, intermediate_size, base, length)
-    if schedule not in ("cosine", "linear", "constant"):
-        raise UserError(f"--schedule {schedule!r}: expected cosine, linear or constant.")
-    options = TrainingOptions(
-        steps=steps,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        schedule=schedule,  # type: ignore[arg-type]
-        final_fraction=final_fraction,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        accumulation=accumulation,
-        checkpoint_every=checkpoint_every,
-    )
     run(
-        shape,
-        options,
+        ModelShape(hidden_size, layers, heads, kv_heads, intermediate_size, base, length),
+        training_options(
+            schedule,
+            steps=steps,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            final_fraction=final_fraction,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            accumulation=accumulation,
+            checkpoint_every=checkpoint_every,
+        ),
         [Corpus.open(folder) for folder in corpus],
         batch_size=batch_size,
+        copy_fraction=copy_fraction,
+        seed=seed,
+        state=state,
+        folder=output,
+        metrics=metrics,
+    )
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(help="folder, hub id, or gguf:PACKAGE/FILE of the model to start from")],
+    rope: Annotated[Path, typer.Option(help="rope.json to train it with")],
+    corpus: Corpora,
+    length: Annotated[int, typer.Option(help="tokens in a sequence")],
+    steps: Steps,
+    output: Annotated[Path, Output],
+    state: State,
+    metrics: Metrics,
+    batch_tokens: Annotated[int, typer.Option(help="tokens a step")] = 2048,
+    copy_fraction: CopyFraction = 0.0,
+    seed: Annotated[int, typer.Option(help="of the data")] = 0,
+    learning_rate: LearningRate = 2e-5,
+    warmup_steps: WarmupSteps = 0,
+    schedule: Schedule = "constant",
+    final_fraction: FinalFraction = 1.0,
+    weight_decay: WeightDecay = 0.0,
+    clip_norm: ClipNorm = 1.0,
+    accumulation: Accumulation = 1,
+    checkpoint_every: CheckpointEvery = 250,
+) -> None:
+    """Go on training all weights of a model with another rope, which the checkpoint's configuration then holds.
+
+    Killed and called again, it goes on from its last checkpoint. Plain `from_pretrained` restores model and rope.
+    """
+    from ropewalk.corpora import Corpus
+    from ropewalk.models.sources import ModelSource
+    from ropewalk.training.finetuning import finetune as run
+
+    run(
+        ModelSource.parse(model),
+        Rope.load(rope),
+        training_options(
+            schedule,
+            steps=steps,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            final_fraction=final_fraction,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            accumulation=accumulation,
+            checkpoint_every=checkpoint_every,
+        ),
+        [Corpus.open(folder) for folder in corpus],
+        length=length,
+        batch_tokens=batch_tokens,
         copy_fraction=copy_fraction,
         seed=seed,
         state=state,
@@ -126,6 +192,9 @@ def evaluate(
     gaps: Annotated[str | None, typer.Option(help="distances in tokens to copy over, with commas between them")] = None,
     samples: Annotated[int, typer.Option(help="strings a distance")] = 16,
     seed: Annotated[int, typer.Option(help="of the strings")] = 0,
+    window: Annotated[
+        int | None, typer.Option(help="score each token a second time with half to all of so many tokens before it")
+    ] = None,
 ) -> None:
     """Measure one rope on one model: the NLL of every token of some documents, and copying over a distance.
 
@@ -148,6 +217,7 @@ def evaluate(
         gaps=integers(gaps, "--gaps") if gaps else [],
         samples=samples,
         seed=seed,
+        window=window,
         folder=output,
     )
 
@@ -160,7 +230,7 @@ def perplexity(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read perplexities at any lengths from nll.parquet files, with intervals and paired differences."""
-    from ropewalk.evaluation.nll import read_nll
+    from ropewalk.evaluation.nll_file import read_nll
     from ropewalk.evaluation.perplexity import perplexity_table
     from ropewalk.files import whole_file
     from ropewalk.report.tables import perplexity_text

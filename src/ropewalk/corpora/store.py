@@ -217,6 +217,11 @@ class Corpus:
         first = starts[which] + draws - np.concatenate([[0], places])[which]
         return np.asarray(self.tokens[first[:, None] + np.arange(length)], np.int64)
 
+    def check_tokenizer(self, tokenizer: Any, model: object) -> None:
+        """Raise ``UserError`` where the corpus was tokenised by another tokenizer than that of ``model``."""
+        if self.info["tokenizer"]["fingerprint"] != fingerprint(tokenizer):
+            raise UserError(f"{self._name} was tokenised by another tokenizer than that of model {model}.")
+
     @property
     def _name(self) -> str:
         return f"The corpus {self.folder} ({self.info['source']})"

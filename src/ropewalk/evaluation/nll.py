@@ -1,42 +1,23 @@
-"""The negative log-likelihood of every token of a text, from one causal pass.
-
-The value that travels is ``nll.parquet``: one row a scored token, with columns
-
-- ``corpus`` and ``document``: which text;
-- ``position``: index of the predicted token in the input, from 1;
-- ``nll``: nats, float32;
-- ``pass_length``: tokens in the forward pass. With a static rope one pass at the longest length serves every shorter
-  one, since a causal model's prediction does not depend on what follows. A rope that changes with the length needs
-  a pass for each.
-
-The file's metadata hold a JSON object ``ropewalk`` with the model, the rope and the settings.
-"""
+"""The negative log-likelihood of every token of a text, from one causal pass."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
-from ropewalk.files import whole_file
 from ropewalk.models import binding
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
-
-COLUMNS = ("corpus", "document", "position", "nll", "pass_length")
 
 DEFAULT_CHUNK = 1024
 """Tokens that go through the model at a time. Logits take chunk × vocabulary × 4 bytes."""
@@ -130,6 +111,40 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
     return nll.cpu().numpy()
 
 
+@torch.inference_mode()
+def window_nll(model: PreTrainedModel, tokens: np.ndarray, window: int, *, chunk: int = DEFAULT_CHUNK) -> np.ndarray:
+    """NLL of each token given only the last ``window / 2`` to ``window`` tokens before it (fewer at the beginning).
+
+    Windows of ``window`` tokens start every half window, each at position 0; the second half of each is scored, and of
+    the first window all of it.
+
+    Args:
+        model: a causal language model with a static rope.
+        tokens: token ids, shape (length,), at least a window.
+        window: tokens; even.
+        chunk: tokens that go through the model at a time, at least a window.
+
+    Returns:
+        Nats, float32, shape (length - 1,): entry i is the NLL of token i + 1.
+    """
+    stride = window // 2
+    ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(model.device)
+    # The last window is moved back to end with the text; it scores some tokens anew, with more before them.
+    starts = sorted({*range(0, len(ids) - window, stride), len(ids) - window})
+    windows = torch.stack([ids[start : start + window] for start in starts])
+    nll = torch.empty(len(ids), dtype=torch.float32, device=model.device)
+    with memory_errors(window):
+        for first, part in zip(
+            range(0, len(starts), max(1, chunk // window)), windows.split(max(1, chunk // window)), strict=True
+        ):
+            logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
+            losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="none")
+            for start, row in zip(starts[first:], losses.view(len(part), -1), strict=False):
+                scored = 1 if start == 0 else stride
+                nll[start + scored : start + window] = row[scored - 1 :]
+    return nll[1:].cpu().numpy()
+
+
 @dataclass(frozen=True)
 class Text:
     """A text to score: its corpus, its document id, and its tokens, shape (length,)."""
@@ -163,6 +178,7 @@ def score(
     lengths: Sequence[int],
     *,
     chunk: int = DEFAULT_CHUNK,
+    window: int | None = None,
 ) -> pd.DataFrame:
     """The rows of ``nll.parquet`` for one model, one rope and some texts.
 
@@ -172,8 +188,14 @@ def score(
         wanted: texts of at least the longest length.
         lengths: in tokens.
         chunk: tokens that go through the model at a time.
+        window: where given, adds ``window_nll`` for windows of so many tokens.
+
+    Raises:
+        UserError: a text is too short, the window is odd or longer than the shortest pass, or memory runs out.
     """
     passes = [max(lengths)] if rope.static else sorted(lengths)
+    if window is not None and (window < 2 or window % 2 or window > min(passes)):
+        raise UserError(f"window is {window}; expected an even number of 2 to {min(passes)} tokens.")
     frames = []
     with Progress("NLL", len(passes) * len(wanted), unit="text") as progress:
         for length in passes:
@@ -187,55 +209,15 @@ def score(
                         f"expected at least {length}."
                     )
                 nll = token_nll(model, text.tokens[:length], chunk=chunk)
-                frames.append(
-                    pd.DataFrame(
-                        {
-                            "corpus": text.corpus,
-                            "document": text.document,
-                            "position": np.arange(1, length, dtype=np.int32),
-                            "nll": nll,
-                            "pass_length": np.int32(length),
-                        }
-                    )
-                )
+                columns = {
+                    "corpus": text.corpus,
+                    "document": text.document,
+                    "position": np.arange(1, length, dtype=np.int32),
+                    "nll": nll,
+                    "pass_length": np.int32(length),
+                }
+                if window is not None:
+                    columns["window_nll"] = window_nll(model, text.tokens[:length], window, chunk=max(chunk, window))
+                frames.append(pd.DataFrame(columns))
                 progress.advance(note=f"{length} tokens · {nll.mean():.3f} nats")
     return pd.concat(frames, ignore_index=True)
-
-
-def write_nll(path: str | Path, rows: pd.DataFrame, metadata: dict[str, Any]) -> None:
-    """Write ``nll.parquet``, whole or not at all.
-
-    Raises:
-        UserError: an NLL is not finite, which names the document and position.
-    """
-    bad = rows[~np.isfinite(rows["nll"])]
-    if len(bad):
-        first = bad.iloc[0]
-        raise UserError(
-            f"{len(bad)} NLL values are not finite, the first at position {first['position']} of document "
-            f"{first['document']!r}; the model or the rope is broken."
-        )
-    categories = rows.astype({"corpus": "category", "document": "category"})
-    table = pa.Table.from_pandas(categories[list(COLUMNS)], preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"ropewalk": json.dumps(metadata).encode()})
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def read_nll(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read ``nll.parquet``: its rows and its metadata.
-
-    Raises:
-        UserError: the file is missing, damaged or of another kind.
-    """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected an nll.parquet.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is damaged or no parquet file: {error}.") from None
-    metadata = (table.schema.metadata or {}).get(b"ropewalk")
-    lacking = [column for column in COLUMNS if column not in table.column_names]
-    if metadata is None or lacking:
-        raise UserError(f"{path} is no nll.parquet: it lacks {', '.join(lacking) or 'its ropewalk metadata'}.")
-    return table.to_pandas(), json.loads(metadata)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ropewalk.corpora import Corpus
-from ropewalk.corpora.store import fingerprint
 from ropewalk.errors import UserError
 from ropewalk.evaluation import nll
 from ropewalk.evaluation.copying import copy_accuracy
+from ropewalk.evaluation.nll_file import write_nll
 from ropewalk.evaluation.perplexity import ALL, position_metrics, score_summary
 from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import write_metrics
 from ropewalk.models.loading import load_model
-from ropewalk.models.sources import ModelSource
+from ropewalk.models.sources import ModelSource, training_record
 from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
 from ropewalk.rope import Rope
 
@@ -33,6 +33,7 @@ def evaluate(
     samples: int,
     seed: int,
     folder: Path,
+    window: int | None = None,
 ) -> None:
     """Write ``nll.parquet``, ``scores.json``, ``metrics.jsonl`` and, where there are gaps, ``copying.csv``.
 
@@ -49,6 +50,7 @@ def evaluate(
         samples: strings a gap.
         seed: of the strings.
         folder: where to write, whole or not at all.
+        window: tokens before each token in a second, short reading, which shows what reading on costs.
 
     Raises:
         UserError: a corpus was tokenised by another tokenizer, has too few documents, or the rope does not fit.
@@ -57,26 +59,27 @@ def evaluate(
         raise UserError(f"corpus name {ALL!r} stands for all corpora together; name the folder otherwise.")
     wanted = nll.texts(corpora, split=split, documents=documents, length=max(lengths))
     tokenizer = load_tokenizer(source)
-    for name, corpus in corpora.items():
-        if corpus.info["tokenizer"]["fingerprint"] != fingerprint(tokenizer):
-            raise UserError(f"corpus {name!r} was tokenised by another tokenizer than that of model {source}.")
+    for corpus in corpora.values():
+        corpus.check_tokenizer(tokenizer, source)
     # What can fail early comes before the long measurement.
     symbols = digit_tokens(tokenizer) if gaps else []
     model = load_model(source, dtype=dtype)
     copies = copy_accuracy(model, rope, symbols, gaps, samples=samples, seed=seed) if gaps else None
-    rows = nll.score(model, rope, wanted, lengths, chunk=chunk)
+    rows = nll.score(model, rope, wanted, lengths, chunk=chunk, window=window)
     metadata = {
         "model": str(source),
         "rope": rope.to_json(),
         "corpora": {name: corpus.info for name, corpus in corpora.items()},
         "split": split,
         "lengths": list(lengths),
+        "window": window,
+        "training": training_record(source),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
     metrics = position_metrics(rows, lengths, static=rope.static)
     with whole_folder(folder) as out:
-        nll.write_nll(out / "nll.parquet", rows, metadata)
+        write_nll(out / "nll.parquet", rows, metadata)
         write_json(out / "scores.json", score_summary(rows, lengths))
         if copies is not None:
             copies.to_csv(out / "copying.csv", index=False)

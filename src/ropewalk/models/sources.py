@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ropewalk.errors import UserError
+from ropewalk.files import read_json
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
 """The files of a checkpoint folder."""
@@ -56,6 +57,15 @@ class ModelSource:
             return {"pretrained_model_name_or_path": self.name}
         file = _package_file(self.name)
         return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+
+
+def training_record(source: ModelSource) -> dict[str, Any] | None:
+    """What a checkpoint folder that was trained here says of its training; None for any other."""
+    path = Path(source.name) / "training.json"
+    if source.kind != "folder" or not path.is_file():
+        return None
+    record: dict[str, Any] = read_json(path, "the record of a training")
+    return record
 
 
 def _package_file(name: str) -> Path:

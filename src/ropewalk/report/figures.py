@@ -21,7 +21,7 @@ def _first(training: int, last: int) -> int:
     return min(max(16, training // 64), last // 2)
 
 
-def _token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9) -> None:
+def token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9) -> None:
     """A logarithmic axis of tokens with at most ``most`` ticks, at powers of two, and the training length marked."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(first, last)
@@ -61,7 +61,7 @@ def draw_position_curves(
         axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
         axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
         axes.set_title(name, loc="left", color=ACCENT)
-        _token_axis(axes, _first(training, last), last, training, most=5)
+        token_axis(axes, _first(training, last), last, training, most=5)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -108,7 +108,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
-    _token_axis(axes, _first(training, last), last, training)
+    token_axis(axes, _first(training, last), last, training)
     axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
     axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ropewalk.evaluation.nll import read_nll
+from ropewalk.evaluation.nll_file import read_nll
 from ropewalk.evaluation.perplexity import ALL, perplexity_table, position_bins, position_curve
 from ropewalk.files import whole_file, whole_folder, write_json
 from ropewalk.metrics import read_metrics

@@ -42,6 +42,7 @@ class TrainingBatches:
         copy_fraction: share of the sequences of a batch that are periodic strings.
         symbols: token ids of the alphabet of the periodic strings.
         seed: with the step, fixes a batch.
+        stage: tells apart trainings that follow each other with one seed, so that none repeats another's batches.
     """
 
     corpora: Sequence[Corpus]
@@ -50,10 +51,11 @@ class TrainingBatches:
     copy_fraction: float
     symbols: Sequence[int]
     seed: int
+    stage: int = 0
 
     def __call__(self, step: int) -> np.ndarray:
         """The batch of one step: token ids, shape (size, length), int64."""
-        rng = np.random.default_rng([self.seed, step])
+        rng = np.random.default_rng([self.seed, step, self.stage])
         copies = round(self.copy_fraction * self.size)
         shares = np.array([corpus.info["splits"]["train"]["tokens"] for corpus in self.corpora], dtype=float)
         counts = rng.multinomial(self.size - copies, shares / shares.sum())

@@ -1,27 +1,22 @@
-"""The configuration of a study: one schema that checks it, documents it, and writes the commented default.
-
-``config/default.yaml`` and ``config/schema.json`` are generated (``ropewalk config default``, ``ropewalk config
-schema``); a preset such as ``config/smollm2.yaml`` holds only what differs.
-"""
+"""The schema of a study's configuration: what may stand there, and what it means."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import json
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, get_args, get_origin
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ropewalk.errors import UserError
 from ropewalk.posgen.data import DataOptions
 from ropewalk.posgen.tasks import Kind, Task
 from ropewalk.rope.methods import METHODS, apply, default_rope
+from ropewalk.rope.prediction import Setting
+from ropewalk.rope.theory import critical_base, small_base_thresholds
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Tokens = Annotated[int, Field(ge=2)]
@@ -126,7 +121,7 @@ class NamedRope(Section):
     @model_validator(mode="after")
     def _method_and_parameters_exist(self) -> NamedRope:
         if self.method not in METHODS:
-            raise ValueError(f"method {self.method!r} is not known{_nearest(self.method, METHODS)}")
+            raise ValueError(f"method {self.method!r} is not known{nearest(self.method, METHODS)}")
         allowed = method_parameters(self.method)
         for key in self.model_extra or {}:
             if key not in allowed:
@@ -299,6 +294,116 @@ class PosGen(Section):
         return self
 
 
+Base = Annotated[float, Field(gt=1)] | Literal["original", "beta0", "beta1", "beta2", "beta3"]
+
+
+class Tuning(Section):
+    """How each base is tuned: all weights, starting from one pre-trained model."""
+
+    steps: int = Field(250, ge=1, description="optimiser steps")
+    batch_tokens: int = Field(2048, ge=2, description="tokens a step, a multiple of every tuning length")
+    copy_fraction: float = Field(0.25, ge=0, le=1, description="share of sequences that are periodic strings of digits")
+    learning_rate: float = Field(1e-3, gt=0, description="its peak")
+    warmup_steps: int = Field(20, ge=0, description="steps of linear rise to the peak")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="shape of the fall after it")
+    final_fraction: float = Field(0.1, ge=0, le=1, description="learning rate at the end, as a share of the peak")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW, on matrices")
+    clip_norm: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 does not clip")
+    accumulation: int = Field(1, ge=1, description="micro-batches a batch is cut into")
+    checkpoint_every: int = Field(250, ge=1, description="steps between the checkpoints that a killed job resumes from")
+
+
+class Sweep(Section):
+    """Bases that are tuned alike: a cell for each base and seed."""
+
+    length: Tokens | None = Field(None, description="tuning length in tokens; that of pre-training where null")
+    bases: list[Base] = Field(
+        min_length=1,
+        description="numbers; or original; beta0, above which the law speaks of walls; beta1, beta2, beta3, the "
+        "thresholds of small bases, for this tuning length",
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="of the data of tuning")
+    steps: int | None = Field(None, ge=1, description="optimiser steps; those of `tuning` where null")
+    log_scaling: bool = Field(False, description="read each cell a second time with log-scaled attention")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model of a sweep: what tells it from the others."""
+
+    base: float
+    length: int
+    steps: int
+    seed: int
+    log_scaling: bool
+
+    @property
+    def name(self) -> str:
+        return f"base-{self.base:.10g}_length-{self.length}_steps-{self.steps}_seed-{self.seed}"
+
+
+class Scaling(Section):
+    """A sweep of the base, read with the lengths, documents and copying of `evaluation`."""
+
+    fresh: FreshModel | None = Field(
+        None, description="sizes of a model that is pre-trained for this sweep; null takes that of the study"
+    )
+    pretraining: Pretraining | None = Field(None, description="how it is trained; null is as the study's")
+    tuning: Tuning = Tuning()
+    sweeps: list[Sweep] = Field(min_length=1, description="what is tuned; a preset replaces the whole list")
+    thresholds: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.05, 0.1, 0.2],
+        min_length=1,
+        description="nats a token that reading everything may cost against reading the last tokens; predictors are "
+        "held against the first",
+    )
+    smoothing: int | None = Field(
+        None, ge=1, description="positions in the moving mean of that cost; a quarter of the pre-training where null"
+    )
+    perplexity_ratio: float = Field(1.1, gt=1, description="for the rule on perplexity: by how much it may rise")
+
+    def cells(self, model: FreshModel | None) -> list[Cell]:
+        """The models to tune, in order; a cell that two sweeps name is one.
+
+        Args:
+            model: what is tuned, where it is made here: names of bases and lengths need its table.
+
+        Raises:
+            UserError: a name where no table is known, or a cell that cannot be.
+        """
+        found: dict[str, Cell] = {}
+        for sweep in self.sweeps:
+            length = sweep.length or (model.length if model else None)
+            if length is None:
+                raise UserError("a sweep of a model that is not made here needs its length as a number of tokens")
+            if length % 2:
+                raise UserError(f"length is {length}; expected an even number, for windows that overlap by half")
+            if self.tuning.batch_tokens % length:
+                raise UserError(
+                    f"tuning.batch_tokens is {self.tuning.batch_tokens}; expected a multiple of the length {length}"
+                )
+            for named in sweep.bases:
+                base = _base(named, length, model)
+                if model is not None:
+                    Setting(model.hidden_size // model.heads, model.base, model.length, length, base)
+                for seed in sweep.seeds:
+                    cell = Cell(base, length, sweep.steps or self.tuning.steps, seed, sweep.log_scaling)
+                    scaled = cell.log_scaling or (cell.name in found and found[cell.name].log_scaling)
+                    found[cell.name] = replace(cell, log_scaling=scaled)
+        return list(found.values())
+
+
+def _base(named: float | str, length: int, model: FreshModel | None) -> float:
+    if isinstance(named, float | int):
+        return float(named)
+    if named in ("beta1", "beta2", "beta3"):
+        # The paper rounds them too.
+        return float(round(small_base_thresholds(length)[int(named[-1]) - 1]))
+    if model is None:
+        raise UserError(f"the base {named!r} of a model that is not made here is not known; expected a number")
+    return model.base if named == "original" else float(round(critical_base(model.base, model.length, length)))
+
+
 class Resources(Section):
     """What one job of a stage asks of a cluster, and how many threads it gets on any machine."""
 
@@ -315,6 +420,7 @@ class StageResources(Section):
     model: Resources = Resources(threads=2, mem_mb=8000, runtime=120, gpu=1)
     evaluate: Resources = Resources(gpu=1)
     posgen: Resources = Resources(threads=2, gpu=1)
+    tuning: Resources = Resources(runtime=120, gpu=1)
 
 
 class Config(Section):
@@ -328,6 +434,9 @@ class Config(Section):
     evaluation: Evaluation
     posgen: dict[Name, PosGen | None] = Field(
         {}, description="PosGen experiments by name; a preset removes one by null"
+    )
+    scaling: dict[Name, Scaling | None] = Field(
+        {}, description="sweeps of the base by name; a preset removes one by null"
     )
     resources: StageResources = StageResources()
 
@@ -345,6 +454,18 @@ class Config(Section):
                 f"evaluation.reference: {self.evaluation.reference!r} is no rope of extension.ropes; "
                 f"expected one of {', '.join(names)}"
             )
+        for name, sweep in self.used_scaling.items():
+            if self.model.source != "fresh" and (sweep.fresh or sweep.pretraining):
+                raise ValueError(f"scaling.{name}: a model of its own needs model.source fresh, for text in its tokens")
+            try:
+                longest = max(cell.length for cell in self.cells(name))
+            except UserError as error:
+                raise ValueError(f"scaling.{name}: {str(error).rstrip('.')}") from None
+            if longest >= max(self.evaluation.lengths):
+                raise ValueError(
+                    f"scaling.{name}: the tuning length {longest} is not below the longest of evaluation.lengths, "
+                    f"{max(self.evaluation.lengths)}: no limit could be seen"
+                )
         return self
 
     @property
@@ -352,90 +473,24 @@ class Config(Section):
         return {name: corpus for name, corpus in self.corpora.items() if corpus is not None}
 
     @property
+    def used_scaling(self) -> dict[str, Scaling]:
+        return {name: sweep for name, sweep in self.scaling.items() if sweep is not None}
+
+    def swept_model(self, name: str) -> FreshModel | None:
+        """The model of a sweep, where it is made here."""
+        return self.used_scaling[name].fresh or (self.model.fresh if self.model.source == "fresh" else None)
+
+    def cells(self, name: str) -> list[Cell]:
+        """The cells of a sweep.
+
+        Raises:
+            UserError: one of them cannot be.
+        """
+        return self.used_scaling[name].cells(self.swept_model(name))
+
+    @property
     def used_posgen(self) -> dict[str, PosGen]:
         return {name: experiment for name, experiment in self.posgen.items() if experiment is not None}
-
-
-_POSGEN_YARN = {"method": "yarn_written", "beta": 2.0, "mixing": "wavelength"}
-
-DEFAULTS: dict[str, Any] = {
-    "corpora": {
-        "books": {"source": "package:books"},
-        "government": {"source": "package:government"},
-        "mathematics": {"source": "package:mathematics"},
-    },
-    "extension": {
-        "ropes": [
-            {"name": "none", "method": "default"},
-            {"name": "pi", "method": "pi"},
-            {"name": "ntk", "method": "ntk"},
-            {"name": "ntk-critical", "method": "ntk_critical"},
-            {"name": "ntk-critical-discrete", "method": "ntk_critical", "inverse": "discrete"},
-            {"name": "abf-1e6", "method": "abf", "new_base": 1000000.0},
-            {"name": "ntk-by-parts", "method": "ntk_by_parts"},
-            {"name": "yarn", "method": "yarn"},
-            {"name": "yarn-written", "method": "yarn_written"},
-            {"name": "dynamic-ntk", "method": "dynamic_ntk", "factor": 2.0},
-            {"name": "llama3", "method": "llama3"},
-            {"name": "mrrope-uni", "method": "mrrope_uni"},
-            {"name": "mrrope-pro", "method": "mrrope_pro"},
-            {"name": "p-rope", "method": "p_rope", "p": 0.35},
-            {"name": "log-scaling", "method": "log_scaling"},
-            {"name": "resonance", "method": "default", "resonance": True},
-            {"name": "resonance-yarn", "method": "yarn", "resonance": True},
-        ]
-    },
-    "evaluation": {"copying": {"gaps": [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]}},
-    "posgen": {
-        "embedded": {
-            "modulus": 7,
-            "train_sequences": 1500,
-            "validation_sequences": 30,
-            "test_sequences": 100,
-            "train_length": 32,
-            "test_length": 128,
-            "hidden_size": 64,
-            "heads": 2,
-            "head_dim": 32,
-            "intermediate_size": 128,
-            "steps": 288,
-            "batch_size": 24,
-            "learning_rate": 0.003,
-            "schedule": "one-cycle",
-            "dropout": 0.0,
-            "validate_every": 32,
-            "checkpoint_every": 50,
-            "generated_sequences": 50,
-            "ropes": [
-                {"name": "rope", "method": "default"},
-                {"name": "resonance", "method": "default", "resonance": True},
-                {"name": "yarn", **_POSGEN_YARN},
-                {"name": "resonance-yarn", **_POSGEN_YARN, "resonance": True},
-                {"name": "yarn-swapped", **_POSGEN_YARN, "weights": "rope"},
-                {"name": "resonance-yarn-swapped", **_POSGEN_YARN, "resonance": True, "weights": "resonance"},
-                *(
-                    {**rope, "weights": "rope", "brief": True}
-                    for rope in (
-                        {"name": "pi", "method": "pi"},
-                        {"name": "ntk", "method": "ntk"},
-                        {"name": "ntk-critical", "method": "ntk_critical"},
-                        {"name": "abf-1e6", "method": "abf", "new_base": 1000000.0},
-                        {"name": "ntk-by-parts", "method": "ntk_by_parts"},
-                        {"name": "yarn-coded", "method": "yarn"},
-                        {"name": "dynamic-ntk", "method": "dynamic_ntk"},
-                        {"name": "llama3", "method": "llama3"},
-                        {"name": "mrrope-uni", "method": "mrrope_uni"},
-                        {"name": "mrrope-pro", "method": "mrrope_pro"},
-                        {"name": "p-rope", "method": "p_rope", "p": 0.35},
-                        {"name": "log-scaling", "method": "log_scaling"},
-                        {"name": "resonance-swapped", "method": "default", "resonance": True},
-                    )
-                ),
-            ],
-        }
-    },
-}
-"""What the default study sets beyond the defaults of the schema."""
 
 
 def method_parameters(method: str) -> dict[str, inspect.Parameter]:
@@ -444,122 +499,7 @@ def method_parameters(method: str) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def check_config(values: Mapping[str, Any]) -> Config:
-    """Check a configuration.
-
-    Raises:
-        UserError: one sentence for the first fault that names the key, the value and what is allowed.
-    """
-    try:
-        return Config.model_validate(dict(values))
-    except ValidationError as error:
-        # A mistyped key explains the missing one beside it.
-        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
-        raise UserError(_sentence(first) + more) from None
-
-
-def _sentence(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        siblings = _fields_at(fault["loc"][:-1])
-        nearest = _nearest(str(fault["loc"][-1]), siblings)
-        return f"config key {key!r} is not known{nearest}; allowed: {', '.join(siblings)}."
-    if fault["type"] == "missing":
-        return f"config key {key!r} is missing; it has no default."
-    if fault["type"] == "value_error":
-        reason = str(fault["ctx"]["error"])
-        return f"config{f' key {key!r}' if key else ''}: {reason}."
-    if fault["type"] == "string_pattern_mismatch":
-        return f"config key {key!r} is {fault['input']!r}; expected {_description(fault['loc'])}."
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    return f"config key {key!r} is {fault['input']!r}: {message}."
-
-
-def _nearest(word: str, known: Any) -> str:
+def nearest(word: str, known: Any) -> str:
+    """What a mistyped word may have meant, as the end of a sentence; nothing where nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    """Names of the keys that the schema allows at a place in the configuration."""
-    section = _section_at(location)
-    return list(section.model_fields) if section else []
-
-
-def _description(location: tuple[Any, ...]) -> str:
-    """What the schema says of a key."""
-    section = _section_at(location[:-1])
-    known = section.model_fields.get(str(location[-1])) if section else None
-    return known.description or "" if known else "letters, digits, '_', '-' and '.' only"
-
-
-def _section_at(location: tuple[Any, ...]) -> type[BaseModel] | None:
-    here: Any = Config
-    for part in location:
-        here = here.model_fields[part].annotation if _is_section(here) else get_args(here)[-1]
-        if get_origin(here) not in (dict, list):
-            here = next((kind for kind in get_args(here) if _is_section(kind)), here)
-    return here if _is_section(here) else None
-
-
-def _is_section(thing: Any) -> bool:
-    return isinstance(thing, type) and issubclass(thing, BaseModel)
-
-
-def default_config() -> Config:
-    """The default study."""
-    return check_config(DEFAULTS)
-
-
-def json_schema() -> str:
-    """The JSON schema, for editors that complete and check YAML."""
-    return json.dumps(Config.model_json_schema(), indent=2) + "\n"
-
-
-def default_yaml() -> str:
-    """The default study as YAML, each key with its description."""
-    head = (
-        "# yaml-language-server: $schema=schema.json\n"
-        "# The default study. Generated by `ropewalk config default` from src/ropewalk/config.py: change it there,\n"
-        "# or write a preset that holds only what differs and pass it with --configfile.\n"
-    )
-    return head + "".join(_yaml_lines(default_config(), 0))
-
-
-def _yaml_lines(section: BaseModel, depth: int) -> list[str]:
-    pad, lines = "  " * depth, []
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            note = inspect.getdoc(type(value)) or ""
-            lines += ["\n"] * (depth == 0) + _comment(note, pad) + [f"{pad}{name}:\n", *_yaml_lines(value, depth + 1)]
-        elif name == "corpora":
-            lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
-            for key, corpus in value.items():
-                lines.append(f"{pad}  {key}: {_flow(corpus.model_dump(exclude_unset=True))}\n")
-        elif name == "posgen":
-            lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
-            for key, experiment in value.items():
-                note = inspect.getdoc(type(experiment)) or ""
-                lines += [*_comment(note, f"{pad}  "), f"{pad}  {key}:\n", *_yaml_lines(experiment, depth + 2)]
-        elif name == "ropes":
-            lines += [*_comment(_describe(field), pad), f"{pad}{name}:\n"]
-            lines += [f"{pad}  - {_flow(rope.model_dump(exclude_unset=True))}\n" for rope in value]
-        else:
-            lines += [*_comment(_describe(field), pad), f"{pad}{name}: {_flow(value)}\n"]
-    return lines
-
-
-def _describe(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    allowed = f" ({', '.join(map(str, choices))})" if choices else ""
-    return f"{field.description or ''}{allowed}"
-
-
-def _comment(text: str, pad: str) -> list[str]:
-    return [f"{pad}# {line}\n" for line in textwrap.wrap(text, 110 - len(pad))]
-
-
-def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("\n...\n").strip()

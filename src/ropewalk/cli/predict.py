@@ -1,0 +1,84 @@
+"""`ropewalk predict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ropewalk.cli.ropes import model_rope
+from ropewalk.errors import UserError
+
+_OPTIONS = {
+    "rotary_dim": "--head-dim",
+    "train_length": "--train",
+    "original_length": "--train",
+    "tune_length": "--tune",
+    "target_length": "--target",
+    "new_base": "--new-base",
+}
+"""What a person calls the values that an error speaks of."""
+
+
+def predict(
+    head_dim: Annotated[int | None, typer.Option(help="rotated dimensions of a head")] = None,
+    base: Annotated[float | None, typer.Option(help="base of pre-training")] = None,
+    train: Annotated[int | None, typer.Option(help="length of pre-training in tokens")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="these three from a model: folder, config.json, hub id, or gguf:PACKAGE/FILE")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="revision of a model on the hub")] = None,
+    tune: Annotated[
+        int | None, typer.Option(help="length of tuning in tokens; that of pre-training where not given")
+    ] = None,
+    new_base: Annotated[float | None, typer.Option(help="base of tuning; the old one where not given")] = None,
+    target: Annotated[int | None, typer.Option(help="a wanted length in tokens, for the bases that reach it")] = None,
+    figure: Annotated[Path | None, typer.Option(help="figure to draw; prediction.png where not given")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON; a figure only where --figure is given")] = False,
+) -> None:
+    """Say how far a model will read with another base, by every published law, without loading its weights.
+
+    For LLaMA-2 tuned at 16,384 tokens with base 1,000,000:
+
+    ropewalk predict --head-dim 128 --base 10000 --train 4096 --tune 16384 --new-base 1000000
+    """
+    from ropewalk.rope.prediction import Setting
+    from ropewalk.rope.prediction import predict as run
+
+    warnings = []
+    if model is not None:
+        if any(value is not None for value in (head_dim, base, train)):
+            raise UserError("a prediction starts from --model, or from --head-dim, --base and --train; not from both.")
+        rope = model_rope(model, revision)
+        head_dim, base, train = rope.rotary_dim, rope.base, rope.original_length
+        if rope.steps:
+            carried = " and ".join(step.method for step in rope.steps)
+            warnings.append(f"Model {model} carries a rope made by {carried}; this is about the table before that.")
+    if head_dim is None or base is None or train is None:
+        raise UserError("a prediction needs --head-dim, --base and --train together, or --model.")
+    try:
+        setting = Setting(
+            head_dim, base, train, train if tune is None else tune, base if new_base is None else new_base
+        )
+        result = run(setting, target)
+    except UserError as error:
+        message = str(error)
+        for name, option in _OPTIONS.items():
+            message = message.replace(name, option)
+        raise UserError(message) from None
+    result["warnings"] = warnings + result["warnings"]
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        from ropewalk.report.prediction import prediction_text
+
+        print(prediction_text(result))
+    if figure is not None or not as_json:
+        from ropewalk.report.prediction import draw_prediction
+
+        place = figure or Path("prediction.png")
+        draw_prediction(setting, place, target)
+        if not as_json:
+            print(f"\nfigure: {place}")

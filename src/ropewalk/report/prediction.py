@@ -1,0 +1,250 @@
+"""What the laws say about one model, as text and as a figure."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
+from ropewalk.rope import theory
+from ropewalk.rope.prediction import Setting
+
+LAWS = {
+    "discrete": "the scaling law: period of the first pair not covered (Liu et al.)",
+    "continuous": "the same without rounding up to whole pairs",
+    "last covered pair": "the same for the pair before",
+    "3 periods": "the same where three turns count as trained (LongRoPE2)",
+    "10 periods": "the same where ten do: where LongRoPE2 starts its search",
+    "frequency band": "the band's angle in the place of a whole turn (Frequency Bands; inferred)",
+    "similarity": "a query prefers similar keys up to here (Men et al.)",
+    "aliasing": "the slowest pair repeats itself from here on (phase modulation)",
+    "stability": "the slowest pair's cosine stays positive up to here (phase modulation)",
+}
+"""What each predictor of ``ropewalk.rope.prediction.limits`` says."""
+
+_BASES_DRAWN = 240
+_SIMILARITY_BASES_DRAWN = 48
+_SIMILARITY_MOST = 1 << 17
+
+
+def prediction_text(result: Mapping[str, Any]) -> str:
+    """What :func:`ropewalk.rope.prediction.predict` found, for a terminal."""
+    d, trained, tuned = result["head_dim"], result["train_length"], result["tune_length"]
+    new, critical = result["new_base"], result["critical_dimension"] // 2
+    printed, exact = (result["small_base_thresholds"][key] for key in ("printed", "exact"))
+    lines = [
+        f"head dimension {d} · base {_number(result['base'])} · pre-trained at {trained:,} tokens",
+        f"tuned at {tuned:,} tokens with base {_number(new)}",
+        "",
+        f"critical dimension   {2 * critical} of {d}: {_covered(result['periods'], critical, trained)}",
+        f"  after tuning       {result['critical_dimension_tuned']}",
+        f"critical base        {_number(result['critical_base'])} for tuning at {tuned:,} tokens",
+        f"small bases          {' / '.join(map(_number, printed))} as printed in the paper",
+        f"                     {' / '.join(map(_number, exact))} for the slowest pair that there is",
+        f"regime               {_regime(result)}",
+        f"predicted limit      {_limit(result)}",
+        "",
+        "how far each law would have it (tokens)",
+    ]
+    lines += [f"  {name:<18}{_tokens(result['limits'][name]):>12}   {words}" for name, words in LAWS.items()]
+    lines += ["", "turns that must be trained"]
+    for turns, row in result["required_periods"].items():
+        wall = _tokens(row["wall"])
+        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}   wall at {wall:>12}")
+    band = result["frequency_band"]
+    drift = result["slowest_pair_drift"]
+    lines += [
+        "",
+        f"frequency band       pair {band['pair']:.1f} of {d // 2} at base {_number(result['base'])}: faster ones tell "
+        "places apart, slower ones act as if not rotated",
+        f"slowest pair         turns {drift:.3g} rad within the tuning length; its meaning holds up to pi/2",
+    ]
+    if "target" in result:
+        target = result["target"]
+        discrete = target["base_discrete"]
+        lines += [
+            "",
+            f"base for {target['length']:,} tokens",
+            f"  {'discrete':<18}{_number(discrete) if discrete else 'none':>12}   (T/2pi)^(d/critical dimension)",
+            f"  {'continuous':<18}{_number(target['base_continuous']):>12}   the critical base of that length",
+            f"  {'similarity':<18}{_number(target['base_similarity_fit']):>12}   fit of Men et al., a necessary one",
+        ]
+    for title in ("notes", "warnings"):
+        for note in result[title]:
+            mark = "note: " if title == "notes" else "warning: "
+            lines += ["", *textwrap.wrap(note, 110, initial_indent=mark, subsequent_indent=" " * len(mark))]
+    return "\n".join(lines)
+
+
+def _covered(periods: list[float], critical: int, trained: int) -> str:
+    if critical == 0:
+        return f"no pair turned fully; the fastest has a period of {periods[0]:,.1f} tokens"
+    last = f"{critical} pairs turned fully, the last in {periods[critical - 1]:,.0f} of {trained:,} tokens"
+    return last + (f"; the next needs {periods[critical]:,.0f}" if critical < len(periods) else "; there is no other")
+
+
+def _regime(result: Mapping[str, Any]) -> str:
+    match result["regime"]:
+        case "hard wall":
+            return "hard wall: sound up to the limit, and broken after it"
+        case "middle":
+            return "middle: sound as far as it was tuned"
+    below = sum(result["new_base"] <= threshold for threshold in result["small_base_thresholds"]["printed"])
+    return f"soft: a slow decay without a wall (below threshold {below} of 3)"
+
+
+def _limit(result: Mapping[str, Any]) -> str:
+    if result["limit"] is None:
+        return "none: the law names no limit here"
+    return f"{result['limit']:,.0f} tokens ({result['limit'] / result['train_length']:.1f} × pre-training)"
+
+
+def _tokens(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.0f}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:,.0f}" if value >= 1000 or float(value).is_integer() else f"{value:,.1f}"
+
+
+def draw_prediction(setting: Setting, path: str | Path, target_length: int | None = None) -> None:
+    """Draw the ladder of periods at the old and the new base, and every law's limit against the base.
+
+    Args:
+        setting: the model, its new base and its tuning.
+        path: image file to write.
+        target_length: a wanted length in tokens, drawn across both.
+    """
+    figure = Figure(figsize=(13.5, 5.2))
+    left, right = figure.subplots(1, 2, width_ratios=(0.85, 1))
+    draw_ladder(left, setting)
+    _draw_limits(right, setting)
+    if target_length is not None:
+        for axes in (left, right):
+            axes.axhline(target_length, color=SECOND, lw=1, ls=":")
+            axes.annotate(
+                f"wanted: {target_length:,}",
+                (0.01, target_length),
+                xycoords=("axes fraction", "data"),
+                xytext=(2, 3),
+                textcoords="offset points",
+                color=SECOND,
+                fontsize=8,
+            )
+    figure.tight_layout(w_pad=3)
+    save(figure, path)
+
+
+def draw_ladder(axes: Axes, setting: Setting) -> None:
+    """The period of each pair at the old and at the new base; pairs beyond the critical one are shaded."""
+    pairs = np.arange(setting.rotary_dim // 2)
+    critical = setting.critical_dimension // 2
+    for base, colour in ((setting.base, GREY), (setting.new_base, ACCENT)):
+        axes.plot(pairs, 2 * np.pi * base ** (2 * pairs / setting.rotary_dim), ".", ms=5, color=colour)
+        axes.annotate(
+            f"base {_number(base)}",
+            (pairs[-1], 2 * np.pi * base ** (2 * pairs[-1] / setting.rotary_dim)),
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=INK if colour == GREY else colour,
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+        )
+    axes.axvspan(critical - 0.5, pairs[-1] + 0.5, color=GREY, alpha=0.18, lw=0)
+    lines = {setting.train_length: "pre-training", setting.tune_length: "tuning"}
+    if setting.tune_length == setting.train_length:
+        lines = {setting.train_length: "pre-training and tuning"}
+    for length, name in lines.items():
+        axes.axhline(length, color=INK, lw=0.8, ls=(0, (4, 3)))
+        axes.annotate(f"{name}: {length:,}", (0, length), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    wall = setting.wall()
+    if setting.regime == "hard wall" and math.isfinite(wall):
+        axes.plot([critical], [wall], "o", ms=9, mfc="none", mec=SECOND, mew=1.6)
+        axes.annotate(
+            f"limit {wall:,.0f}",
+            (critical, wall),
+            xytext=(-9, 6),
+            textcoords="offset points",
+            ha="right",
+            color=SECOND,
+            fontsize=9,
+        )
+    axes.set(yscale="log", xlabel="pair, fastest first", ylabel="period (tokens a turn)")
+    axes.set_xlim(-0.5, pairs[-1] + 0.5)
+    axes.set_title("Periods; shaded: pairs that pre-training did not turn fully", loc="left")
+
+
+def _draw_limits(axes: Axes, setting: Setting) -> None:
+    thresholds = theory.small_base_thresholds(setting.tune_length)
+    low = max(1.5, min(thresholds[-1], setting.new_base) / 3)
+    high = max(setting.critical_base * 100, setting.new_base * 10)
+    draw_laws(axes, setting, low, high)
+    result = setting.wall() if setting.regime == "hard wall" else setting.tune_length
+    if math.isfinite(result):
+        axes.plot([setting.new_base], [max(result, setting.tune_length)], "o", ms=9, mfc="none", mec=SECOND, mew=1.6)
+    else:
+        axes.axvline(setting.new_base, color=SECOND, lw=1.2)
+    axes.set_title("How far, by base", loc="left")
+
+
+def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: float = math.inf) -> None:
+    """Every law's limit for bases from ``low`` to ``high`` at the tuning of ``setting``, with the regimes shaded.
+
+    Args:
+        axes: gets logarithmic axes.
+        setting: its new base is not looked at.
+        low: first base.
+        high: last base.
+        most: longest length shown, in tokens.
+    """
+    tuned, critical = setting.tune_length, setting.critical_base
+    first = theory.small_base_thresholds(tuned)[0]
+    bases = np.geomspace(low, high, _BASES_DRAWN)
+    above = np.geomspace(min(critical, high), high, _BASES_DRAWN)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="new base", ylabel="limit (tokens)")
+    for start, stop, words in ((low, first, "soft"), (first, critical, "middle"), (critical, high, "hard wall")):
+        if stop > start and start < high:
+            axes.axvspan(start, min(stop, high), color=GREY, alpha={"soft": 0.22, "middle": 0.1}.get(words, 0), lw=0)
+            axes.annotate(
+                words,
+                (math.sqrt(start * min(stop, high)), 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, -11),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=INK,
+            )
+    styles: dict[str, dict[str, Any]] = {
+        "discrete": {"color": ACCENT, "lw": 2.2},
+        "continuous": {"color": ACCENT, "lw": 1.2, "ls": "--"},
+        "last covered pair": {"color": ACCENT, "lw": 1.2, "ls": ":"},
+    }
+    lasts: list[tuple[str, float, str]] = []
+    for reading, style in styles.items():
+        walls = [replace(setting, new_base=float(b)).wall(reading=reading) for b in above]
+        if np.isfinite(walls).all() and len(walls):
+            axes.plot(above, np.maximum(walls, tuned), **style, label=reading)
+            lasts.append((reading, max(walls[-1], tuned), ACCENT))
+    axes.plot([first, min(critical, high)], [tuned, tuned], color=ACCENT, lw=2.2)
+    bands = [max(tuned, theory.band_limit(setting.base, setting.train_length, float(b))) for b in above]
+    axes.plot(above, bands, color="#6a8f3c", lw=1.2, ls="-.", label="frequency band")
+    some = np.geomspace(low, high, _SIMILARITY_BASES_DRAWN)
+    similar = [theory.similarity_length(setting.rotary_dim, float(b), _SIMILARITY_MOST) or math.nan for b in some]
+    axes.plot(some, similar, color="#8e44ad", lw=1.2, label="similarity (Men et al.)")
+    axes.plot(bases, [theory.stability_length(b) for b in bases], color=GREY, lw=1, label="stability")
+    axes.plot(bases, [theory.aliasing_length(b) for b in bases], color=GREY, lw=1, ls="--", label="aliasing")
+    top = min(most, 6 * max([tuned, *(last for _, last, _ in lasts)]))
+    axes.set_ylim(max(4.0, setting.train_length / 8), top)
+    axes.legend(fontsize=8, loc="lower right")

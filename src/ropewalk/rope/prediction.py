@@ -1,0 +1,241 @@
+"""Everything that the published laws say about one model, its new base and its tuning length, in one value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ropewalk.errors import UserError
+from ropewalk.rope import theory
+from ropewalk.rope.rope import as_integer, as_number, inverse_frequencies
+from ropewalk.rope.theory import Regime
+
+REQUIRED_PERIODS = (1.0, 3.0, 10.0)
+"""Turns that count as trained: the scaling law's, about what LongRoPE2 (arXiv 2502.20082) measured, and where its
+search starts."""
+
+# Pairs below which rounding up to a whole pair moves the limit by more than about a fifth.
+_FEW_PAIRS = 32
+# A float32 angle of one radian a token is off by a radian at this position.
+_FLOAT32_PRECISION = 2.0**23
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and what is to be done to it.
+
+    Attributes:
+        rotary_dim: d, rotated dimensions of a head.
+        base: b, the base of pre-training.
+        train_length: L, the length of pre-training in tokens.
+        tune_length: T, the length of tuning in tokens; at least L.
+        new_base: b', the base of tuning.
+    """
+
+    rotary_dim: int
+    base: float
+    train_length: int
+    tune_length: int
+    new_base: float
+
+    def __post_init__(self) -> None:
+        as_integer("train_length", self.train_length, at_least=1)
+        as_integer("tune_length", self.tune_length, at_least=1)
+        as_number("base", self.base)
+        as_number("new_base", self.new_base)
+        # These check the rest.
+        theory.critical_dimension(self.rotary_dim, self.base, self.train_length)
+        theory.critical_dimension(self.rotary_dim, self.new_base, self.tune_length)
+        theory.regime(self.base, self.train_length, self.new_base, self.tune_length)
+
+    @property
+    def regime(self) -> Regime:
+        return theory.regime(self.base, self.train_length, self.new_base, self.tune_length)
+
+    @property
+    def critical_dimension(self) -> int:
+        return theory.critical_dimension(self.rotary_dim, self.base, self.train_length)
+
+    @property
+    def critical_base(self) -> float:
+        return theory.critical_base(self.base, self.train_length, self.tune_length)
+
+    def wall(self, **options: Any) -> float:
+        """:func:`ropewalk.rope.theory.wall` of this setting."""
+        return theory.wall(self.rotary_dim, self.base, self.train_length, self.new_base, **options)
+
+
+def limits(setting: Setting) -> dict[str, float | None]:
+    """Return by law how far the model is predicted to read, in tokens; None where a law names no limit.
+
+    The laws of walls speak of bases above the critical one only; up to it they say the tuning length, and for a soft
+    decay nothing. The others speak of the base alone, whatever the tuning.
+    """
+
+    def walled(limit: float) -> float | None:
+        match setting.regime:
+            case "hard wall":
+                # Just above the critical base the continuous readings fall short of what was trained.
+                return _finite(max(limit, setting.tune_length))
+            case "middle":
+                return float(setting.tune_length)
+            case "soft":
+                return None
+
+    band = theory.band_limit(setting.base, setting.train_length, setting.new_base)
+    return {
+        "discrete": walled(setting.wall()),
+        "continuous": walled(setting.wall(reading="continuous")),
+        "last covered pair": walled(setting.wall(reading="last covered pair")),
+        **{f"{r:g} periods": walled(setting.wall(periods=r)) for r in REQUIRED_PERIODS[1:]},
+        "frequency band": walled(band),
+        "similarity": _finite(theory.similarity_length(setting.rotary_dim, setting.new_base)),
+        "aliasing": theory.aliasing_length(setting.new_base),
+        "stability": theory.stability_length(setting.new_base),
+    }
+
+
+def predict(setting: Setting, target_length: int | None = None) -> dict[str, Any]:
+    """Return what the laws say about ``setting``, as JSON would hold it: lengths and periods in tokens.
+
+    Args:
+        setting: the model, its new base and its tuning.
+        target_length: a wanted length in tokens, for the bases that reach it.
+
+    Raises:
+        UserError: the target is shorter than the pre-training length.
+    """
+    d, base, trained = setting.rotary_dim, setting.base, setting.train_length
+    by_law = limits(setting)
+    periods = [float(2 * math.pi / f) for f in inverse_frequencies(d, base)]
+    new_periods = [float(2 * math.pi / f) for f in inverse_frequencies(d, setting.new_base)]
+    critical = setting.critical_dimension
+    result: dict[str, Any] = {
+        "head_dim": d,
+        "base": base,
+        "train_length": trained,
+        "tune_length": setting.tune_length,
+        "new_base": setting.new_base,
+        "critical_dimension": critical,
+        "critical_dimension_tuned": theory.critical_dimension(d, setting.new_base, setting.tune_length),
+        "critical_base": setting.critical_base,
+        "regime": setting.regime,
+        "limit": by_law["discrete"],
+        "limit_continuous": by_law["continuous"],
+        "limits": by_law,
+        "small_base_thresholds": {
+            "printed": list(theory.small_base_thresholds(setting.tune_length)),
+            "exact": [_finite(b) for b in theory.small_base_thresholds(setting.tune_length, d)],
+        },
+        "required_periods": {
+            f"{r:g}": {
+                "critical_dimension": theory.critical_dimension(d, base, trained, r),
+                "wall": _finite(setting.wall(periods=r)),
+            }
+            for r in REQUIRED_PERIODS
+        },
+        "frequency_band": {
+            "pair": theory.critical_index(d, base, trained, theory.BAND_ANGLE),
+            "limit": theory.band_limit(base, trained, setting.new_base),
+        },
+        "slowest_pair_drift": theory.drift(d, setting.new_base, setting.tune_length),
+        "periods": periods,
+        "new_periods": new_periods,
+    }
+    if target_length is not None:
+        if target_length < trained:
+            raise UserError(
+                f"target_length is {target_length}; expected at least the pre-training length, {trained} tokens."
+            )
+        result["target"] = {
+            "length": target_length,
+            "base_discrete": theory.base_for_length(d, base, trained, target_length) if 0 < critical < d else None,
+            "base_continuous": theory.critical_base(base, trained, target_length),
+            "base_similarity_fit": theory.similarity_base(target_length),
+        }
+    return result | {"notes": _notes(setting, target_length), "warnings": _warnings(setting, target_length)}
+
+
+def _notes(setting: Setting, target_length: int | None) -> list[str]:
+    """Where the laws disagree with themselves or with each other about this setting, in words."""
+    d, tuned, new = setting.rotary_dim, setting.tune_length, setting.new_base
+    notes = []
+    discrete, continuous = setting.wall(), setting.wall(reading="continuous")
+    if setting.regime == "hard wall" and math.isfinite(discrete):
+        notes.append(
+            f"The law's exponent is rounded up to whole pairs, its critical base is not: the limit is {discrete:,.0f} "
+            f"by the one and {continuous:,.0f} by the other, {100 * (discrete / continuous - 1):.0f} % apart."
+        )
+    if setting.regime == "hard wall":
+        notes.append(
+            "The law of walls is about fine-tuning from a smaller base. A model trained from nothing with a large base "
+            "fails soon after its training length all the same (Frequency Bands in RoPE)."
+        )
+    if setting.regime == "middle":
+        notes.append(
+            f"Up to the critical base {setting.critical_base:,.0f} the law says the tuning length and no more; with "
+            f"rounding to whole pairs a wall at {discrete:,.0f} would come out for this base."
+        )
+    if setting.regime == "soft":
+        notes.append(
+            "For small bases the law names no limit: perplexity rises slowly from the tuning length on, the slower the "
+            "smaller the base. How far it can be used is a question of how much it may rise."
+        )
+    printed, exact = theory.small_base_thresholds(tuned)[0], theory.small_base_thresholds(tuned, d)[0]
+    notes.append(
+        "The small-base thresholds as printed speak of a pair that no head has; the slowest real pair gives larger "
+        f"ones, {exact:,.0f} in the place of {printed:,.0f} for the first."
+    )
+    similarity = theory.similarity_length(d, new)
+    beyond = limits(setting)["discrete"] or tuned
+    if similarity is not None and similarity < beyond:
+        notes.append(
+            f"Low perplexity is not use of the context: at base {new:,.10g} a query stops preferring similar keys at "
+            f"{similarity:,} tokens (Men et al.), before the {beyond:,.0f} of the scaling law."
+        )
+    raw = theory.critical_index(d, new, tuned)
+    if raw > d / 2:
+        notes.append(
+            f"The critical dimension after tuning comes out as {2 * math.ceil(raw)}, more than the head has; it is "
+            f"held at {d}: every pair turns fully."
+        )
+    if target_length is not None:
+        notes.append(
+            "The two bases for the wanted length are the two inverses of one law in use: the discrete one is smaller, "
+            "for the same coverage of whole pairs."
+        )
+    return notes
+
+
+def _warnings(setting: Setting, target_length: int | None) -> list[str]:
+    """Where a formula is asked outside its premises."""
+    d, base, trained, new = setting.rotary_dim, setting.base, setting.train_length, setting.new_base
+    warnings = []
+    critical = setting.critical_dimension
+    if critical == d:
+        warnings.append(
+            f"Pre-training at {trained} tokens turned every pair fully (base {base:,.10g} is at most {trained}/2pi): "
+            "the law of walls has nothing to say, and no wall is predicted."
+        )
+    if critical == 0:
+        warnings.append(f"No pair turns within {trained} tokens: the law assumes that most of them do.")
+    if base <= theory.small_base_thresholds(trained)[0] and new > base:
+        warnings.append(
+            f"The base of pre-training, {base:,.10g}, is itself a small one for {trained} tokens; the law was stated "
+            "and tested for tuning from a large one."
+        )
+    if d // 2 < _FEW_PAIRS:
+        warnings.append(
+            f"With {d // 2} pairs, rounding up to a whole pair moves the limit a lot; take the discrete reading as "
+            "the upper end of a range that starts at the last covered pair."
+        )
+    if new > _FLOAT32_PRECISION:
+        warnings.append(f"A base above {_FLOAT32_PRECISION:,.0f} turns its slowest pair by less than float32 resolves.")
+    if target_length is not None and d != 128:
+        warnings.append("The fit of the similarity bound was made for heads of 128 dimensions.")
+    return warnings
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,1 @@
+"""Sweeps of the base: measured limits, and predictors held against them."""

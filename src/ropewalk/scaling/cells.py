@@ -1,0 +1,119 @@
+"""One cell of a sweep: a model that was tuned with a base at a length with a seed, and what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ropewalk.errors import UserError
+from ropewalk.evaluation.nll_file import read_nll
+from ropewalk.rope import Rope
+from ropewalk.rope.prediction import Setting
+from ropewalk.scaling.limits import Curves
+
+
+class Key(NamedTuple):
+    """What tells the cells of a sweep apart, beside their seed: lengths in tokens, steps of the optimiser."""
+
+    tune_length: int
+    steps: int
+    new_base: float
+    log_scaling: bool
+
+    @property
+    def name(self) -> str:
+        """A name for tables and runs."""
+        scaled = "_log-scaled" if self.log_scaling else ""
+        return f"base-{self.new_base:.10g}_length-{self.tune_length}_steps-{self.steps}{scaled}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured of one tuned model.
+
+    Attributes:
+        setting: its bases and lengths.
+        steps: of its tuning.
+        seed: of its tuning.
+        log_scaling: whether it was read with log-scaled attention.
+        curves: NLL by document and position.
+        copying: one row a string: ``gap`` (tokens) and ``accuracy``; None where copying was not measured.
+    """
+
+    setting: Setting
+    steps: int
+    seed: int
+    log_scaling: bool
+    curves: Curves
+    copying: pd.DataFrame | None
+
+    @property
+    def key(self) -> Key:
+        """What cells that differ in their seed alone have in common."""
+        return Key(self.setting.tune_length, self.steps, self.setting.new_base, self.log_scaling)
+
+    @property
+    def name(self) -> str:
+        """A name for tables and runs."""
+        return f"{self.key.name}_seed-{self.seed}"
+
+
+def read_cell(folder: Path) -> Cell:
+    """Read what ``ropewalk evaluate --window`` wrote about a model that ``ropewalk finetune`` made.
+
+    Raises:
+        UserError: a file is missing, the model was not tuned here, or its rope is more than a change of the base.
+    """
+    rows, about = read_nll(folder / "nll.parquet")
+    training: dict[str, Any] = about.get("training") or {}
+    if "rope" not in training:
+        raise UserError(f"{folder}: the model {about['model']} was not made by `ropewalk finetune`.")
+    rope = Rope.from_json(about["rope"])
+    setting = Setting(
+        rope.rotary_dim, rope.base, rope.original_length, training["length"], _new_base(rope, str(folder))
+    )
+    if not np.array_equal(Rope.from_json(training["rope"]).inv_freq, rope.inv_freq):
+        raise UserError(f"{folder}: the model was tuned with another table than the one it was measured with.")
+    copying = folder / "copying.csv"
+    return Cell(
+        setting,
+        int(training["options"]["steps"]),
+        int(training["seed"]),
+        rope.log_scaling_length is not None,
+        Curves.of(rows),
+        pd.read_csv(copying) if copying.is_file() else None,
+    )
+
+
+def read_cells(folders: Sequence[Path]) -> list[Cell]:
+    """Read the cells of one sweep, ordered by tuning length, base and seed.
+
+    Raises:
+        UserError: a cell cannot be read, two are the same, or they do not belong to one model and one set of documents.
+    """
+    cells = sorted((read_cell(folder) for folder in folders), key=lambda cell: (*cell.key, cell.seed))
+    for one, other in zip(cells, cells[1:], strict=False):
+        if (one.key, one.seed) == (other.key, other.seed):
+            raise UserError(f"two folders hold the cell {one.name}; expected different ones.")
+        if one.curves.documents != other.curves.documents or one.curves.length != other.curves.length:
+            raise UserError(f"{one.name} and {other.name} were measured on different texts; measure both alike.")
+        if _model(one) != _model(other):
+            raise UserError(f"{one.name} and {other.name} come from different models; expected one sweep of one model.")
+    return cells
+
+
+def _model(cell: Cell) -> tuple[int, float, int]:
+    return cell.setting.rotary_dim, cell.setting.base, cell.setting.train_length
+
+
+def _new_base(rope: Rope, name: str) -> float:
+    changes = [step for step in rope.steps if step.method not in ("default", "log_scaling")]
+    if len(changes) > 1 or any(step.method != "abf" for step in changes):
+        made = " and ".join(step.method for step in rope.steps)
+        raise UserError(f"{name}: the rope was made by {made}; a sweep is of changes of the base (abf) alone.")
+    return float(changes[0].params["new_base"]) if changes else rope.base

@@ -1,0 +1,58 @@
+"""Train a model and write it as a checkpoint folder that says how it was made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import PreTrainedModel
+
+from ropewalk.files import only_one, whole_folder, write_json
+from ropewalk.metrics import MetricsFile
+from ropewalk.training.loop import Batches, TrainingOptions, TrainingResult, train
+
+
+def train_to_folder(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    batches: Batches,
+    options: TrainingOptions,
+    *,
+    identity: Mapping[str, Any],
+    state: Path,
+    folder: Path,
+    metrics: Path,
+    name: str,
+    finish: Callable[[PreTrainedModel], None] = lambda model: None,
+) -> TrainingResult:
+    """Train ``model`` in place and write a checkpoint folder in Hugging Face format, whole or not at all.
+
+    Args:
+        model: a causal language model.
+        tokenizer: saved beside it.
+        batches: see :func:`ropewalk.training.loop.train`, also for ``options``, ``identity`` and ``name``.
+        state: folder of the checkpoints to resume from; it outlives a failed job and is removed at the end.
+        folder: the folder to write; ``training.json`` in it holds options and identity, ``metrics.jsonl`` how it went,
+            ``scores.json`` what it came to.
+        metrics: JSON lines to write while training, one every ten steps.
+        finish: called with the trained model before it is saved.
+    """
+    main = PartialState().is_main_process
+    with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
+        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name)
+    if not main:
+        return result
+    finish(model)
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        shutil.copy(metrics, temporary / "metrics.jsonl")
+        write_json(temporary / "training.json", {"options": asdict(options), **identity})
+        write_json(temporary / "scores.json", asdict(result))
+    shutil.rmtree(state)
+    return result
