@@ -50,6 +50,12 @@ rule evaluations:
 rule scaling:
     input:
         expand(rules.scaling_report.output, experiment=SCALING),
+        expand(rules.scaling_predict.output, experiment=PREDICTED),
+
+
+rule predictions:
+    input:
+        expand(rules.scaling_predict.output, experiment=PREDICTED),
 
 
 rule posgen:

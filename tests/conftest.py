@@ -5,3 +5,44 @@ import os
 # Two processes that each want all cores slow each other down many times over.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pandas as pd
+import pytest
+
+WINDOW, TEXT = 128, 2048
+
+
+@pytest.fixture
+def make_cell(tmp_path):
+    """Write a cell of a sweep as `finetune` and `evaluate` would, with a wall at a chosen position."""
+    # These are slow to import, and few tests need them.
+    from ropewalk.evaluation.nll_file import write_nll
+    from ropewalk.rope import apply, default_rope
+
+    def make(
+        base, wall, *, tune_length=WINDOW, seed=0, steps=300, log_scaled=False, height=1.0, documents=12, copied=64
+    ):
+        rope = apply(default_rope(64, 1e4, 128), "abf", new_base=float(base))
+        if log_scaled:
+            rope = apply(rope, "log_scaling", length=tune_length)
+        folder = tmp_path / f"cells/{base:g}-{tune_length}-{seed}-{steps}-{log_scaled}"
+        position = np.arange(1, TEXT, dtype=np.int32)
+        rng = np.random.default_rng(seed)
+        frames = []
+        for d in range(documents):
+            window = rng.normal(2, 0.1, TEXT - 1)
+            nll = window + np.where(position > wall, height * (1 + 0.1 * d / documents), 0)
+            columns = {"position": position, "nll": nll.astype(np.float32), "window_nll": window.astype(np.float32)}
+            names = {"corpus": "text", "document": f"d{d}", "pass_length": np.int32(TEXT)}
+            frames.append(pd.DataFrame({**columns, **names}))
+        plain = apply(default_rope(64, 1e4, 128), "abf", new_base=float(base))
+        training = {"options": {"steps": steps}, "rope": plain.to_json(), "length": tune_length, "seed": seed}
+        folder.mkdir(parents=True)
+        about = {"rope": rope.to_json(), "training": training, "model": "folder:model", "window": tune_length}
+        write_nll(folder / "nll.parquet", pd.concat(frames), about)
+        gaps = [(gap, float(gap <= copied)) for gap in (16, 32, 64, 128) for _ in range(8)]
+        pd.DataFrame(gaps, columns=["gap", "accuracy"]).to_csv(folder / "copying.csv", index=False)
+        return folder
+
+    return make

@@ -23,6 +23,7 @@ def run(monkeypatch, *words: object) -> int:
 
 
 TABLE = ("--head-dim", 128, "--base", 10000, "--length", 4096)
+LLAMA2 = ("--head-dim", 128, "--base", 10000, "--train", 4096)
 
 
 def test_rope_writes_what_show_reads(monkeypatch, tmp_path, capsys):
@@ -71,6 +72,37 @@ def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch
     assert run(monkeypatch, "rope", "yarn_written", "--on", own, "--factor", 2, "-o", again) == 0
 
 
+def test_predict_prints_text_and_json_and_draws(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    headline = ("predict", *LLAMA2, "--tune", 16384, "--new-base", 1000000)
+    assert run(monkeypatch, *headline) == 0
+    assert "predicted limit      129,027 tokens" in capsys.readouterr().out
+    assert (tmp_path / "prediction.png").stat().st_size > 10_000
+    assert run(monkeypatch, *headline, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    keys = {"critical_dimension", "critical_base", "limit", "limit_continuous", "small_base_thresholds", "regime"}
+    assert keys <= set(found)
+    assert found["limit"] == pytest.approx(129_027, abs=1)
+
+
+def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_path, capsys):
+    model = fresh_llama(ModelShape(32, 1, 1, 1, 32, length=64), 257, seed=0)
+    model.config.save_pretrained(tmp_path / "m")
+    (tmp_path / "other.json").write_text((tmp_path / "m/config.json").read_text())
+    for name in (tmp_path / "m", tmp_path / "m/config.json", tmp_path / "other.json"):
+        assert run(monkeypatch, "predict", "--model", name, "--new-base", 1e6, "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["head_dim"], found["base"], found["train_length"]) == (32, 10_000, 64)
+    write_rope(model.config, apply(read_rope(model.config), "yarn", factor=4.0), 256)
+    model.config.save_pretrained(tmp_path / "m")
+    assert run(monkeypatch, "predict", "--model", tmp_path / "m", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["train_length"] == 64
+    assert "carries a rope made by longrope" in found["warnings"][0]
+    assert run(monkeypatch, "predict", "--model", tmp_path / "none.json") == 1
+    assert "none.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -84,6 +116,13 @@ def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch
         (("posgen", "rows", "recursive", "--start", "1,2,x,3", "--length", 9), "--start '1,2,x,3': expected whole"),
         (("posgen", "rows", "recursif", "--start", "1,2,3,4", "--length", 9), "task is 'recursif'"),
         (("rope", "pi", *TABLE, "--factor", 2, "-o", "/proc/none/x.json"), "/proc/none"),
+        (("predict", "--head-dim", 64), "a prediction needs --head-dim, --base and --train together, or --model"),
+        (("predict", "--model", "m", "--base", 9), "starts from --model, or from --head-dim, --base and --train"),
+        (("predict", *LLAMA2, "--new-base", 1), "--new-base is 1; expected a number above 1"),
+        (("predict", *LLAMA2, "--tune", 1024), "--tune is 1024; expected at least the pre-training length, 4096"),
+        (("predict", *LLAMA2, "--target", 1024), "--target is 1024; expected at least the pre-training length"),
+        (("predict", "--head-dim", 63, *LLAMA2[2:]), "--head-dim is 63; expected an even number"),
+        (("scaling", "predict", *TABLE, "--cell", "500", "-o", "x"), "--cell '500': expected BASE@LENGTH"),
     ],
 )
 def test_faults_are_one_sentence_and_status_1(monkeypatch, capsys, words, message):

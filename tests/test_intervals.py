@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ropewalk.intervals import bootstrap, student
+from ropewalk.intervals import bootstrap, quantile_interval, resample_curves, student
 
 
 def test_bootstrap_agrees_with_scipy():
@@ -52,3 +52,30 @@ def test_one_seed_has_no_interval():
     assert only.mean == 2.0
     assert math.isnan(only.low)
     assert not only.excludes_zero
+
+
+def test_resampled_curves_are_means_over_resampled_documents():
+    curves = np.random.default_rng(2).normal(size=(9, 40))
+    draws = resample_curves(curves, lambda means: means, resamples=500)
+    assert draws.shape == (501, 40)
+    np.testing.assert_allclose(draws[0], curves.mean(axis=0))
+    # Their spread is the standard error of the mean.
+    np.testing.assert_allclose(draws[1:].std(axis=0), curves.std(axis=0) / 3, rtol=0.15)
+    other = resample_curves(curves + 1, lambda means: means, resamples=500)
+    np.testing.assert_allclose(other - draws, 1, err_msg="the same documents are drawn")
+
+
+def test_long_curves_are_resampled_in_parts(monkeypatch):
+    curves = np.random.default_rng(2).normal(size=(6, 100))
+    whole = resample_curves(curves, lambda means: means.max(axis=1), resamples=50)
+    monkeypatch.setattr("ropewalk.intervals._VALUES_AT_A_TIME", 700)
+    seen = []
+    parts = resample_curves(curves, lambda means: seen.append(len(means)) or means.max(axis=1), resamples=50)
+    assert max(seen) == 7
+    np.testing.assert_allclose(parts, whole)
+
+
+def test_intervals_of_draws_that_may_be_infinite():
+    draws = np.array([1.0] * 50 + [2.0] * 30 + [np.inf] * 20)
+    assert quantile_interval(draws, 36) == (1.0, np.inf)
+    assert all(math.isnan(end) for end in quantile_interval(draws, 5)), "five documents decide nothing"

@@ -163,3 +163,34 @@ def test_values_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path)
     with pytest.raises(UserError, match="1 NLL values are not finite, the first at position 2 of document 'x'"):
         nll_file.write_nll(path, bad, {})
     assert nll_file.read_nll(path)[1] == {"kept": True}
+
+
+@pytest.mark.parametrize(("length", "window"), [(200, 32), (199, 32), (64, 32), (32, 32), (150, 6)])
+def test_window_nll_sees_half_to_a_whole_window(model, tokens, length, window):
+    binding.patch(model, binding.read_rope(model.config))
+    found = nll.window_nll(model, tokens[:length], window, chunk=64)
+    assert found.shape == (length - 1,)
+    stride = window // 2
+    for position in (1, stride, window - 1, window, length // 2, length - 1):
+        if position >= length:
+            continue
+        # The window that scores a position: the last of those on the grid in whose second half it lies.
+        start = 0 if position < window else (position - stride) // stride * stride
+        if start + window > length:
+            start = length - window
+        wanted = plain_nll(model, tokens[start : start + window])[position - start - 1]
+        assert found[position - 1] == pytest.approx(wanted, abs=2e-4), position
+        assert position - start >= stride or start == 0
+
+
+def test_a_window_travels_beside_the_nll(model, tokens, tmp_path):
+    rope = binding.read_rope(model.config)
+    rows = nll.score(model, rope, [nll.Text("c", "d", tokens)], [64, 128], window=32)
+    assert (rows["window_nll"][:31] - rows["nll"][:31]).abs().max() < 1e-4, "nothing was cut off yet"
+    assert (rows["window_nll"][40:] - rows["nll"][40:]).abs().max() > 1e-3
+    nll_file.write_nll(tmp_path / "nll.parquet", rows, {})
+    back, _ = nll_file.read_nll(tmp_path / "nll.parquet")
+    assert back["window_nll"].tolist() == rows["window_nll"].tolist()
+    for window in (31, 130):
+        with pytest.raises(UserError, match=f"window is {window}; expected an even number of 2 to 128 tokens"):
+            nll.score(model, rope, [nll.Text("c", "d", tokens)], [64, 128], window=window)

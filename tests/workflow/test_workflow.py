@@ -18,6 +18,26 @@ ROOT = Path(__file__).parents[2]
 TINY = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
+_CUT = {
+    "fresh": {"layers": 1, "intermediate_size": 32, "length": 64},
+    "pretraining": {"steps": 2, "batch_size": 2, "warmup_steps": 1},
+    "tuning": {"steps": 2, "batch_tokens": 128, "warmup_steps": 1},
+    "sweeps": [{"bases": ["beta3", 1000000], "length": 64}],
+}
+REDUCED_SWEEP = {
+    "corpora": {"books": None, "mathematics": None},
+    "evaluation": {"documents": 2, "lengths": [128, 256], "copying": {"gaps": [8], "samples": 2}},
+    "scaling": {
+        "dim64-base10000": None,
+        "dim64-base100000": None,
+        "dim128-base1000": None,
+        "dim128-base100000": None,
+        "dim64-base1000": _CUT,
+        "dim128-base10000": _CUT,
+    },
+}
+"""What is left of the sweeps for a GPU in a test."""
+
 
 def make_clone(folder: Path) -> Path:
     for name in ("Snakefile", "config", "workflow", "envs", "slurm"):
@@ -78,6 +98,10 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     written = ("report.html", "report/perplexity.csv", "evaluations/yarn/nll.parquet", "model/model.safetensors")
     for path in (
         *written,
+        "scaling/embedded/report/scaling.html",
+        "scaling/embedded/cells/base-1000000_length-64_steps-12_seed-0/model/model.safetensors",
+        "scaling/embedded/cells/base-5_length-32_steps-12_seed-0/log-scaled/nll.parquet",
+        "scaling/embedded/predictions/predictions.csv",
         "posgen/embedded/report/accuracy.csv",
         "posgen/embedded/recursive/models/models.safetensors",
     ):
@@ -85,6 +109,7 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     page = (results / "report.html").read_text()
     assert "nll_by_position.png" in page
     assert "feature_gap.html" in page
+    assert "scaling.html" in page
     again = snakemake(finished)
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -96,7 +121,7 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
     assert set(experiments) == {
-        f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "posgen", "report")
+        f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "report")
     }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}
@@ -176,7 +201,15 @@ def test_a_study_can_do_without_posgen(tmp_path):
 @pytest.mark.slow
 def test_another_length_reruns_evaluations_and_report_only(finished):
     write_config(finished, evaluation__lengths=[32, 64, 96])
-    assert planned(finished) == {"evaluate": 3, "figures": 1, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {
+        "evaluate": 3,
+        "figures": 1,
+        "scaling_measure": 5,
+        "scaling_report": 1,
+        "html": 1,
+        "study_config": 1,
+        "all": 1,
+    }
 
 
 @pytest.mark.slow
@@ -205,7 +238,74 @@ def test_how_often_to_save_trains_nothing_again(finished):
 @pytest.mark.slow
 def test_confidence_measures_nothing_again(finished):
     write_config(finished, evaluation__confidence=0.9)
-    assert planned(finished) == {"figures": 1, "posgen_report": 1, "html": 1, "study_config": 1, "all": 1}
+    reports = {"figures": 1, "posgen_report": 1, "scaling_report": 1}
+    assert planned(finished) == {**reports, "html": 1, "study_config": 1, "all": 1}
+
+
+@pytest.mark.slow
+def test_a_new_base_leaves_the_other_cells_alone(finished):
+    sweeps = [*TINY["scaling"]["embedded"]["sweeps"], {"bases": [300.0]}]
+    write_config(finished, scaling__embedded__sweeps=sweeps)
+    assert planned(finished, "scaling") == {
+        "scaling_rope": 1,
+        "scaling_tune": 1,
+        "scaling_measure": 1,
+        "scaling_predict": 1,
+        "scaling_report": 1,
+        "scaling": 1,
+    }
+
+
+@pytest.mark.slow
+def test_another_tuning_trains_the_cells_again_and_nothing_else(finished):
+    write_config(finished, scaling__embedded__tuning={**TINY["scaling"]["embedded"]["tuning"], "learning_rate": 0.01})
+    jobs = {"scaling_tune": 4, "scaling_measure": 5, "scaling_report": 1}
+    assert planned(finished) == {**jobs, "html": 1, "study_config": 1, "all": 1}
+
+
+@pytest.mark.slow
+def test_another_threshold_only_reads_again(finished):
+    write_config(finished, scaling__embedded__thresholds=[0.3])
+    assert planned(finished) == {"scaling_report": 1, "html": 1, "study_config": 1, "all": 1}
+
+
+def test_the_laws_of_the_paper_need_no_model(tmp_path):
+    clone = make_clone(tmp_path)
+    command = [*SNAKEMAKE, "--cores", "1", "predictions", "--configfile", "config/paper.yaml"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = (clone / "results/paper/scaling/llama2/predictions/predictions.csv").read_text()
+    assert "129027" in table
+    done = subprocess.run(
+        [*command[:5], "scaling", *command[6:], "-n"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"scaling_tune +18", done.stdout + done.stderr)
+    assert re.search(r"scaling_measure +20", done.stdout + done.stderr)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_model_of_its_own(tmp_path):
+    """The preset for a GPU, cut down: six models of their own, of which two are tried here."""
+    clone = make_clone(tmp_path)
+    (clone / "reduced.yaml").write_text(yaml.safe_dump(REDUCED_SWEEP))
+    files = ["--configfile", "config/h100-scaling.yaml", "reduced.yaml"]
+    command = [*SNAKEMAKE, "--cores", "2", "scaling", *files]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = clone / "results/h100-scaling/scaling"
+    heads = {}
+    for name in ("dim64-base1000", "dim128-base10000"):
+        config = json.loads((folder / name / "model/config.json").read_text())
+        heads[name] = (config["hidden_size"] // config["num_attention_heads"], config["rope_parameters"]["rope_theta"])
+        assert (folder / name / "report/scaling.html").is_file()
+    assert heads == {"dim64-base1000": (64, 1000), "dim128-base10000": (128, 10000)}
+    assert not (clone / "results/h100-scaling/model").exists(), "the study's own model is not needed"
 
 
 def test_switches_that_are_turned_off_and_lengths_of_methods_reach_the_command(tmp_path):

@@ -36,6 +36,8 @@ SCALING_CELLS = {
     experiment: {cell.name: cell for cell in STUDY.cells(experiment)}
     for experiment in SCALING
 }
+# Sweeps of a model whose table is known without it.
+PREDICTED = [experiment for experiment in SCALING if STUDY.table(experiment)]
 
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
@@ -157,12 +159,9 @@ def scaling_pretraining(wildcards):
 
 
 def scaling_table(wildcards):
-    """The options that name the table of a model that is made here, which need not wait for its training."""
-    shape = STUDY.swept_model(wildcards.experiment)
-    if shape is None:
-        return []
-    dimension = shape.hidden_size // shape.heads
-    return flags({"head_dim": dimension, "base": shape.base, "length": shape.length})
+    """The options that name the table of a sweep's model, where it is known without the model."""
+    table = STUDY.table(wildcards.experiment)
+    return flags(table.model_dump()) if table else []
 
 
 def scaling_rope(wildcards):
@@ -272,6 +271,20 @@ def shown(file, category, title, caption=None, folder=FIGURES, subcategory=None)
         category=category,
         subcategory=subcategory,
         labels={"result": title},
+    )
+
+
+def scaling_settings(wildcards):
+    """The bases and tuning lengths of a sweep, as BASE@LENGTH."""
+    cells = SCALING_CELLS[wildcards.experiment].values()
+    return list(dict.fromkeys(f"{cell.base:.10g}@{cell.length}" for cell in cells))
+
+
+def shown_prediction(file, title):
+    """A file of what the laws predict for a sweep."""
+    folder = f"{SCALING_FOLDER}/predictions"
+    return shown(
+        file, "6 Scaling", title, "scaling_predictions", folder, "{experiment}"
     )
 
 

@@ -74,6 +74,7 @@ rule html:
         rules.figures.output,
         expand(rules.posgen_report.output, experiment=POSGEN),
         expand(rules.scaling_report.output, experiment=SCALING),
+        expand(rules.scaling_predict.output, experiment=PREDICTED),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:

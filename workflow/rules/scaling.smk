@@ -45,7 +45,9 @@ if any(sweep.fresh for sweep in SCALING.values()):
 
 rule scaling_rope:
     input:
-        [] if FRESH else f"{RESULTS}/original.json",
+        lambda wildcards: (
+            [] if STUDY.table(wildcards.experiment) else f"{RESULTS}/original.json"
+        ),
     output:
         f"{SCALING_FOLDER}/ropes/base-{{base}}.json",
     log:
@@ -173,6 +175,32 @@ rule scaling_measure:
         )
         + "ropewalk evaluate --model {input.model} --rope {input.rope} {params.corpora:q} {params.flags:q} "
         "--window {params.window} -o {output}"
+
+
+rule scaling_predict:
+    output:
+        shown_prediction("predictions.html", "8 What the laws predict"),
+        shown_prediction("predictions.png", "9 The same as a figure"),
+        shown_prediction("predictions.csv", "10 The same as CSV"),
+    log:
+        f"{LOGS}/scaling/{{experiment}}/predict.log",
+    localrule: True
+    conda:
+        "../../envs/ropewalk.yaml"
+    threads: 1
+    resources:
+        **stage_resources("corpora"),
+    params:
+        settings=lambda wildcards: settings(
+            table=scaling_table(wildcards), cells=scaling_settings(wildcards)
+        ),
+        table=scaling_table,
+        cells=lambda wildcards: each("--cell", scaling_settings(wildcards)),
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        code=code("rope", "report/prediction.py", "report/style.py", "report/tables.py"),
+    shell:
+        tracked("scaling/predict/{wildcards.experiment}", "{params.folder}")
+        + "ropewalk scaling predict {params.table:q} {params.cells:q} -o {params.folder}"
 
 
 rule scaling_report:

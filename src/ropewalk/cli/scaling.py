@@ -8,17 +8,35 @@ from typing import Annotated
 import typer
 
 from ropewalk.cli.options import numbers
+from ropewalk.errors import UserError
 
 scaling_app = typer.Typer(
-    help="Sweeps of the base: hold measured limits against the scaling laws. Cells are made by `finetune` and measured "
-    "by `evaluate --window`.",
+    help="Sweeps of the base: what the scaling laws predict, and measured limits held against it. Cells are made by "
+    "`finetune` and measured by `evaluate --window`.",
     no_args_is_help=True,
 )
 
 
-@scaling_app.callback()
-def _group() -> None:
-    """A group, though it has one command."""
+@scaling_app.command()
+def predict(
+    head_dim: Annotated[int, typer.Option(help="rotated dimensions of a head")],
+    base: Annotated[float, typer.Option(help="base of pre-training")],
+    length: Annotated[int, typer.Option(help="length of pre-training in tokens")],
+    cell: Annotated[list[str], typer.Option(help="BASE@LENGTH: a base and its tuning length; repeat for more")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for table, page and figure")],
+) -> None:
+    """Tabulate what the laws predict for several bases and tuning lengths of one model, before anything is trained."""
+    from ropewalk.report.prediction import write_predictions
+    from ropewalk.rope.prediction import Setting
+
+    def setting(text: str) -> Setting:
+        try:
+            new_base, tuned = text.split("@")
+            return Setting(head_dim, base, length, int(tuned), float(new_base))
+        except ValueError:
+            raise UserError(f"--cell {text!r}: expected BASE@LENGTH, as in 1000000@16384.") from None
+
+    write_predictions([setting(text) for text in cell], output)
 
 
 @scaling_app.command()

@@ -342,8 +342,22 @@ class Cell:
         return f"base-{self.base:.10g}_length-{self.length}_steps-{self.steps}_seed-{self.seed}"
 
 
+class Table(Section):
+    """The rotary table of a model that is not made here."""
+
+    head_dim: int = Field(ge=2, multiple_of=2, description="rotated dimensions of a head")
+    base: float = Field(gt=1, description="base of pre-training")
+    length: Tokens = Field(description="length of pre-training in tokens")
+
+
 class Scaling(Section):
     """A sweep of the base, read with the lengths, documents and copying of `evaluation`."""
+
+    table: Table | None = Field(
+        None,
+        description="the table of a model that is not made here: with it bases can be named, and predictions need no "
+        "model",
+    )
 
     fresh: FreshModel | None = Field(
         None, description="sizes of a model that is pre-trained for this sweep; null takes that of the study"
@@ -362,20 +376,20 @@ class Scaling(Section):
     )
     perplexity_ratio: float = Field(1.1, gt=1, description="for the rule on perplexity: by how much it may rise")
 
-    def cells(self, model: FreshModel | None) -> list[Cell]:
+    def cells(self, table: Table | None) -> list[Cell]:
         """The models to tune, in order; a cell that two sweeps name is one.
 
         Args:
-            model: what is tuned, where it is made here: names of bases and lengths need its table.
+            table: of the model that is tuned, where it is known: names of bases and lengths need it.
 
         Raises:
             UserError: a name where no table is known, or a cell that cannot be.
         """
         found: dict[str, Cell] = {}
         for sweep in self.sweeps:
-            length = sweep.length or (model.length if model else None)
+            length = sweep.length or (table.length if table else None)
             if length is None:
-                raise UserError("a sweep of a model that is not made here needs its length as a number of tokens")
+                raise UserError("a sweep of a model that is not made here needs its length in tokens, or a table")
             if length % 2:
                 raise UserError(f"length is {length}; expected an even number, for windows that overlap by half")
             if self.tuning.batch_tokens % length:
@@ -383,9 +397,9 @@ class Scaling(Section):
                     f"tuning.batch_tokens is {self.tuning.batch_tokens}; expected a multiple of the length {length}"
                 )
             for named in sweep.bases:
-                base = _base(named, length, model)
-                if model is not None:
-                    Setting(model.hidden_size // model.heads, model.base, model.length, length, base)
+                base = _base(named, length, table)
+                if table is not None:
+                    Setting(table.head_dim, table.base, table.length, length, base)
                 for seed in sweep.seeds:
                     cell = Cell(base, length, sweep.steps or self.tuning.steps, seed, sweep.log_scaling)
                     scaled = cell.log_scaling or (cell.name in found and found[cell.name].log_scaling)
@@ -393,15 +407,17 @@ class Scaling(Section):
         return list(found.values())
 
 
-def _base(named: float | str, length: int, model: FreshModel | None) -> float:
+def _base(named: float | str, length: int, table: Table | None) -> float:
     if isinstance(named, float | int):
         return float(named)
     if named in ("beta1", "beta2", "beta3"):
         # The paper rounds them too.
         return float(round(small_base_thresholds(length)[int(named[-1]) - 1]))
-    if model is None:
-        raise UserError(f"the base {named!r} of a model that is not made here is not known; expected a number")
-    return model.base if named == "original" else float(round(critical_base(model.base, model.length, length)))
+    if table is None:
+        raise UserError(
+            f"the base {named!r} of a model that is not made here is not known; expected a number, or a table"
+        )
+    return table.base if named == "original" else float(round(critical_base(table.base, table.length, length)))
 
 
 class Resources(Section):
@@ -457,6 +473,8 @@ class Config(Section):
         for name, sweep in self.used_scaling.items():
             if self.model.source != "fresh" and (sweep.fresh or sweep.pretraining):
                 raise ValueError(f"scaling.{name}: a model of its own needs model.source fresh, for text in its tokens")
+            if self.model.source == "fresh" and sweep.table:
+                raise ValueError(f"scaling.{name}.table: a model that is made here has the table of its own shape")
             try:
                 longest = max(cell.length for cell in self.cells(name))
             except UserError as error:
@@ -476,9 +494,13 @@ class Config(Section):
     def used_scaling(self) -> dict[str, Scaling]:
         return {name: sweep for name, sweep in self.scaling.items() if sweep is not None}
 
-    def swept_model(self, name: str) -> FreshModel | None:
-        """The model of a sweep, where it is made here."""
-        return self.used_scaling[name].fresh or (self.model.fresh if self.model.source == "fresh" else None)
+    def table(self, name: str) -> Table | None:
+        """The rotary table of a sweep's model, where it is known without the model."""
+        sweep = self.used_scaling[name]
+        shape = sweep.fresh or (self.model.fresh if self.model.source == "fresh" else None)
+        if shape is None:
+            return sweep.table
+        return Table(head_dim=shape.hidden_size // shape.heads, base=shape.base, length=shape.length)
 
     def cells(self, name: str) -> list[Cell]:
         """The cells of a sweep.
@@ -486,7 +508,7 @@ class Config(Section):
         Raises:
             UserError: one of them cannot be.
         """
-        return self.used_scaling[name].cells(self.swept_model(name))
+        return self.used_scaling[name].cells(self.table(name))
 
     @property
     def used_posgen(self) -> dict[str, PosGen]:

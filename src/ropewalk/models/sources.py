@@ -30,11 +30,12 @@ class ModelSource:
     def parse(cls, text: str, revision: str | None = None) -> ModelSource:
         """Read ``folder:PATH``, ``hub:ORGANISATION/NAME`` or ``gguf:PACKAGE/FILE``.
 
-        Without a prefix it is a folder if one of that name exists, and else an id on the hub.
+        Without a prefix it is a folder if one of that name exists, and else an id on the hub. For all that needs no
+        weights, a configuration file (``.json``) serves as a folder.
         """
         kind, colon, name = text.partition(":")
         if not colon:
-            kind, name = ("folder" if Path(text).is_dir() else "hub"), text
+            kind, name = ("folder" if Path(text).is_dir() or text.endswith(".json") else "hub"), text
         if kind not in ("folder", "hub", "gguf") or not name or (kind == "hub" and "/" not in name):
             raise UserError(f"model {text!r}: expected folder:PATH, hub:ORGANISATION/NAME or gguf:PACKAGE/FILE.")
         return cls(kind, name, revision)  # type: ignore[arg-type]
@@ -52,7 +53,8 @@ class ModelSource:
         if self.kind == "hub":
             return {"pretrained_model_name_or_path": self.name, "revision": self.revision or "main"}
         if self.kind == "folder":
-            if not (Path(self.name) / "config.json").is_file():
+            alone = self.name.endswith(".json") and Path(self.name).is_file()
+            if not alone and not (Path(self.name) / "config.json").is_file():
                 raise UserError(f"model folder {self.name}: no config.json there; expected a Hugging Face checkpoint.")
             return {"pretrained_model_name_or_path": self.name}
         file = _package_file(self.name)

@@ -1,21 +1,25 @@
-"""What the laws say about one model, as text and as a figure."""
+"""What the laws say about a model, as text, tables and figures."""
 
 from __future__ import annotations
 
+import html
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ropewalk.files import whole_folder
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
+from ropewalk.report.tables import page
 from ropewalk.rope import theory
-from ropewalk.rope.prediction import Setting
+from ropewalk.rope.prediction import Setting, limits
 
 LAWS = {
     "discrete": "the scaling law: period of the first pair not covered (Liu et al.)",
@@ -131,6 +135,7 @@ def draw_prediction(setting: Setting, path: str | Path, target_length: int | Non
     _draw_limits(right, setting)
     if target_length is not None:
         for axes in (left, right):
+            axes.set_ylim(top=max(axes.get_ylim()[1], 2 * target_length))
             axes.axhline(target_length, color=SECOND, lw=1, ls=":")
             axes.annotate(
                 f"wanted: {target_length:,}",
@@ -248,3 +253,75 @@ def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: fl
     top = min(most, 6 * max([tuned, *(last for _, last, _ in lasts)]))
     axes.set_ylim(max(4.0, setting.train_length / 8), top)
     axes.legend(fontsize=8, loc="lower right")
+
+
+def predictions_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """What the laws say of several settings, a row each.
+
+    Returns:
+        ``tune_length`` (tokens), ``new_base``, ``regime``, ``critical_base`` for that tuning length,
+        ``critical_dimension_tuned``, and each law's limit in tokens, empty where it names none.
+    """
+    rows = [
+        {
+            "tune_length": setting.tune_length,
+            "new_base": setting.new_base,
+            "regime": setting.regime,
+            "critical_base": setting.critical_base,
+            "critical_dimension_tuned": theory.critical_dimension(
+                setting.rotary_dim, setting.new_base, setting.tune_length
+            ),
+            **limits(setting),
+        }
+        for setting in settings
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_predictions(settings: Sequence[Setting], folder: Path) -> None:
+    """Write the table of several settings of one model as CSV and as a page, with a figure of the laws.
+
+    Args:
+        settings: one model, other bases and tuning lengths.
+        folder: where to write, whole or not at all.
+    """
+    first = settings[0]
+    table = predictions_table(settings)
+    with whole_folder(folder) as out:
+        table.to_csv(out / "predictions.csv", index=False, float_format="%.6g")
+        (out / "predictions.html").write_text(_predictions_html(first, table))
+        lengths = sorted(table["tune_length"].unique())
+        figure = Figure(figsize=(7.4 * len(lengths), 5.2))
+        low, high = table["new_base"].min() / 2.2, table["new_base"].max() * 3
+        for axes, length in zip(figure.subplots(1, len(lengths), squeeze=False)[0], lengths, strict=True):
+            draw_laws(axes, replace(first, tune_length=int(length)), low, high)
+            part = table[(table["tune_length"] == length) & table["discrete"].notna()]
+            axes.plot(part["new_base"], part["discrete"], "o", ms=7, mfc="none", mec=SECOND, mew=1.5)
+            axes.set_title(f"Tuned at {length:,} tokens; circles: the bases of the table", loc="left")
+        figure.tight_layout(w_pad=3)
+        save(figure, out / "predictions.png")
+
+
+def _predictions_html(first: Setting, table: pd.DataFrame) -> str:
+    title = "Scaling laws: what they predict"
+    printed = "; ".join(
+        f"tuned at {length:,} tokens: {', '.join(map(_number, theory.small_base_thresholds(length)))}"
+        for length in sorted(table["tune_length"].unique())
+    )
+    head = "".join(f"<th>{name}</th>" for name in ["tuned at", "base", "regime", "critical base", *LAWS])
+    rows = "".join(
+        f"<tr><td>{row['tune_length']:,}</td><td>{_number(row['new_base'])}</td><td>{row['regime']}</td>"
+        f"<td>{_number(row['critical_base'])}</td>"
+        + "".join(f"<td>{'' if pd.isna(row[law]) else f'{row[law]:,.0f}'}</td>" for law in LAWS)
+        + "</tr>"
+        for row in table.to_dict("records")
+    )
+    words = "".join(f"<li><b>{law}</b>: {html.escape(what)}</li>" for law, what in LAWS.items())
+    return page(
+        title,
+        title,
+        f"<p>A model pre-trained at {first.train_length:,} tokens with base {_number(first.base)} and head dimension "
+        f"{first.rotary_dim}: critical dimension {first.critical_dimension}. Limits in tokens, empty where a law names "
+        f"none. Thresholds of small bases, {printed}.</p><div class=wide><table><thead><tr>{head}</tr></thead><tbody>"
+        f"{rows}</tbody></table></div><ul>{words}</ul>",
+    )

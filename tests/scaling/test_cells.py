@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from ropewalk.errors import UserError
+from ropewalk.scaling.cells import read_cell, read_cells
+
+
+def test_a_cell_knows_its_setting(make_cell):
+    cell = read_cell(make_cell(1e6, 700, tune_length=256, seed=3, log_scaled=True))
+    setting = cell.setting
+    assert (setting.rotary_dim, setting.base, setting.train_length) == (64, 1e4, 128)
+    assert (setting.tune_length, setting.new_base, cell.steps, cell.seed) == (256, 1e6, 300, 3)
+    assert cell.log_scaling
+    assert cell.name == "base-1000000_length-256_steps-300_log-scaled_seed-3"
+    assert cell.curves.full.shape == (12, 2047)
+
+
+def test_cells_are_ordered_and_must_belong_together(make_cell):
+    folders = [make_cell(1e6, 700), make_cell(20, 300), make_cell(1e6, 700, seed=1)]
+    assert [cell.seed for cell in read_cells(folders)] == [0, 0, 1]
+    assert read_cells(folders)[0].setting.new_base == 20
+    with pytest.raises(UserError, match="two folders hold the cell base-20_"):
+        read_cells([folders[1], folders[1]])
+    with pytest.raises(UserError, match="were measured on different texts"):
+        read_cells([folders[0], make_cell(1e5, 300, documents=5)])
+
+
+def change(folder, **values) -> None:
+    path = folder / "nll.parquet"
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"ropewalk"]) | values
+    pq.write_table(table.replace_schema_metadata({b"ropewalk": json.dumps(about).encode()}), path)
+
+
+def test_models_that_were_not_tuned_here_or_by_other_methods_are_refused(make_cell):
+    folder = make_cell(1e6, 700)
+    change(folder, training=None)
+    with pytest.raises(UserError, match=r"the model folder:model was not made by `ropewalk finetune`"):
+        read_cell(folder)
+    other = make_cell(1e5, 700)
+    about = json.loads(pq.read_table(other / "nll.parquet").schema.metadata[b"ropewalk"])
+    about["rope"]["steps"] = [{"method": "yarn", "params": {"factor": 4}}]
+    change(other, rope=about["rope"])
+    with pytest.raises(UserError, match=r"was made by yarn; a sweep is of changes of the base"):
+        read_cell(other)
+
+
+def test_a_model_measured_with_another_table_is_refused(make_cell):
+    folder, other = make_cell(1e6, 700), make_cell(1e5, 400)
+    about = json.loads(pq.read_table(other / "nll.parquet").schema.metadata[b"ropewalk"])
+    change(folder, rope=about["rope"])
+    with pytest.raises(UserError, match="tuned with another table"):
+        read_cell(folder)

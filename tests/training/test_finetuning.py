@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from ropewalk.corpora import Corpus, build
+from ropewalk.errors import UserError
+from ropewalk.models import binding
+from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.sources import ModelSource
+from ropewalk.models.tokenizers import byte_tokenizer
+from ropewalk.rope import apply, default_rope
+from ropewalk.training.batches import TrainingBatches
+from ropewalk.training.finetuning import finetune
+from ropewalk.training.loop import TrainingOptions
+
+SHAPE = ModelShape(hidden_size=32, layers=1, heads=1, kv_heads=1, intermediate_size=32, length=32)
+OPTIONS = TrainingOptions(steps=20, learning_rate=5e-3, warmup_steps=2, checkpoint_every=5)
+ORIGINAL = default_rope(32, 10_000.0, 32)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Corpus:
+    folder = tmp_path_factory.mktemp("text")
+    for i in range(60):
+        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
+    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> ModelSource:
+    folder = tmp_path_factory.mktemp("model")
+    fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return ModelSource("folder", str(folder))
+
+
+def tune(source, corpus, folder, rope, *, batch_tokens=256, length=64, options=OPTIONS, seed=0):
+    return finetune(
+        source,
+        rope,
+        options,
+        [corpus],
+        length=length,
+        batch_tokens=batch_tokens,
+        copy_fraction=0.25,
+        seed=seed,
+        state=folder.parent / "state",
+        folder=folder,
+        metrics=folder.parent / "metrics.jsonl",
+    )
+
+
+def test_the_checkpoint_carries_its_rope_and_was_trained_with_it(source, corpus, tmp_path):
+    rope = apply(ORIGINAL, "abf", new_base=300.0)
+    result = tune(source, corpus, tmp_path / "tuned", rope)
+    assert result.tokens == 20 * 256
+    restored = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned", dtype=torch.float32).eval()
+    buffer = restored.model.rotary_emb.inv_freq
+    np.testing.assert_allclose(buffer.numpy(), rope.inv_freq, rtol=1e-6)
+    # The same weights with the rope patched in by hand.
+    ids = torch.tensor(np.random.default_rng(0).integers(0, 255, (1, 100)))
+    with torch.no_grad():
+        plain = restored(ids).logits
+        binding.patch(restored, rope)
+        patched = restored(ids).logits
+        binding.patch(restored, ORIGINAL)
+        other = restored(ids).logits
+    torch.testing.assert_close(plain, patched, atol=1e-5, rtol=1e-5)
+    assert (plain - other).abs().max() > 1e-3
+    record = json.loads((tmp_path / "tuned/training.json").read_text())
+    assert (record["length"], record["seed"], record["options"]["steps"]) == (64, 0, 20)
+    lines = [json.loads(line) for line in (tmp_path / "tuned/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_tuning_does_not_repeat_the_batches_of_pre_training(corpus):
+    before, after = (TrainingBatches([corpus], 32, 4, 0.0, [], seed=0, stage=stage) for stage in (0, 1))
+    assert (before(3) != after(3)).any()
+    # Pre-trainings of earlier versions, which knew no stages, stay what they were.
+    rng = np.random.default_rng([0, 3])
+    rng.multinomial(4, [1.0])
+    assert (before(3) == corpus.sample_windows(rng, 32, 4)).all()
+
+
+def test_another_model_of_the_same_name_is_trained_anew(source, corpus, tmp_path, capsys):
+    rope = apply(ORIGINAL, "abf", new_base=1e6)
+    folder = tmp_path / "model"
+    fresh_llama(SHAPE, len(byte_tokenizer()), seed=1).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    own = ModelSource("folder", str(folder))
+
+    class Stop(Exception):
+        pass
+
+    def stop_at(step):
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        called = TrainingBatches.__call__
+        patch.setattr(
+            TrainingBatches, "__call__", lambda self, step: stop_at(step) if step == 12 else called(self, step)
+        )
+        with pytest.raises(Stop):
+            tune(own, corpus, tmp_path / "tuned", rope)
+    assert sorted(path.name for path in (tmp_path / "state").glob("step-*")) == ["step-00000005", "step-00000010"]
+    fresh_llama(SHAPE, len(byte_tokenizer()), seed=2).save_pretrained(folder)
+    tune(own, corpus, tmp_path / "tuned", rope)
+    assert "resumed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rope", "more", "message"),
+    [
+        (default_rope(16, 10_000.0, 32), {}, "the rope rotates 16 dimensions of a head; this model rotates 32"),
+        (apply(ORIGINAL, "log_scaling"), {}, "log-scaled attention cannot be written into a configuration"),
+        (apply(ORIGINAL, "dynamic_ntk", factor=2), {}, "a rope that changes with the length cannot be written"),
+        (ORIGINAL, {"batch_tokens": 100}, "batch_tokens is 100; expected a multiple of the sequence length, 64"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_training(source, corpus, tmp_path, rope, more, message):
+    with pytest.raises(UserError, match=message):
+        tune(source, corpus, tmp_path / "tuned", rope, **more)
+    assert list(tmp_path.iterdir()) == []
