@@ -19,7 +19,7 @@ from ropewalk.report.prediction import LAWS
 from ropewalk.report.scaling_figures import base_text, key_text
 from ropewalk.report.tables import page
 from ropewalk.rope import theory
-from ropewalk.rope.prediction import Setting
+from ropewalk.rope.prediction import Setting, limits
 from ropewalk.scaling import statistics
 from ropewalk.scaling.cells import Key, read_cells
 from ropewalk.scaling.statistics import Measured, Options, Slope, groups, measure
@@ -304,18 +304,33 @@ def _base_words(sweep: Sweep) -> Iterator[str]:
 def _retrieval_words(sweep: Sweep) -> Iterator[str]:
     """Where low perplexity and copying part."""
     apart: list[str] = []
+    held: list[str] = []
     together: list[str] = []
-    limits = {_key(row): row["limit"] for row in sweep.bases.to_dict("records")}
+    broken = {_key(row): row["limit"] for row in sweep.bases.to_dict("records")}
     for row in sweep.retrieval.to_dict("records"):
         if row["log_scaling"]:
             continue
-        breaks = limits[_key(row)]
+        breaks = broken[_key(row)]
+        bound = _retrieval_bound(_setting(sweep, _key(row)))
+        if math.isfinite(row["limit"]) and math.isfinite(bound):
+            held.append(f"{_words_of(row, sweep)} {row['limit'] / bound:.2f}")
         words = f"{_words_of(row, sweep)}: copies to {_tokens(row['limit'])}, breaks at {_tokens(breaks)}"
         (apart if row["limit"] < (1 - CLOSE) * breaks else together).append(words)
+    if held:
+        yield (
+            "Where copying ends over the smaller of two bounds, the law's limit and Men et al.'s (neither paper puts "
+            f"them together): {'; '.join(held)}."
+        )
     if apart:
         yield f"Perplexity and retrieval <b>part</b>, copying ending well before perplexity breaks: {'; '.join(apart)}."
     if together:
         yield f"They do not part: {'; '.join(together)}."
+
+
+def _retrieval_bound(setting: Setting) -> float:
+    """The smaller of what the scaling law and Men et al. allow, in tokens; infinite where neither says anything."""
+    predicted = limits(setting)
+    return min(value if value is not None else math.inf for value in (predicted["discrete"], predicted["similarity"]))
 
 
 def _setting(sweep: Sweep, key: Key) -> Setting:
