@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ropewalk.report.scaling import read_sweep, scores, write_report
+from ropewalk.report.scaling import scores, write_report
 from ropewalk.rope.theory import wall
+from ropewalk.scaling.sweep import read_sweep
 
 READ = {"thresholds": [0.5, 2.0], "smoothing": 1, "perplexity_ratio": 1.1, "confidence": 0.95}
 
@@ -30,7 +31,7 @@ def test_everything_is_written(sweep, tmp_path):
     page = (out / "scaling.html").read_text()
     for words in (
         "Best predictor of the walls: discrete",
-        "within 25 % is called close: 100,000 · tuned at 128 1.00; 1,000,000 · tuned at 128 1.23; ",
+        "within 25 % is called close: 100,000 1.00; 1,000,000 1.23; 1,000,000 · tuned at 256 1.01.",
         "the law's 0.344",
         "the worst base in the second half of the texts is",
         "by the law it is the critical base, 10,000",

@@ -86,7 +86,7 @@ def test_formulas_outside_their_premises_warn():
     [
         ((127, 1e4, 4096, 4096, 1e6), "rotary_dim is 127; expected an even number"),
         ((128, 1.0, 4096, 4096, 1e6), "base is 1; expected a number above 1"),
-        ((128, 1e4, 4096, 4096, 0.5), "base is 0.5; expected a number above 1"),
+        ((128, 1e4, 4096, 4096, 0.5), "new_base is 0.5; expected a number above 1"),
         ((128, 1e4, 4096, 2048, 1e6), "tune_length is 2048; expected at least the pre-training length, 4096"),
         ((128, 1e4, 6, 6, 1e6), "expected more than 2 pi tokens"),
         ((128, float("nan"), 4096, 4096, 1e6), "base is nan"),

@@ -241,6 +241,7 @@ rule scaling_report:
             "scaling",
             "report/scaling.py",
             "report/scaling_figures.py",
+            "report/scaling_page.py",
             "report/prediction.py",
             "report/figures.py",
             "report/style.py",

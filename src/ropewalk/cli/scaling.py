@@ -53,7 +53,8 @@ def report(
     confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
 ) -> None:
     """Say which law fits the limits of a sweep: page, tables, figures, scores.json."""
-    from ropewalk.report.scaling import read_sweep, write_report
+    from ropewalk.report.scaling import write_report
+    from ropewalk.scaling.sweep import read_sweep
 
     sweep = read_sweep(
         cell,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -98,8 +98,8 @@ def _label_ends(axes: Axes, ends: Mapping[Key, float], ink: Mapping[float, np.nd
 def main_groups(measured: Sequence[Measured]) -> dict[Key, list[Measured]]:
     """Groups without log-scaled attention and with the commonest number of steps."""
     plain = {key: group for key, group in groups(measured).items() if not key.log_scaling}
-    steps = [key.steps for key in plain]
-    return {key: group for key, group in plain.items() if key.steps == max(set(steps), key=steps.count)}
+    _, steps = usual(plain)
+    return {key: group for key, group in plain.items() if key.steps == steps}
 
 
 def draw_limits(
@@ -199,7 +199,15 @@ def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
     image = axes.imshow(values, aspect="auto", cmap=mpl.colormaps["RdYlBu_r"], norm=norm)
     for (row, column), value in np.ndenumerate(values):
         strong = norm(value) > 0.9 or norm(value) < 0.1
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color="white" if strong else INK)
+        axes.text(
+            column,
+            row,
+            f"{value:.2f}".replace("-0.00", "0.00"),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white" if strong else INK,
+        )
     for row, group in enumerate(found.values()):
         wall = limits(group[0].cell.setting)["discrete"]
         if wall is not None and edges[0] <= wall <= edges[-1]:
@@ -217,12 +225,19 @@ def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
     save(figure, path)
 
 
-def key_text(key: Key, among: Mapping[Key, object]) -> str:
+def usual(keys: Iterable[Key]) -> tuple[int, int]:
+    """The commonest tuning length and number of steps, which need not be said of each."""
+    every = [(key.tune_length, key.steps) for key in keys]
+    return max(every, key=every.count)
+
+
+def key_text(key: Key, among: Iterable[Key]) -> str:
     """What tells a group apart from the others, for a row of a table or a figure."""
     words = [f"base {base_text(key.new_base)}"]
-    if len({other.tune_length for other in among}) > 1:
+    length, steps = usual(among)
+    if key.tune_length != length:
         words.append(f"tuned at {key.tune_length:,}")
-    if len({other.steps for other in among}) > 1:
+    if key.steps != steps:
         words.append(f"{key.steps:,} steps")
     if key.log_scaling:
         words.append("log-scaled")

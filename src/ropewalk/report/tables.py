@@ -19,6 +19,7 @@ thead th{border-bottom:2px solid #888}
 .better{background:#e2f3e5}
 .worse{background:#fbe6e3}
 small{color:#555;white-space:nowrap}
+.note{color:#555;font-size:85%}
 .wide{overflow-x:auto}
 """
 

@@ -45,8 +45,7 @@ class Setting:
         as_number("base", self.base)
         as_number("new_base", self.new_base)
         # These check the rest.
-        theory.critical_dimension(self.rotary_dim, self.base, self.train_length)
-        theory.critical_dimension(self.rotary_dim, self.new_base, self.tune_length)
+        theory.wall(self.rotary_dim, self.base, self.train_length, self.new_base)
         theory.regime(self.base, self.train_length, self.new_base, self.tune_length)
 
     @property

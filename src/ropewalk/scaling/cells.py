@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,11 @@ class Key(NamedTuple):
     steps: int
     new_base: float
     log_scaling: bool
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any]) -> Key:
+        """The key of a row of a table that has its columns."""
+        return cls(**{name: row[name] for name in cls._fields})
 
     @property
     def name(self) -> str:

@@ -135,7 +135,6 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
         low, high = quantile_interval(draws[1:], len(cells[0].curves.documents), options.confidence)
         own = np.array([_log_limits(one, options)[0] for one in group])
         over_seeds = student(own if np.isfinite(own).all() else own[:1], confidence=options.confidence)
-        far = np.mean([cell.curves.degradation[:, cell.curves.length // 2 :].mean(axis=1) for cell in cells], axis=0)
         row = {
             **key._asdict(),
             "regime": cells[0].setting.regime,
@@ -145,7 +144,7 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
             "high": math.exp(high),
             "seeds_low": math.exp(over_seeds.low),
             "seeds_high": math.exp(over_seeds.high),
-            **_columns("far_degradation", bootstrap(far, confidence=options.confidence)),
+            **_columns("far_degradation", bootstrap(_far(group), confidence=options.confidence)),
         }
         original = key._replace(new_base=cells[0].setting.base, log_scaling=False)
         if original in found:
@@ -158,6 +157,17 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
 
 def _columns(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def far_difference(group: Sequence[Measured], other: Sequence[Measured], options: Options) -> Interval:
+    """What reading on costs in the second half of the texts (nats a token), less the same of another group, paired."""
+    return bootstrap(_far(group) - _far(other), confidence=options.confidence)
+
+
+def _far(group: Sequence[Measured]) -> FloatArray:
+    """Mean degradation of each document in the second half of the texts, over seeds."""
+    curves = [one.cell.curves for one in group]
+    return np.asarray(np.mean([one.degradation[:, one.length // 2 :].mean(axis=1) for one in curves], axis=0))
 
 
 def _mean_to(group: Sequence[Measured], length: int) -> FloatArray:

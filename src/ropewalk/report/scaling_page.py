@@ -1,0 +1,356 @@
+"""A sweep of the base as a page: which law held, which did not, in words and tables."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ropewalk.intervals import Interval
+from ropewalk.report.prediction import LAWS
+from ropewalk.report.scaling_figures import base_text, key_text, usual
+from ropewalk.report.tables import page
+from ropewalk.rope import theory
+from ropewalk.rope.prediction import Setting, limits
+from ropewalk.scaling import statistics
+from ropewalk.scaling.cells import Key
+from ropewalk.scaling.sweep import Sweep
+
+CLOSE = 0.25
+"""Share of a prediction by which a limit may miss it and still be called close."""
+
+
+def sweep_html(sweep: Sweep) -> str:
+    """What a sweep says, as one self-contained page."""
+    title = "Scaling laws: measured and predicted limits"
+    return page(title, title, "".join(_sections(sweep)))
+
+
+def _sections(sweep: Sweep) -> Iterator[str]:
+    setting, options = sweep.setting, sweep.options
+    curves, share = sweep.measured[0].cell.curves, f"{100 * options.confidence:g} %"
+    length, steps = usual(sweep.keys)
+    thresholds = ", ".join(f"{value:,.1f}" for value in theory.small_base_thresholds(setting.train_length))
+    yield (
+        f"<p>One model, pre-trained at {setting.train_length:,} tokens with base {base_text(setting.base)} and head "
+        f"dimension {setting.rotary_dim}, tuned with other bases ({len(sweep.measured)} cells; at {length:,} "
+        f"tokens for {steps:,} steps where nothing else is said), and read to {curves.length:,} tokens on "
+        f"{len(curves.documents)} held-out documents. The law (arXiv 2310.05209): critical dimension "
+        f"{setting.critical_dimension} of {setting.rotary_dim}; bases below {thresholds} are small ones for tuning at "
+        f"the pre-training length, ever better; those above the critical base hit a wall.</p>"
+        f"<p>A limit is the first position where reading everything costs more than {options.rules[0]} against reading "
+        f"only the last half to whole tuning length, as a mean over {options.smoothing} positions and all documents. "
+        f"Intervals are {share}: over documents by resampling them for all cells together, over seeds of the tuning "
+        f"(other batches, same pre-trained weights) by Student's t of the logarithm.</p>"
+    )
+    yield f"<h2>In words</h2><ul>{''.join(f'<li>{words}</li>' for words in _words(sweep))}</ul>"
+    yield "<h2>Limit by base</h2>" + _base_html(sweep)
+    if len(sweep.errors):
+        yield "<h2>Predictors, best first</h2>" + _error_html(sweep)
+    if sweep.slopes:
+        yield "<h2>Slope of the logarithm of the limit over that of the base</h2>" + _slope_html(sweep)
+    if len(sweep.tuning):
+        yield "<h2>Longer tuning texts</h2>" + _tuning_html(sweep)
+    if len(sweep.retrieval):
+        yield "<h2>Copying against perplexity</h2>" + _copied_html(sweep)
+    if len(sweep.log_scaling):
+        yield "<h2>Log-scaled attention</h2>" + _log_html(sweep)
+
+
+def _words(sweep: Sweep) -> Iterator[str]:
+    """The findings, each a sentence that says what held up and what did not."""
+    yield from _predictor_words(sweep)
+    yield from _slope_words(sweep)
+    yield from _base_words(sweep)
+    for row in sweep.tuning.to_dict("records"):
+        if math.isfinite(row["ratio"]):
+            predicted = f"{row['predicted']:.2f}" if math.isfinite(row["predicted"]) else "nothing"
+            yield (
+                f"Tuning base {base_text(row['new_base'])} at {row['to_length']:,} tokens instead of "
+                f"{row['from_length']:,} moves its limit by a factor of {row['ratio']:.2f}{_bounds(row, '')}; the law "
+                f"says {predicted}."
+            )
+    yield from _retrieval_words(sweep)
+    for base, rows in sweep.log_scaling.groupby("new_base") if len(sweep.log_scaling) else ():
+        said = [
+            f"{row['difference']:+.3f}{_bounds(row, 'difference_', 3)} at {row['start']:,} to {row['stop']:,} tokens"
+            for row in rows.to_dict("records")
+        ]
+        yield f"Log-scaled attention changes the NLL of base {base_text(float(str(base)))} by {'; '.join(said)}."
+
+
+def _predictor_words(sweep: Sweep) -> Iterator[str]:
+    errors = sweep.errors
+    if not len(errors):
+        return
+    best = errors.index[0]
+    worse = [law for law in errors.index if errors.loc[law, "behind_low"] > 0]
+    even = [str(law) for law in errors.index[1:] if law not in worse]
+    told = f"; {', '.join(even)} cannot be told from it" if even else ""
+    failed = ", ".join(f"{law} (by {_factor(errors.loc[law, 'factor'])})" for law in worse)
+    yield (
+        f"<b>Best predictor of the walls: {best}</b>, which misses them by a factor of "
+        f"{_factor(errors.loc[best, 'factor'])} on average{told}. Worse, with an interval that excludes zero: "
+        f"{failed or 'none'}."
+    )
+    said = []
+    for row in sweep.bases[(sweep.bases["regime"] == "hard wall") & ~sweep.bases["log_scaling"]].to_dict("records"):
+        predicted = max(_setting(sweep, Key.of(row)).wall(), row["tune_length"])
+        if math.isinf(row["limit"]):
+            said.append(f"{_words_of(row, sweep)} beyond what was read")
+            continue
+        ratio = row["limit"] / predicted
+        near = "" if abs(ratio - 1) <= CLOSE else ", <b>not close</b>"
+        said.append(f"{_words_of(row, sweep)} {ratio:.2f}{near}")
+    yield f"Measured wall over the law's (discrete); within {100 * CLOSE:g} % is called close: {'; '.join(said)}."
+
+
+def _slope_words(sweep: Sweep) -> Iterator[str]:
+    for (tuned, _), slope in sweep.slopes.items():
+        if math.isfinite(slope.low):
+            inside = "agrees" if slope.low <= slope.discrete <= slope.high else "<b>disagrees</b>"
+            yield (
+                f"Tuned at {tuned:,} tokens, the limit grows with the base to the power {slope.value:.3f}"
+                f"{_bounds(vars(slope), '', 3)} over {slope.bases} bases; the law's {slope.discrete:.3f} {inside}."
+            )
+
+
+def _base_words(sweep: Sweep) -> Iterator[str]:
+    """Which base is worst, and whether small ones are ordered as the law wants."""
+    setting, found = sweep.setting, sweep.keys
+    alike: dict[tuple[int, int], list[Key]] = {}
+    for key in found:
+        if not key.log_scaling:
+            alike.setdefault((key.tune_length, key.steps), []).append(key)
+    cost = {Key.of(row): row["far_degradation"] for row in sweep.bases.to_dict("records")}
+    for (tuned, steps), keys in alike.items():
+        if len(keys) < 3:
+            continue
+        runner_up, worst = sorted(keys, key=lambda key: cost[key])[-2:]
+        apart = statistics.far_difference(found[worst], found[runner_up], sweep.options)
+        critical = theory.critical_base(setting.base, setting.train_length, tuned)
+        surely = "" if apart.excludes_zero else " (undecided)"
+        yield (
+            f"Tuned at {tuned:,} tokens for {steps:,} steps, the worst base in the second half of the texts is "
+            f"{base_text(worst.new_base)}{surely}, by {_interval(apart)} nats a token from "
+            f"{base_text(runner_up.new_base)}; by the law it is the critical base, {critical:,.0f}."
+        )
+        small = [key for key in keys if found[key][0].cell.setting.regime == "soft"]
+        said = []
+        for smaller, larger in pairwise(small):
+            more = statistics.far_difference(found[larger], found[smaller], sweep.options)
+            verdict = ("holds" if more.mean > 0 else "<b>does not hold</b>") if more.excludes_zero else "is undecided"
+            said.append(f"{base_text(larger.new_base)} less {base_text(smaller.new_base)} {_interval(more)}, {verdict}")
+        if said:
+            yield (
+                "Among small bases the law wants a slower decay for a smaller base; cost in the second half of the "
+                f"texts (nats a token): {'; '.join(said)}."
+            )
+
+
+def _interval(value: Interval) -> str:
+    bounds = f" [{value.low:+.3f}, {value.high:+.3f}]" if math.isfinite(value.low) else ""
+    return f"{value.mean:+.3f}{bounds}"
+
+
+def _retrieval_words(sweep: Sweep) -> Iterator[str]:
+    """Where low perplexity and copying part."""
+    verdicts: dict[str, list[str]] = {"part": [], "together": [], "open": []}
+    for row in _copied(sweep):
+        verdicts[row["verdict"]].append(_words_of(row, sweep))
+    said = {
+        "part": "Copying ends before perplexity breaks, with intervals that do not meet, for base",
+        "together": "Perplexity breaks first for base",
+        "open": "Intervals meet for base",
+    }
+    words = [f"{said[verdict]} {'; '.join(names)}" for verdict, names in verdicts.items() if names]
+    if words:
+        yield f"Perplexity and retrieval{' <b>part</b>' if verdicts['part'] else ''}: {'. '.join(words)}."
+
+
+def _copied(sweep: Sweep) -> list[dict[Any, Any]]:
+    """Where copying ends and where perplexity breaks, by base, with the bounds and a verdict.
+
+    The verdict compares the interval of the one over strings with that of the other over documents.
+    """
+    broken = {Key.of(row): row for row in sweep.bases.to_dict("records")}
+    rows = []
+    for row in sweep.retrieval.to_dict("records"):
+        breaks = broken[Key.of(row)]
+        if row["log_scaling"]:
+            continue
+        ends = row["high"] if math.isfinite(row["low"]) else row["limit"]
+        verdict = "part" if ends < breaks["low"] else "together" if row["low"] > breaks["high"] else "open"
+        rows.append({**row, "breaks": breaks, "verdict": verdict})
+    return rows
+
+
+def _retrieval_bound(setting: Setting) -> float:
+    """The smaller of what the scaling law and Men et al. allow, in tokens; infinite where neither says anything."""
+    predicted = limits(setting)
+    return min(value if value is not None else math.inf for value in (predicted["discrete"], predicted["similarity"]))
+
+
+def _setting(sweep: Sweep, key: Key) -> Setting:
+    return sweep.keys[key][0].cell.setting
+
+
+def _words_of(row: dict[Any, Any], sweep: Sweep) -> str:
+    return html.escape(key_text(Key.of(row), sweep.keys).removeprefix("base "))
+
+
+def _factor(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _tokens(value: float) -> str:
+    return "beyond the longest text" if math.isinf(value) else f"{value:,.0f}"
+
+
+def _bounds(row: dict[Any, Any], name: str, digits: int = 2) -> str:
+    low, high = (row[f"{name}{end}"] for end in ("low", "high"))
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return ""
+    return f" [{low:.{digits}f}, {'∞' if math.isinf(high) else f'{high:.{digits}f}'}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _small(text: str) -> str:
+    return f"<br><small>{text.strip()}</small>" if text.strip() else ""
+
+
+def _base_html(sweep: Sweep) -> str:
+    others = sweep.limits.set_index(["cell", "rule"])["limit"]
+    rows = []
+    for row in sweep.bases.to_dict("records"):
+        key = Key.of(row)
+        setting = _setting(sweep, key)
+        seeds = f"seeds{_bounds(row, 'seeds_', 0)}" if math.isfinite(row["seeds_low"]) else ""
+        predicted = {
+            "hard wall": f"{max(setting.wall(), setting.tune_length):,.0f}",
+            "middle": f"{setting.tune_length:,}",
+        }
+        price = row.get("short_context_price", math.nan)
+        rows.append(
+            [
+                html.escape(key_text(key, sweep.keys)),
+                row["regime"],
+                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}{_small(seeds)}",
+                *(
+                    _tokens(float(np.exp(np.mean(np.log([others[one.cell.name, rule] for one in sweep.keys[key]])))))
+                    for rule in sweep.options.rules[1:]
+                ),
+                predicted.get(row["regime"], "none"),
+                f"{row['far_degradation']:.3f}{_small(_bounds(row, 'far_degradation_', 3))}",
+                f"{price:+.3f}{_small(_bounds(row, 'short_context_price_', 3))}" if math.isfinite(price) else "",
+            ]
+        )
+    head = [
+        "base",
+        "regime",
+        f"limit ({sweep.options.rules[0]})",
+        *sweep.options.rules[1:],
+        "predicted",
+        "cost in the second half",
+        "price of short texts",
+    ]
+    return _table(head, rows) + (
+        "<p class=note>Limits in tokens. Cost in the second half: nats a token of reading everything against the last "
+        "tokens. Price of short texts: NLL of the first tokens, to the length of pre-training, over that of the "
+        "original base tuned alike, paired over documents.</p>"
+    )
+
+
+def _copied_html(sweep: Sweep) -> str:
+    rows = []
+    for row in _copied(sweep):
+        setting = _setting(sweep, Key.of(row))
+        bound = _retrieval_bound(setting)
+        law, similarity = (limits(setting)[name] for name in ("discrete", "similarity"))
+        ratio = row["limit"] / bound if math.isfinite(bound) and math.isfinite(row["limit"]) else math.nan
+        rows.append(
+            [
+                html.escape(key_text(Key.of(row), sweep.keys)),
+                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}",
+                f"{_tokens(row['breaks']['limit'])}{_small(_bounds(row['breaks'], '', 0))}",
+                "none" if law is None else f"{law:,.0f}",
+                "" if similarity is None else f"{similarity:,.0f}",
+                f"{ratio:.2f}" if math.isfinite(ratio) else "",
+            ]
+        )
+    head = ["base", "copies to", "perplexity breaks at", "scaling law", "Men et al.", "copying over the smaller bound"]
+    return _table(head, rows) + (
+        "<p class=note>Copies to: length of text (tokens) at which copy accuracy first falls below one half, 0 where "
+        "the shortest gap is not copied; intervals resample strings. Men et al.: the distance at which a query stops "
+        "preferring similar keys at this base. Neither paper puts the two bounds together; the last column does.</p>"
+    )
+
+
+def _error_html(sweep: Sweep) -> str:
+    rows = []
+    for law, row in sweep.errors.to_dict("index").items():
+        behind = "best" if row["behind"] == 0 else f"{row['behind']:+.3f}{_small(_bounds(row, 'behind_', 3))}"
+        ratio = f"{row['ratio']:.3g}" if math.isfinite(row["ratio"]) else "censored"
+        error = f"{row['error']:.3f}{_small(_bounds(row, '', 3))}"
+        rows.append([f"{law}{_small(html.escape(LAWS[str(law)]))}", error, _factor(row["factor"]), ratio, behind])
+    head = [
+        "law",
+        "mean |ln(measured/predicted)|",
+        "misses by a factor of",
+        "measured over predicted",
+        "behind the best",
+    ]
+    settings = int(sweep.errors["settings"].iloc[0])
+    return _table(head, rows) + (
+        f"<p class=note>Over {settings} settings whose regime is a hard wall. A limit that was never reached counts by "
+        "what a prediction falls short of the longest text. Similarity, aliasing and stability are bounds of another "
+        "kind: they say what a base cannot do, not where perplexity breaks.</p>"
+    )
+
+
+def _slope_html(sweep: Sweep) -> str:
+    rows = [
+        [
+            f"{tuned:,} tokens, {steps:,} steps",
+            str(slope.bases),
+            f"{slope.value:.3f}{_bounds(vars(slope), '', 3)}",
+            f"{slope.discrete:.3f}",
+            f"{slope.continuous:.3f}",
+        ]
+        for (tuned, steps), slope in sweep.slopes.items()
+    ]
+    return _table(["tuned at", "bases", "measured", "law, discrete", "law, continuous"], rows)
+
+
+def _tuning_html(sweep: Sweep) -> str:
+    rows = [
+        [
+            f"{base_text(row['new_base'])}, {row['steps']:,} steps",
+            f"{row['from_length']:,} to {row['to_length']:,}",
+            f"{row['ratio']:.2f}{_bounds(row, '')}" if math.isfinite(row["ratio"]) else "beyond the longest text",
+            f"{row['predicted']:.2f}" if math.isfinite(row["predicted"]) else "none",
+        ]
+        for row in sweep.tuning.to_dict("records")
+    ]
+    return _table(["base", "tuning length (tokens)", "limit grows by a factor of", "predicted"], rows)
+
+
+def _log_html(sweep: Sweep) -> str:
+    rows = [
+        [
+            f"{base_text(row['new_base'])}, tuned at {row['tune_length']:,}, {row['steps']:,} steps",
+            f"{row['start']:,} to {row['stop']:,}",
+            f"{row['difference']:+.4f}{_bounds(row, 'difference_', 4)}",
+        ]
+        for row in sweep.log_scaling.to_dict("records")
+    ]
+    return _table(["base", "positions (tokens)", "NLL with it less without (nats a token)"], rows)
