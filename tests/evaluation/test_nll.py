@@ -191,6 +191,9 @@ def test_a_window_travels_beside_the_nll(model, tokens, tmp_path):
     nll_file.write_nll(tmp_path / "nll.parquet", rows, {})
     back, _ = nll_file.read_nll(tmp_path / "nll.parquet")
     assert back["window_nll"].tolist() == rows["window_nll"].tolist()
+    changing = methods.dynamic_ntk(rope, factor=2.0)
+    with pytest.raises(UserError, match="a rope that changes with the length has no table for a window"):
+        nll.score(model, changing, [nll.Text("c", "d", tokens)], [64, 128], window=32)
     for window in (31, 130):
         with pytest.raises(UserError, match=f"window is {window}; expected an even number of 2 to 128 tokens"):
             nll.score(model, rope, [nll.Text("c", "d", tokens)], [64, 128], window=window)

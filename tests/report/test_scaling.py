@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from ropewalk.errors import UserError
 from ropewalk.report.scaling import scores, write_report
+from ropewalk.report.scaling_page import sweep_html
 from ropewalk.rope.theory import wall
 from ropewalk.scaling.sweep import read_sweep
 
@@ -30,13 +33,14 @@ def test_everything_is_written(sweep, tmp_path):
             assert min(image.size) > 300
     page = (out / "scaling.html").read_text()
     for words in (
-        "Best predictor of the walls: discrete",
-        "within 25 % is called close: 100,000 1.00; 1,000,000 1.23; 1,000,000 · tuned at 256 1.01.",
+        "<b>The best predictor of the walls</b> misses them least on average: discrete (by a factor of 1.0",
+        "Laws of walls that fit worse, with an interval that excludes zero: frequency band",
+        "100,000 1.00 [1.00, 1.00], close; 1,000,000 1.23 [1.23, 1.23], close; 1,000,000 · tuned at 256 1.01",
         "the law's 0.344",
         "the worst base in the second half of the texts is",
         "by the law it is the critical base, 10,000",
         "Among small bases the law wants a slower decay for a smaller base",
-        "Perplexity and retrieval <b>part</b>",
+        "Perplexity and retrieval <b>part</b>. Copying ends before perplexity breaks, with intervals that do not meet",
         "Log-scaled attention changes the NLL of base 20 by",
     ):
         assert words in page, words
@@ -55,24 +59,65 @@ def test_scores_hold_every_statistic(sweep):
     found = scores(sweep)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["predictors"]["discrete"]["error"] < found["predictors"]["continuous"]["error"]
-    assert found["slopes"]["length-128_steps-300"]["discrete"] == pytest.approx(22 / 64)
+    assert found["slopes"]["length-128_steps-300_with-original"]["discrete"] == pytest.approx(22 / 64)
     base = found["bases"]["base-1000000_length-128_steps-300"]
     assert base["seeds"] == 2
     assert base["limit"] == pytest.approx(726 * 1.5**0.5, rel=0.01)
     assert found["tuning"]["base-1000000_steps-300_128-to-256"]["predicted"] == 1
     assert found["retrieval"]["base-20_length-128_steps-300"]["limit"] == 0
-    assert found["log_scaling"]["base-20_length-128_1024-to-2048"]["difference_high"] < 0
+    assert found["log_scaling"]["base-20_length-128_steps-300_log-scaled_1024-to-2048"]["difference_high"] < 0
     assert found["longest"] == 2048
 
 
 def test_a_wall_that_is_far_from_the_law_is_said_to_be(make_cell, tmp_path):
     sweep = read_sweep([make_cell(1e5, 329), make_cell(1e6, 1400)], **READ)
     write_report(sweep, tmp_path / "report")
-    assert "1,000,000 1.93, <b>not close</b>" in (tmp_path / "report/scaling.html").read_text()
+    assert "1,000,000 1.93 [1.93, 1.93], <b>not close</b>" in (tmp_path / "report/scaling.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("heights", "words"),
+    [
+        ((0.5, 1.0), r"41 less 20 \+0.523 \[\+0.5\d\d, \+0.5\d\d\], holds"),
+        ((1.0, 0.5), r"41 less 20 -0.523 \[-0.5\d\d, -0.5\d\d\], <b>does not hold</b>"),
+        ((1.0, 1.0), r"41 less 20 [+-]0.000 \[[+-]0.000, [+-]0.000\], is undecided"),
+    ],
+)
+def test_small_bases_are_ordered_only_where_an_interval_says_so(make_cell, heights, words):
+    cells = [
+        make_cell(20, 500, height=heights[0]),
+        make_cell(41, 500, height=heights[1]),
+        make_cell(1e4, 140, height=2),
+    ]
+    page = sweep_html(read_sweep(cells, **READ))
+    assert re.search(words, page)
+    assert "the worst base in the second half of the texts is 10,000, by +1." in page
+
+
+def test_predictors_that_cannot_be_told_apart_are_named_together(make_cell):
+    # Half way between two laws in the logarithm, and in other places in other documents.
+    between = (wall(64, 1e4, 128, 1e5) * wall(64, 1e4, 128, 1e5, reading="continuous")) ** 0.5
+    page = sweep_html(read_sweep([make_cell(1e5, between)], **READ))
+    assert "<b>The best predictor of the walls</b>" in page or "cannot be told apart" in page
+    few = sweep_html(read_sweep([make_cell(1e6, 700, documents=3)], **READ))
+    assert "<b>No single predictor of the walls is best</b>: discrete" in few, "three documents decide nothing"
+    assert "close is within 25 %: 1,000,000 0.97, undecided" in few
+
+
+def test_copying_that_outlasts_perplexity_is_said_to(make_cell):
+    page = sweep_html(read_sweep([make_cell(1e6, 100, copied=128), make_cell(1e5, 128, copied=64)], **READ))
+    assert "Perplexity breaks first, with intervals that do not meet, for base 1,000,000; 100,000" in page or (
+        "Perplexity breaks first, with intervals that do not meet, for base 100,000; 1,000,000" in page
+    )
+
+
+def test_faults_of_reading_are_one_sentence(make_cell):
+    with pytest.raises(UserError, match="smoothing is 0; expected at least 1 position"):
+        read_sweep([make_cell(1e6, 700)], **{**READ, "smoothing": 0})
 
 
 def test_a_sweep_of_small_bases_alone_has_a_page_too(make_cell, tmp_path):
     write_report(read_sweep([make_cell(20, 300), make_cell(41, 1e9)], **READ), tmp_path / "report")
     page = (tmp_path / "report/scaling.html").read_text()
     assert "beyond the longest text" in page
-    assert "Best predictor" not in page
+    assert "predictor of the walls" not in page

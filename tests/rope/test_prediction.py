@@ -61,11 +61,21 @@ def test_inconsistencies_are_said_in_words():
     notes = " ".join(predict(llama2(1e6, 16_384), 131_072)["notes"])
     assert "the limit is 129,027 by the one and 104,580 by the other, 23 % apart" in notes
     assert "12,080 in the place of 10,430" in notes
-    assert "stops preferring similar keys at 27,115 tokens" in notes
+    assert "stops preferring similar keys at a distance of 27,115 tokens (Men et al.), before the 129,027" in notes
     assert "two inverses of one law" in notes
     assert "comes out as 134, more than the head has; it is held at 128" in " ".join(predict(llama2(500))["notes"])
     assert "names no limit" in " ".join(predict(llama2(500))["notes"])
     assert "a wall at 4,712 would come out" in " ".join(predict(llama2(10_000))["notes"])
+
+
+def test_small_bases_get_no_limit_anywhere():
+    found = predict(llama2(500))
+    assert found["limit"] is None
+    assert all(row["wall"] is None for row in found["required_periods"].values())
+    said = " ".join(found["notes"])
+    assert "before the tuning length, 4,096" in said
+    assert "no pair is left whose meaning does not depend on the position" in said
+    assert "would come out" not in " ".join(predict(llama2(3000))["notes"]), "1,983 tokens lie within the tuning length"
 
 
 def test_formulas_outside_their_premises_warn():
@@ -73,11 +83,10 @@ def test_formulas_outside_their_premises_warn():
     covered = predict(Setting(128, 500.0, 4096, 4096, 1e6))
     assert "turned every pair fully" in " ".join(covered["warnings"])
     assert covered["limit"] is None
-    assert "rounding up to a whole pair moves the limit a lot" in " ".join(
-        predict(Setting(32, 1e4, 128, 128, 1e6))["warnings"]
-    )
+    apart = " ".join(predict(Setting(64, 1e4, 128, 128, 1e6))["warnings"])
+    assert "the limit is 726 by the first pair that was not covered and 471 by the last that was" in apart
     assert "fit of the similarity bound" in " ".join(predict(Setting(64, 1e4, 128, 128, 1e6), 1024)["warnings"])
-    assert "less than float32 resolves" in " ".join(predict(llama2(1e7))["warnings"])
+    assert "by less a token than float32 resolves" in " ".join(predict(llama2(1e7))["warnings"])
     assert "itself a small one" in " ".join(predict(Setting(128, 2000.0, 4096, 4096, 1e6))["warnings"])
 
 

@@ -49,6 +49,26 @@ def test_models_that_were_not_tuned_here_or_by_other_methods_are_refused(make_ce
         read_cell(other)
 
 
+def test_a_window_of_another_length_and_short_texts_are_refused(make_cell):
+    folder = make_cell(1e6, 700)
+    change(folder, window=16)
+    with pytest.raises(UserError, match="measured with a window of 16 tokens; expected the tuning length, 128"):
+        read_cell(folder)
+    short = make_cell(1e5, 700, tune_length=2048)
+    with pytest.raises(UserError, match="texts of 2048 tokens; expected longer ones than the tuning length, 2048"):
+        read_cell(short)
+    with pytest.raises(UserError, match="a sweep has at least one cell"):
+        read_cells([])
+
+
+def test_cells_of_other_weights_are_another_sweep(make_cell):
+    folders = [make_cell(1e6, 700), make_cell(1e5, 300)]
+    about = json.loads(pq.read_table(folders[1] / "nll.parquet").schema.metadata[b"ropewalk"])
+    change(folders[1], training={**about["training"], "model": "folder:other"})
+    with pytest.raises(UserError, match="come from different models"):
+        read_cells(folders)
+
+
 def test_a_model_measured_with_another_table_is_refused(make_cell):
     folder, other = make_cell(1e6, 700), make_cell(1e5, 400)
     about = json.loads(pq.read_table(other / "nll.parquet").schema.metadata[b"ropewalk"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,9 @@ def test_another_model_of_the_same_name_is_trained_anew(source, corpus, tmp_path
         with pytest.raises(Stop):
             tune(own, corpus, tmp_path / "tuned", rope)
     assert sorted(path.name for path in (tmp_path / "state").glob("step-*")) == ["step-00000005", "step-00000010"]
+    shutil.copytree(tmp_path, tmp_path.with_name("same"))
+    tune(own, corpus, tmp_path.with_name("same") / "tuned", rope)
+    assert "fine-tuning: resumed at step 10 of 20" in capsys.readouterr().out
     fresh_llama(SHAPE, len(byte_tokenizer()), seed=2).save_pretrained(folder)
     tune(own, corpus, tmp_path / "tuned", rope)
     assert "resumed" not in capsys.readouterr().out

@@ -2,6 +2,14 @@
 
 EVALUATION = STUDY.evaluation.model_dump(exclude={"copying", "reference", "confidence"})
 COPYING = STUDY.evaluation.copying
+EVALUATION_CODE = (
+    "rope",
+    "models",
+    "evaluation",
+    "corpora/store.py",
+    "metrics.py",
+    "intervals.py",
+)
 EVALUATION_FLAGS = flags(
     {**EVALUATION, **(COPYING.model_dump() if COPYING.gaps else {})}
 )
@@ -31,7 +39,7 @@ rule evaluate:
         ),
         flags=EVALUATION_FLAGS,
         corpora=lambda wildcards, input: each("--corpus", input.corpora),
-        code=code("rope", "models", "evaluation", "metrics.py"),
+        code=code(*EVALUATION_CODE),
     shell:
         tracked(
             "evaluate/{wildcards.name}",

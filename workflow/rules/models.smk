@@ -2,6 +2,15 @@
 
 SHAPE = STUDY.model.fresh.model_dump()
 TRAINING = STUDY.pretraining.model_dump(exclude={"checkpoint_every"})
+PRETRAINING_CODE = (
+    "models/fresh.py",
+    "models/tokenizers.py",
+    "corpora/store.py",
+    "training/batches.py",
+    "training/checkpoint.py",
+    "training/loop.py",
+    "training/pretraining.py",
+)
 
 if FRESH:
 
@@ -23,7 +32,7 @@ if FRESH:
             settings=settings(shape=SHAPE, training=TRAINING),
             flags=flags({**SHAPE, **TRAINING}),
             corpora=lambda wildcards, input: each("--corpus", input.corpora),
-            code=code("models/fresh.py", "models/tokenizers.py", "training"),
+            code=code(*PRETRAINING_CODE),
             # Not outputs: they must outlive a job that is killed.
             state=f"{RESULTS}/state/pretraining",
             metrics=f"{RESULTS}/state/pretraining.jsonl",

@@ -25,7 +25,7 @@ if any(sweep.fresh for sweep in SCALING.values()):
                 }
             ),
             corpora=lambda wildcards, input: each("--corpus", input.corpora),
-            code=code("models/fresh.py", "models/tokenizers.py", "training"),
+            code=code(*PRETRAINING_CODE),
             # Not outputs: they must outlive a job that is killed.
             state=f"{RESULTS}/state/scaling/{{experiment}}/pretraining",
             metrics=f"{RESULTS}/state/scaling/{{experiment}}/pretraining.jsonl",
@@ -119,7 +119,7 @@ rule scaling_tune:
         ),
         flags=lambda wildcards: flags(scaling_tuning(wildcards)),
         corpora=lambda wildcards, input: each("--corpus", input.corpora),
-        code=code("rope", "models", "training"),
+        code=code("rope", "models", "training", "corpora/store.py"),
         # Not outputs: they must outlive a job that is killed.
         state=f"{RESULTS}/state/scaling/{{experiment}}/{{cell}}",
         metrics=f"{RESULTS}/state/scaling/{{experiment}}/{{cell}}.jsonl",
@@ -165,7 +165,7 @@ rule scaling_measure:
         flags=EVALUATION_FLAGS,
         window=lambda wildcards: scaling_cell(wildcards).length,
         corpora=lambda wildcards, input: each("--corpus", input.corpora),
-        code=code("rope", "models", "evaluation", "metrics.py"),
+        code=code(*EVALUATION_CODE),
     shell:
         tracked(
             "scaling/{wildcards.reading}/{wildcards.experiment}/{wildcards.cell}",
@@ -247,6 +247,7 @@ rule scaling_report:
             "report/style.py",
             "report/tables.py",
             "evaluation/nll_file.py",
+            "evaluation/perplexity.py",
             "rope",
             "intervals.py",
         ),

@@ -32,9 +32,13 @@ def predict(
     def setting(text: str) -> Setting:
         try:
             new_base, tuned = text.split("@")
-            return Setting(head_dim, base, length, int(tuned), float(new_base))
+            values = float(new_base), int(tuned)
         except ValueError:
             raise UserError(f"--cell {text!r}: expected BASE@LENGTH, as in 1000000@16384.") from None
+        try:
+            return Setting(head_dim, base, length, values[1], values[0])
+        except UserError as error:
+            raise UserError(f"--cell {text!r}: {error}") from None
 
     write_predictions([setting(text) for text in cell], output)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ropewalk.errors import UserError
 from ropewalk.posgen.data import DataOptions
@@ -294,7 +295,19 @@ class PosGen(Section):
         return self
 
 
-Base = Annotated[float, Field(gt=1)] | Literal["original", "beta0", "beta1", "beta2", "beta3"]
+BASE_NAMES = ("original", "beta0", "beta1", "beta2", "beta3")
+
+
+def _base_is_known(value: Any) -> Any:
+    if value in BASE_NAMES or (isinstance(value, int | float) and not isinstance(value, bool) and value > 1):
+        return value
+    try:
+        return _base_is_known(float(value))  # YAML reads 1e6 as a string
+    except (TypeError, ValueError):
+        raise ValueError(f"base {value!r}: expected a number above 1, or one of {', '.join(BASE_NAMES)}") from None
+
+
+Base = Annotated[float | str, BeforeValidator(_base_is_known)]
 
 
 class Tuning(Section):
@@ -319,8 +332,8 @@ class Sweep(Section):
     length: Tokens | None = Field(None, description="tuning length in tokens; that of pre-training where null")
     bases: list[Base] = Field(
         min_length=1,
-        description="numbers; or original; beta0, above which the law speaks of walls; beta1, beta2, beta3, the "
-        "thresholds of small bases, for this tuning length",
+        description="numbers; or original; beta0, up to which the law speaks of no walls; beta1, beta2, beta3, the "
+        "thresholds of small bases; rounded down, for this tuning length",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="of the data of tuning")
     steps: int | None = Field(None, ge=1, description="optimiser steps; those of `tuning` where null")
@@ -389,12 +402,19 @@ class Scaling(Section):
         for sweep in self.sweeps:
             length = sweep.length or (table.length if table else None)
             if length is None:
-                raise UserError("a sweep of a model that is not made here needs its length in tokens, or a table")
+                raise UserError(
+                    "a sweep of a model that is not made here needs its length in tokens, or a table; null removes it"
+                )
             if length % 2:
                 raise UserError(f"length is {length}; expected an even number, for windows that overlap by half")
             if self.tuning.batch_tokens % length:
                 raise UserError(
                     f"tuning.batch_tokens is {self.tuning.batch_tokens}; expected a multiple of the length {length}"
+                )
+            if self.tuning.batch_tokens // length % self.tuning.accumulation:
+                raise UserError(
+                    f"tuning.accumulation is {self.tuning.accumulation}; expected a divisor of the "
+                    f"{self.tuning.batch_tokens // length} sequences of {length} tokens in a batch"
                 )
             for named in sweep.bases:
                 base = _base(named, length, table)
@@ -411,13 +431,13 @@ def _base(named: float | str, length: int, table: Table | None) -> float:
     if isinstance(named, float | int):
         return float(named)
     if named in ("beta1", "beta2", "beta3"):
-        # The paper rounds them too.
-        return float(round(small_base_thresholds(length)[int(named[-1]) - 1]))
+        # Down, so that the base lies below the threshold that it is named after.
+        return float(math.floor(small_base_thresholds(length)[int(named[-1]) - 1]))
     if table is None:
         raise UserError(
             f"the base {named!r} of a model that is not made here is not known; expected a number, or a table"
         )
-    return table.base if named == "original" else float(round(critical_base(table.base, table.length, length)))
+    return table.base if named == "original" else float(math.floor(critical_base(table.base, table.length, length)))
 
 
 class Resources(Section):
@@ -473,6 +493,8 @@ class Config(Section):
         for name, sweep in self.used_scaling.items():
             if self.model.source != "fresh" and (sweep.fresh or sweep.pretraining):
                 raise ValueError(f"scaling.{name}: a model of its own needs model.source fresh, for text in its tokens")
+            if sweep.pretraining and not sweep.fresh:
+                raise ValueError(f"scaling.{name}.pretraining: expected with `fresh`, a model of its own, only")
             if self.model.source == "fresh" and sweep.table:
                 raise ValueError(f"scaling.{name}.table: a model that is made here has the table of its own shape")
             try:

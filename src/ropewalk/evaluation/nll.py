@@ -113,7 +113,7 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
 
 @torch.inference_mode()
 def window_nll(model: PreTrainedModel, tokens: np.ndarray, window: int, *, chunk: int = DEFAULT_CHUNK) -> np.ndarray:
-    """NLL of each token given only the last ``window / 2`` to ``window`` tokens before it (fewer at the beginning).
+    """NLL of each token given only the last ``window / 2`` to ``window - 1`` tokens before it (fewer at the start).
 
     Windows of ``window`` tokens start every half window, each at position 0; the second half of each is scored, and of
     the first window all of it.
@@ -191,15 +191,18 @@ def score(
         window: where given, adds ``window_nll`` for windows of so many tokens.
 
     Raises:
-        UserError: a text is too short, the window is odd or longer than the shortest pass, or memory runs out.
+        UserError: a text is too short, the window is odd or longer than the texts or the rope not static, or memory
+            runs out.
     """
     passes = [max(lengths)] if rope.static else sorted(lengths)
-    if window is not None and (window < 2 or window % 2 or window > min(passes)):
-        raise UserError(f"window is {window}; expected an even number of 2 to {min(passes)} tokens.")
+    if window is not None and not rope.static:
+        raise UserError("a rope that changes with the length has no table for a window; leave the window out.")
+    if window is not None and (window < 2 or window % 2 or window > max(lengths)):
+        raise UserError(f"window is {window}; expected an even number of 2 to {max(lengths)} tokens.")
     frames = []
     with Progress("NLL", len(passes) * len(wanted), unit="text") as progress:
         for length in passes:
-            check_memory(model, length, chunk)
+            check_memory(model, length, max(chunk, window or 0))
             binding.patch(model, rope.at(length))
             binding.check_float32(model)
             for text in wanted:

@@ -19,7 +19,7 @@ from ropewalk.files import whole_folder
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
 from ropewalk.report.tables import page
 from ropewalk.rope import theory
-from ropewalk.rope.prediction import Setting, limits
+from ropewalk.rope.prediction import REQUIRED_PERIODS, Setting, limits
 
 LAWS = {
     "discrete": "the scaling law: period of the first pair not covered (Liu et al.)",
@@ -58,11 +58,11 @@ def prediction_text(result: Mapping[str, Any]) -> str:
         "",
         "how far each law would have it (tokens)",
     ]
-    lines += [f"  {name:<18}{_tokens(result['limits'][name]):>12}   {words}" for name, words in LAWS.items()]
+    lines += [f"  {name:<18}{_reach(name, result['limits'][name]):>12}   {words}" for name, words in LAWS.items()]
     lines += ["", "turns that must be trained"]
     for turns, row in result["required_periods"].items():
-        wall = _tokens(row["wall"])
-        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}   wall at {wall:>12}")
+        wall = "" if row["wall"] is None else f"   wall at {row['wall']:>12,.0f}"
+        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}{wall}")
     band = result["frequency_band"]
     drift = result["slowest_pair_drift"]
     lines += [
@@ -109,6 +109,10 @@ def _limit(result: Mapping[str, Any]) -> str:
     if result["limit"] is None:
         return "none: the law names no limit here"
     return f"{result['limit']:,.0f} tokens ({result['limit'] / result['train_length']:.1f} × pre-training)"
+
+
+def _reach(law: str, value: float | None) -> str:
+    return f"> {value:,.0f}" if law == "similarity" and value == theory.SIMILARITY_MOST else _tokens(value)
 
 
 def _tokens(value: float | None) -> str:
@@ -195,9 +199,9 @@ def _draw_limits(axes: Axes, setting: Setting) -> None:
     low = max(1.5, min(thresholds[-1], setting.new_base) / 3)
     high = max(setting.critical_base * 100, setting.new_base * 10)
     draw_laws(axes, setting, low, high)
-    result = setting.wall() if setting.regime == "hard wall" else setting.tune_length
-    if math.isfinite(result):
-        axes.plot([setting.new_base], [max(result, setting.tune_length)], "o", ms=9, mfc="none", mec=SECOND, mew=1.6)
+    limit = limits(setting)["discrete"]
+    if limit is not None:
+        axes.plot([setting.new_base], [limit], "o", ms=9, mfc="none", mec=SECOND, mew=1.6)
     else:
         axes.axvline(setting.new_base, color=SECOND, lw=1.2)
     axes.set_title("How far, by base", loc="left")
@@ -243,11 +247,15 @@ def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: fl
             axes.plot(above, np.maximum(walls, tuned), **style, label=reading)
             lasts.append((reading, max(walls[-1], tuned), ACCENT))
     axes.plot([first, min(critical, high)], [tuned, tuned], color=ACCENT, lw=2.2)
+    for periods, shade in zip(REQUIRED_PERIODS[1:], ("#7fb2d9", "#b5d2e9"), strict=True):
+        walls = [replace(setting, new_base=float(b)).wall(periods=periods) for b in above]
+        if len(walls) and np.isfinite(walls).all():
+            axes.plot(above, np.maximum(walls, tuned), color=shade, lw=1, label=f"{periods:g} periods")
     bands = [max(tuned, theory.band_limit(setting.base, setting.train_length, float(b))) for b in above]
     axes.plot(above, bands, color="#6a8f3c", lw=1.2, ls="-.", label="frequency band")
     some = np.geomspace(low, high, _SIMILARITY_BASES_DRAWN)
     similar = [theory.similarity_length(setting.rotary_dim, float(b), _SIMILARITY_MOST) or math.nan for b in some]
-    axes.plot(some, similar, color="#8e44ad", lw=1.2, label="similarity (Men et al.)")
+    axes.plot(some, similar, color="#8e44ad", lw=1.2, label="similarity (Men et al.), a distance")
     axes.plot(bases, [theory.stability_length(b) for b in bases], color=GREY, lw=1, label="stability")
     axes.plot(bases, [theory.aliasing_length(b) for b in bases], color=GREY, lw=1, ls="--", label="aliasing")
     top = min(most, 6 * max([tuned, *(last for _, last, _ in lasts)]))

@@ -63,7 +63,12 @@ def scores(sweep: Sweep) -> dict[str, Any]:
         "critical_dimension": sweep.setting.critical_dimension,
         "bases": bases,
         "predictors": {law: _numbers(row) for law, row in sweep.errors.to_dict("index").items()},
-        "slopes": {f"length-{t}_steps-{s}": _numbers(vars(slope)) for (t, s), slope in sweep.slopes.items()},
+        "slopes": {
+            f"length-{slope.tune_length}_steps-{slope.steps}{'_with-original' if slope.original else ''}": _numbers(
+                vars(slope), exclude=("tune_length", "steps", "original")
+            )
+            for slope in sweep.slopes
+        },
         "tuning": {
             f"base-{row['new_base']:.10g}_steps-{row['steps']}_{row['from_length']}-to-{row['to_length']}": _numbers(
                 row, exclude=("new_base", "steps", "from_length", "to_length")
@@ -74,7 +79,7 @@ def scores(sweep: Sweep) -> dict[str, Any]:
             Key.of(row).name: _numbers(row, exclude=Key._fields) for row in sweep.retrieval.to_dict("records")
         },
         "log_scaling": {
-            f"base-{row['new_base']:.10g}_length-{row['tune_length']}_{row['start']}-to-{row['stop']}": _numbers(
+            f"{Key.of({**row, 'log_scaling': True}).name}_{row['start']}-to-{row['stop']}": _numbers(
                 row, exclude=("new_base", "tune_length", "steps", "start", "stop")
             )
             for row in sweep.log_scaling.to_dict("records")

@@ -21,7 +21,7 @@ from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, save, spread
 from ropewalk.rope.prediction import Setting, limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.limits import smoothed
-from ropewalk.scaling.statistics import Measured, Options, groups
+from ropewalk.scaling.measured import Measured, Options, groups
 
 
 def base_text(base: float) -> str:
@@ -57,6 +57,9 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
             keys = [key for key in found if key.tune_length == length]
             setting = found[keys[0]][0].cell.setting
             keys = [key for key in keys if (key.new_base >= setting.base if large else key.new_base <= setting.base)]
+            if not keys:
+                axes.set_visible(False)
+                continue
             ends = {}
             for key in keys:
                 places = np.arange(len(smooth[key])) + 1 + options.smoothing // 2
@@ -65,7 +68,7 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
                 wall = limits(found[key][0].cell.setting)["discrete"]
                 if large and wall is not None:
                     axes.axvline(wall, color=ink[key.new_base], lw=1, ls=":")
-            last = means[keys[0]].size + 1 if keys else 2
+            last = means[keys[0]].size + 1
             token_axis(axes, max(8, length // 4), last, setting.train_length)
             axes.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
             _label_ends(axes, ends, ink, last)
@@ -177,7 +180,7 @@ def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
     found = groups(measured)
     length = measured[0].cell.curves.length
     shortest = min(key.tune_length for key in found)
-    edges = [edge for edge in position_bins([length], static=True) if edge >= shortest]
+    edges = sorted({shortest, *(edge for edge in position_bins([length], static=True) if edge > shortest)})
     values = np.array(
         [
             np.mean(
@@ -252,7 +255,9 @@ def draw_ladders(settings: Sequence[Setting], path: str | Path) -> None:
         path: image file to write.
     """
     first = settings[0]
-    by_base = {setting.new_base: setting for setting in sorted(settings, key=lambda one: one.new_base)}
+    # The shortest tuning last, so that a base with a wall at any length shows it.
+    ordered = sorted(settings, key=lambda one: (one.new_base, -one.tune_length))
+    by_base = {setting.new_base: setting for setting in ordered}
     ink = colours(list(by_base))
     pairs = np.arange(first.rotary_dim // 2)
     critical = first.critical_dimension // 2
@@ -266,7 +271,7 @@ def draw_ladders(settings: Sequence[Setting], path: str | Path) -> None:
         axes.plot(pairs, periods, ".-", ms=4, lw=0.8, color=ink[base])
         ends.append(math.log(periods[-1]))
         wall = setting.wall()
-        if base >= first.base and math.isfinite(wall):
+        if setting.regime == "hard wall" and math.isfinite(wall):
             axes.plot([critical], [wall], "o", ms=9, mfc="none", mec=ink[base], mew=1.6)
             walls[base] = math.log(wall)
     axes.set(yscale="log", xlabel="pair, fastest first", ylabel="period (tokens a turn)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +15,10 @@ from ropewalk.report.prediction import LAWS
 from ropewalk.report.scaling_figures import base_text, key_text, usual
 from ropewalk.report.tables import page
 from ropewalk.rope import theory
-from ropewalk.rope.prediction import Setting, limits
-from ropewalk.scaling import statistics
+from ropewalk.rope.prediction import BOUNDS, Setting, limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.sweep import Sweep
+from ropewalk.scaling.tables import far_difference
 
 CLOSE = 0.25
 """Share of a prediction by which a limit may miss it and still be called close."""
@@ -45,7 +45,9 @@ def _sections(sweep: Sweep) -> Iterator[str]:
         f"<p>A limit is the first position where reading everything costs more than {options.rules[0]} against reading "
         f"only the last half to whole tuning length, as a mean over {options.smoothing} positions and all documents. "
         f"Intervals are {share}: over documents by resampling them for all cells together, over seeds of the tuning "
-        f"(other batches, same pre-trained weights) by Student's t of the logarithm.</p>"
+        f"(other batches, same pre-trained weights) by Student's t of the logarithm. A resample is noisier than the "
+        f"whole, and a noisy curve crosses a threshold sooner: intervals over documents lean to the early side. What "
+        f"compares two bases is paired on the documents and seeds that both have.</p>"
     )
     yield f"<h2>In words</h2><ul>{''.join(f'<li>{words}</li>' for words in _words(sweep))}</ul>"
     yield "<h2>Limit by base</h2>" + _base_html(sweep)
@@ -75,47 +77,66 @@ def _words(sweep: Sweep) -> Iterator[str]:
                 f"says {predicted}."
             )
     yield from _retrieval_words(sweep)
-    for base, rows in sweep.log_scaling.groupby("new_base") if len(sweep.log_scaling) else ():
+    alike = ["new_base", "tune_length", "steps"]
+    for _, rows in sweep.log_scaling.groupby(alike) if len(sweep.log_scaling) else ():
+        key = Key.of({**rows.iloc[0].to_dict(), "log_scaling": False})
         said = [
             f"{row['difference']:+.3f}{_bounds(row, 'difference_', 3)} at {row['start']:,} to {row['stop']:,} tokens"
             for row in rows.to_dict("records")
         ]
-        yield f"Log-scaled attention changes the NLL of base {base_text(float(str(base)))} by {'; '.join(said)}."
+        yield f"Log-scaled attention changes the NLL of {key_text(key, sweep.keys)} by {'; '.join(said)}."
 
 
 def _predictor_words(sweep: Sweep) -> Iterator[str]:
     errors = sweep.errors
     if not len(errors):
         return
-    best = errors.index[0]
-    worse = [law for law in errors.index if errors.loc[law, "behind_low"] > 0]
-    even = [str(law) for law in errors.index[1:] if law not in worse]
-    told = f"; {', '.join(even)} cannot be told from it" if even else ""
-    failed = ", ".join(f"{law} (by {_factor(errors.loc[law, 'factor'])})" for law in worse)
-    yield (
-        f"<b>Best predictor of the walls: {best}</b>, which misses them by a factor of "
-        f"{_factor(errors.loc[best, 'factor'])} on average{told}. Worse, with an interval that excludes zero: "
-        f"{failed or 'none'}."
-    )
+    missed = {str(law): row for law, row in errors.to_dict("index").items() if law not in BOUNDS}
+    worse = [law for law, row in missed.items() if row["behind_low"] > 0]
+    even = [law for law in missed if law not in worse]
+    named = {law: f"{law} (by a factor of {_factor(row['factor'])})" for law, row in missed.items()}
+    if len(even) == 1:
+        yield f"<b>The best predictor of the walls</b> misses them least on average: {named[even[0]]}."
+    else:
+        yield (
+            f"<b>No single predictor of the walls is best</b>: {', '.join(named[law] for law in even)} miss them least "
+            "and cannot be told apart."
+        )
+    if worse:
+        failed = ", ".join(named[law] for law in worse)
+        yield f"Laws of walls that fit worse, with an interval that excludes zero: {failed}."
     said = []
     for row in sweep.bases[(sweep.bases["regime"] == "hard wall") & ~sweep.bases["log_scaling"]].to_dict("records"):
-        predicted = max(_setting(sweep, Key.of(row)).wall(), row["tune_length"])
+        if math.isnan(row["predicted"]):
+            continue
         if math.isinf(row["limit"]):
             said.append(f"{_words_of(row, sweep)} beyond what was read")
             continue
-        ratio = row["limit"] / predicted
-        near = "" if abs(ratio - 1) <= CLOSE else ", <b>not close</b>"
-        said.append(f"{_words_of(row, sweep)} {ratio:.2f}{near}")
-    yield f"Measured wall over the law's (discrete); within {100 * CLOSE:g} % is called close: {'; '.join(said)}."
+        ratio = {name: row[name] / row["predicted"] for name in ("limit", "low", "high")}
+        said.append(f"{_words_of(row, sweep)} {ratio['limit']:.2f}{_bounds(ratio, '')}, {_closeness(ratio)}")
+    if said:
+        yield f"Measured wall over the law's (discrete); close is within {100 * CLOSE:g} %: {'; '.join(said)}."
+
+
+def _closeness(ratio: Mapping[str, float]) -> str:
+    """What an interval of measured over predicted says of being close."""
+    if not math.isfinite(ratio["low"]):
+        return "undecided"
+    if ratio["low"] >= 1 - CLOSE and ratio["high"] <= 1 + CLOSE:
+        return "close"
+    return "<b>not close</b>" if ratio["low"] > 1 + CLOSE or ratio["high"] < 1 - CLOSE else "undecided"
 
 
 def _slope_words(sweep: Sweep) -> Iterator[str]:
-    for (tuned, _), slope in sweep.slopes.items():
+    said = {"agrees": "lies in both", "disagrees": "lies in <b>neither</b>", "undecided": "lies in one of them"}
+    for slope in sweep.slopes:
         if math.isfinite(slope.low):
-            inside = "agrees" if slope.low <= slope.discrete <= slope.high else "<b>disagrees</b>"
+            points = "the original base and those with a wall" if slope.original else "the bases with a wall"
+            values = vars(slope)
             yield (
-                f"Tuned at {tuned:,} tokens, the limit grows with the base to the power {slope.value:.3f}"
-                f"{_bounds(vars(slope), '', 3)} over {slope.bases} bases; the law's {slope.discrete:.3f} {inside}."
+                f"Tuned at {slope.tune_length:,} tokens, the limit grows with the base to the power {slope.value:.3f} "
+                f"over {points} ({slope.bases}): interval of the regression{_bounds(values, '', 3)}, over documents"
+                f"{_bounds(values, 'documents_', 3)}; the law's {slope.discrete:.3f} {said[slope.verdict]}."
             )
 
 
@@ -131,7 +152,7 @@ def _base_words(sweep: Sweep) -> Iterator[str]:
         if len(keys) < 3:
             continue
         runner_up, worst = sorted(keys, key=lambda key: cost[key])[-2:]
-        apart = statistics.far_difference(found[worst], found[runner_up], sweep.options)
+        apart = far_difference(found[worst], found[runner_up], sweep.options)
         critical = theory.critical_base(setting.base, setting.train_length, tuned)
         surely = "" if apart.excludes_zero else " (undecided)"
         yield (
@@ -142,7 +163,7 @@ def _base_words(sweep: Sweep) -> Iterator[str]:
         small = [key for key in keys if found[key][0].cell.setting.regime == "soft"]
         said = []
         for smaller, larger in pairwise(small):
-            more = statistics.far_difference(found[larger], found[smaller], sweep.options)
+            more = far_difference(found[larger], found[smaller], sweep.options)
             verdict = ("holds" if more.mean > 0 else "<b>does not hold</b>") if more.excludes_zero else "is undecided"
             said.append(f"{base_text(larger.new_base)} less {base_text(smaller.new_base)} {_interval(more)}, {verdict}")
         if said:
@@ -164,39 +185,36 @@ def _retrieval_words(sweep: Sweep) -> Iterator[str]:
         verdicts[row["verdict"]].append(_words_of(row, sweep))
     said = {
         "part": "Copying ends before perplexity breaks, with intervals that do not meet, for base",
-        "together": "Perplexity breaks first for base",
-        "open": "Intervals meet for base",
+        "together": "Perplexity breaks first, with intervals that do not meet, for base",
+        "open": "It is undecided for base",
     }
     words = [f"{said[verdict]} {'; '.join(names)}" for verdict, names in verdicts.items() if names]
     if words:
-        yield f"Perplexity and retrieval{' <b>part</b>' if verdicts['part'] else ''}: {'. '.join(words)}."
+        yield f"Perplexity and retrieval{' <b>part</b>' if verdicts['part'] else ''}. {'. '.join(words)}."
 
 
 def _copied(sweep: Sweep) -> list[dict[Any, Any]]:
-    """Where copying ends and where perplexity breaks, by base, with the bounds and a verdict.
-
-    The verdict compares the interval of the one over strings with that of the other over documents.
-    """
+    """Where copying ends and where perplexity breaks, by base, with a verdict from the two intervals."""
     broken = {Key.of(row): row for row in sweep.bases.to_dict("records")}
     rows = []
     for row in sweep.retrieval.to_dict("records"):
         breaks = broken[Key.of(row)]
         if row["log_scaling"]:
             continue
-        ends = row["high"] if math.isfinite(row["low"]) else row["limit"]
-        verdict = "part" if ends < breaks["low"] else "together" if row["low"] > breaks["high"] else "open"
+        # Comparisons with a bound that is not known are false.
+        verdict = "part" if row["high"] < breaks["low"] else "together" if row["low"] > breaks["high"] else "open"
         rows.append({**row, "breaks": breaks, "verdict": verdict})
     return rows
 
 
 def _retrieval_bound(setting: Setting) -> float:
-    """The smaller of what the scaling law and Men et al. allow, in tokens; infinite where neither says anything."""
+    """The text length (tokens) up to which both bounds let a string be copied; infinite where neither says anything.
+
+    Men et al. speak of a distance, and a copied string is twice as long.
+    """
     predicted = limits(setting)
-    return min(value if value is not None else math.inf for value in (predicted["discrete"], predicted["similarity"]))
-
-
-def _setting(sweep: Sweep, key: Key) -> Setting:
-    return sweep.keys[key][0].cell.setting
+    law, distance = predicted["discrete"], predicted["similarity"]
+    return min(math.inf if law is None else law, math.inf if distance is None else 2 * distance)
 
 
 def _words_of(row: dict[Any, Any], sweep: Sweep) -> str:
@@ -233,12 +251,7 @@ def _base_html(sweep: Sweep) -> str:
     rows = []
     for row in sweep.bases.to_dict("records"):
         key = Key.of(row)
-        setting = _setting(sweep, key)
         seeds = f"seeds{_bounds(row, 'seeds_', 0)}" if math.isfinite(row["seeds_low"]) else ""
-        predicted = {
-            "hard wall": f"{max(setting.wall(), setting.tune_length):,.0f}",
-            "middle": f"{setting.tune_length:,}",
-        }
         price = row.get("short_context_price", math.nan)
         rows.append(
             [
@@ -249,7 +262,7 @@ def _base_html(sweep: Sweep) -> str:
                     _tokens(float(np.exp(np.mean(np.log([others[one.cell.name, rule] for one in sweep.keys[key]])))))
                     for rule in sweep.options.rules[1:]
                 ),
-                predicted.get(row["regime"], "none"),
+                "none" if math.isnan(row["predicted"]) else f"{row['predicted']:,.0f}",
                 f"{row['far_degradation']:.3f}{_small(_bounds(row, 'far_degradation_', 3))}",
                 f"{price:+.3f}{_small(_bounds(row, 'short_context_price_', 3))}" if math.isfinite(price) else "",
             ]
@@ -273,25 +286,27 @@ def _base_html(sweep: Sweep) -> str:
 def _copied_html(sweep: Sweep) -> str:
     rows = []
     for row in _copied(sweep):
-        setting = _setting(sweep, Key.of(row))
+        setting = sweep.keys[Key.of(row)][0].cell.setting
         bound = _retrieval_bound(setting)
-        law, similarity = (limits(setting)[name] for name in ("discrete", "similarity"))
-        ratio = row["limit"] / bound if math.isfinite(bound) and math.isfinite(row["limit"]) else math.nan
+        law, distance = (limits(setting)[name] for name in ("discrete", "similarity"))
+        ratio = {name: row[name] / bound for name in ("limit", "low", "high")}
+        seeds = f"seeds{_bounds(row, 'seeds_', 0)}" if math.isfinite(row["seeds_low"]) else ""
         rows.append(
             [
                 html.escape(key_text(Key.of(row), sweep.keys)),
-                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}",
+                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}{_small(seeds)}",
                 f"{_tokens(row['breaks']['limit'])}{_small(_bounds(row['breaks'], '', 0))}",
                 "none" if law is None else f"{law:,.0f}",
-                "" if similarity is None else f"{similarity:,.0f}",
-                f"{ratio:.2f}" if math.isfinite(ratio) else "",
+                "" if distance is None else f"{2 * distance:,.0f}",
+                f"{ratio['limit']:.2f}{_small(_bounds(ratio, ''))}" if math.isfinite(ratio["limit"]) else "",
             ]
         )
-    head = ["base", "copies to", "perplexity breaks at", "scaling law", "Men et al.", "copying over the smaller bound"]
+    head = ["base", "copies to", "perplexity breaks at", "scaling law", "Men et al., twice", "over the smaller bound"]
     return _table(head, rows) + (
         "<p class=note>Copies to: length of text (tokens) at which copy accuracy first falls below one half, 0 where "
-        "the shortest gap is not copied; intervals resample strings. Men et al.: the distance at which a query stops "
-        "preferring similar keys at this base. Neither paper puts the two bounds together; the last column does.</p>"
+        "the shortest gap is not copied; intervals resample the strings, which all seeds have in common. Men et al.: "
+        "the distance at which a query stops preferring similar keys at this base; a copied string is twice as long, "
+        "so it is doubled here. Neither paper puts the two bounds together; the last column does.</p>"
     )
 
 
@@ -313,22 +328,27 @@ def _error_html(sweep: Sweep) -> str:
     return _table(head, rows) + (
         f"<p class=note>Over {settings} settings whose regime is a hard wall. A limit that was never reached counts by "
         "what a prediction falls short of the longest text. Similarity, aliasing and stability are bounds of another "
-        "kind: they say what a base cannot do, not where perplexity breaks.</p>"
+        "kind: they say what a base cannot do, not where perplexity breaks. A prediction below the tuning length "
+        "counts as the tuning length.</p>"
     )
 
 
 def _slope_html(sweep: Sweep) -> str:
     rows = [
         [
-            f"{tuned:,} tokens, {steps:,} steps",
-            str(slope.bases),
-            f"{slope.value:.3f}{_bounds(vars(slope), '', 3)}",
+            f"{slope.tune_length:,} tokens, {slope.steps:,} steps",
+            f"{slope.bases}{', the original with them' if slope.original else ''}"
+            + (f"; {slope.censored} censored left out" if slope.censored else ""),
+            f"{slope.value:.3f}",
+            _bounds(vars(slope), "", 3),
+            _bounds(vars(slope), "documents_", 3),
             f"{slope.discrete:.3f}",
             f"{slope.continuous:.3f}",
         ]
-        for (tuned, steps), slope in sweep.slopes.items()
+        for slope in sweep.slopes
     ]
-    return _table(["tuned at", "bases", "measured", "law, discrete", "law, continuous"], rows)
+    head = ["tuned at", "bases", "measured", "regression", "over documents", "law, discrete", "law, continuous"]
+    return _table(head, rows)
 
 
 def _tuning_html(sweep: Sweep) -> str:

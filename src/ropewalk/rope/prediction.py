@@ -15,10 +15,13 @@ REQUIRED_PERIODS = (1.0, 3.0, 10.0)
 """Turns that count as trained: the scaling law's, about what LongRoPE2 (arXiv 2502.20082) measured, and where its
 search starts."""
 
-# Pairs below which rounding up to a whole pair moves the limit by more than about a fifth.
-_FEW_PAIRS = 32
-# A float32 angle of one radian a token is off by a radian at this position.
-_FLOAT32_PRECISION = 2.0**23
+BOUNDS = ("similarity", "aliasing", "stability")
+"""Those of :func:`limits` that speak of the base alone: what it cannot do, not where a model breaks."""
+
+# Limits of two neighbouring pairs that are further apart than this leave much open.
+_APART = 1.3
+# 1 / machine epsilon of float32, the ceiling that RoPE as phase modulation (arXiv 2602.10959) puts on a base.
+_FLOAT32_CEILING = 2.0**23
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def limits(setting: Setting) -> dict[str, float | None]:
     """Return by law how far the model is predicted to read, in tokens; None where a law names no limit.
 
     The laws of walls speak of bases above the critical one only; up to it they say the tuning length, and for a soft
-    decay nothing. The others speak of the base alone, whatever the tuning.
+    decay nothing. The others speak of the base alone, whatever the tuning; similarity is looked for up to
+    ``theory.SIMILARITY_MOST`` tokens.
     """
 
     def walled(limit: float) -> float | None:
@@ -89,7 +93,7 @@ def limits(setting: Setting) -> dict[str, float | None]:
         "last covered pair": walled(setting.wall(reading="last covered pair")),
         **{f"{r:g} periods": walled(setting.wall(periods=r)) for r in REQUIRED_PERIODS[1:]},
         "frequency band": walled(band),
-        "similarity": _finite(theory.similarity_length(setting.rotary_dim, setting.new_base)),
+        "similarity": float(theory.similarity_length(setting.rotary_dim, setting.new_base) or theory.SIMILARITY_MOST),
         "aliasing": theory.aliasing_length(setting.new_base),
         "stability": theory.stability_length(setting.new_base),
     }
@@ -130,7 +134,7 @@ def predict(setting: Setting, target_length: int | None = None) -> dict[str, Any
         "required_periods": {
             f"{r:g}": {
                 "critical_dimension": theory.critical_dimension(d, base, trained, r),
-                "wall": _finite(setting.wall(periods=r)),
+                "wall": _finite(setting.wall(periods=r)) if setting.regime == "hard wall" else None,
             }
             for r in REQUIRED_PERIODS
         },
@@ -172,9 +176,10 @@ def _notes(setting: Setting, target_length: int | None) -> list[str]:
             "fails soon after its training length all the same (Frequency Bands in RoPE)."
         )
     if setting.regime == "middle":
+        rounded = f"; with rounding to whole pairs a wall at {discrete:,.0f} would come out for this base"
         notes.append(
-            f"Up to the critical base {setting.critical_base:,.0f} the law says the tuning length and no more; with "
-            f"rounding to whole pairs a wall at {discrete:,.0f} would come out for this base."
+            f"Up to the critical base {setting.critical_base:,.0f} the law says the tuning length and no "
+            f"more{rounded if tuned < discrete < math.inf else ''}."
         )
     if setting.regime == "soft":
         notes.append(
@@ -187,11 +192,18 @@ def _notes(setting: Setting, target_length: int | None) -> list[str]:
         f"ones, {exact:,.0f} in the place of {printed:,.0f} for the first."
     )
     similarity = theory.similarity_length(d, new)
-    beyond = limits(setting)["discrete"] or tuned
-    if similarity is not None and similarity < beyond:
+    reached = limits(setting)["discrete"]
+    if similarity is not None and similarity < (reached or tuned):
+        before = f"the {reached:,.0f} of the scaling law" if reached else f"the tuning length, {tuned:,}"
         notes.append(
-            f"Low perplexity is not use of the context: at base {new:,.10g} a query stops preferring similar keys at "
-            f"{similarity:,} tokens (Men et al.), before the {beyond:,.0f} of the scaling law."
+            f"Low perplexity is not use of the context: at base {new:,.10g} a query stops preferring similar keys at a "
+            f"distance of {similarity:,} tokens (Men et al.), before {before}."
+        )
+    turn = theory.drift(d, new, tuned)
+    if turn > math.pi / 2:
+        notes.append(
+            f"The slowest pair turns by {turn:.2f} rad within the tuning length, more than pi/2: no pair is left whose "
+            "meaning does not depend on the position (Round and Round We Go)."
         )
     raw = theory.critical_index(d, new, tuned)
     if raw > d / 2:
@@ -214,8 +226,8 @@ def _warnings(setting: Setting, target_length: int | None) -> list[str]:
     critical = setting.critical_dimension
     if critical == d:
         warnings.append(
-            f"Pre-training at {trained} tokens turned every pair fully (base {base:,.10g} is at most {trained}/2pi): "
-            "the law of walls has nothing to say, and no wall is predicted."
+            f"Pre-training at {trained} tokens turned every pair fully, the slowest in "
+            f"{2 * math.pi * base ** (1 - 2 / d):,.0f}: the law of walls has nothing to say, and no wall is predicted."
         )
     if critical == 0:
         warnings.append(f"No pair turns within {trained} tokens: the law assumes that most of them do.")
@@ -224,13 +236,16 @@ def _warnings(setting: Setting, target_length: int | None) -> list[str]:
             f"The base of pre-training, {base:,.10g}, is itself a small one for {trained} tokens; the law was stated "
             "and tested for tuning from a large one."
         )
-    if d // 2 < _FEW_PAIRS:
+    upper, lower = setting.wall(), setting.wall(reading="last covered pair")
+    if setting.regime == "hard wall" and math.isfinite(upper) and upper > _APART * lower:
         warnings.append(
-            f"With {d // 2} pairs, rounding up to a whole pair moves the limit a lot; take the discrete reading as "
-            "the upper end of a range that starts at the last covered pair."
+            f"With {d // 2} pairs, neighbours lie far apart: the limit is {upper:,.0f} by the first pair that was not "
+            f"covered and {lower:,.0f} by the last that was, and rounding decides between them."
         )
-    if new > _FLOAT32_PRECISION:
-        warnings.append(f"A base above {_FLOAT32_PRECISION:,.0f} turns its slowest pair by less than float32 resolves.")
+    if new > _FLOAT32_CEILING:
+        warnings.append(
+            f"Above a base of {_FLOAT32_CEILING:,.0f} the slowest pair turns by less a token than float32 resolves."
+        )
     if target_length is not None and d != 128:
         warnings.append("The fit of the similarity bound was made for heads of 128 dimensions.")
     return warnings

@@ -26,6 +26,9 @@ ran from 1 to 0, from 1 to -1, and through a whole turn."""
 BAND_ANGLE = 3.657210
 """Where 1/2 + sin(2x)/(4x) - (sin x/x)^2 is largest (Frequency Bands in RoPE, OpenReview PR1PPxvG9Q)."""
 
+SIMILARITY_MOST = 1 << 22
+"""Tokens up to which :func:`similarity_length` looks."""
+
 # An exact integer comes out of the logarithms a few units in the last place off; ceil must not step over it.
 _CEIL_GUARD = 1e-9
 
@@ -181,7 +184,7 @@ def small_base_thresholds(tune_length: float, rotary_dim: int | None = None) -> 
 
 
 @lru_cache(maxsize=1024)
-def similarity_length(rotary_dim: int, base: float, most: int = 1 << 22) -> int | None:
+def similarity_length(rotary_dim: int, base: float, most: int = SIMILARITY_MOST) -> int | None:
     """Return L_max(b), the first distance m at which sum_i cos(m b^(-2i/d)) is negative; None up to ``most`` tokens.
 
     Below it a query prefers a similar key to a random one at any distance (Base of RoPE Bounds Context Length, arXiv
@@ -231,18 +234,13 @@ def aliasing_length(base: float) -> float:
     return 2 * math.pi * base
 
 
-def stability_length(base: float, epsilon: float = 0.0, layers: int = 1) -> float:
-    """Return b arccos(epsilon^(1/layers)), up to which the slowest pair's cosine stays above ``epsilon`` in each layer.
+def stability_length(base: float) -> float:
+    """Return b pi/2, up to which the slowest pair's cosine stays positive.
 
-    The bound for a stable constant component of RoPE as phase modulation (arXiv 2602.10959). With ``epsilon`` 0 it is
-    b pi/2, which no other choice exceeds.
-
-    Args:
-        base: b.
-        epsilon: what is to be left of the component after all layers, 0 to 1.
-        layers: decoder layers.
+    RoPE as phase modulation (arXiv 2602.10959) asks for b arccos(e^(1/N)) at least, with e what is to be left of a
+    constant component after N layers; b pi/2 is the bound for e = 0, which no other exceeds.
     """
-    return base * math.acos(epsilon ** (1 / layers))
+    return base * math.pi / 2
 
 
 def drift(rotary_dim: int, new_base: float, length: float) -> float:

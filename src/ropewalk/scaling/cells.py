@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class Cell:
         log_scaling: whether it was read with log-scaled attention.
         curves: NLL by document and position.
         copying: one row a string: ``gap`` (tokens) and ``accuracy``; None where copying was not measured.
+        origin: the model that was tuned: its name, its files and its table.
     """
 
     setting: Setting
@@ -56,6 +58,7 @@ class Cell:
     log_scaling: bool
     curves: Curves
     copying: pd.DataFrame | None
+    origin: str
 
     @property
     def key(self) -> Key:
@@ -72,7 +75,8 @@ def read_cell(folder: Path) -> Cell:
     """Read what ``ropewalk evaluate --window`` wrote about a model that ``ropewalk finetune`` made.
 
     Raises:
-        UserError: a file is missing, the model was not tuned here, or its rope is more than a change of the base.
+        UserError: a file is missing, the model was not tuned here, its rope is more than a change of the base, the
+            window is not the tuning length, or the texts are no longer than that.
     """
     rows, about = read_nll(folder / "nll.parquet")
     training: dict[str, Any] = about.get("training") or {}
@@ -84,14 +88,27 @@ def read_cell(folder: Path) -> Cell:
     )
     if not np.array_equal(Rope.from_json(training["rope"]).inv_freq, rope.inv_freq):
         raise UserError(f"{folder}: the model was tuned with another table than the one it was measured with.")
+    if about["window"] != training["length"]:
+        raise UserError(
+            f"{folder}: measured with a window of {about['window']} tokens; expected the tuning length, "
+            f"{training['length']}."
+        )
+    curves = Curves.of(rows)
+    if curves.length <= training["length"]:
+        raise UserError(
+            f"{folder}: texts of {curves.length} tokens; expected longer ones than the tuning length, "
+            f"{training['length']}, or no limit can be seen."
+        )
+    table = (rope.rotary_dim, rope.base, rope.original_length)
     copying = folder / "copying.csv"
     return Cell(
         setting,
         int(training["options"]["steps"]),
         int(training["seed"]),
         rope.log_scaling_length is not None,
-        Curves.of(rows),
+        curves,
         pd.read_csv(copying) if copying.is_file() else None,
+        json.dumps([training.get("model"), training.get("weights"), table]),
     )
 
 
@@ -101,19 +118,17 @@ def read_cells(folders: Sequence[Path]) -> list[Cell]:
     Raises:
         UserError: a cell cannot be read, two are the same, or they do not belong to one model and one set of documents.
     """
+    if not folders:
+        raise UserError("a sweep has at least one cell; none was given.")
     cells = sorted((read_cell(folder) for folder in folders), key=lambda cell: (*cell.key, cell.seed))
     for one, other in zip(cells, cells[1:], strict=False):
         if (one.key, one.seed) == (other.key, other.seed):
             raise UserError(f"two folders hold the cell {one.name}; expected different ones.")
         if one.curves.documents != other.curves.documents or one.curves.length != other.curves.length:
             raise UserError(f"{one.name} and {other.name} were measured on different texts; measure both alike.")
-        if _model(one) != _model(other):
+        if one.origin != other.origin:
             raise UserError(f"{one.name} and {other.name} come from different models; expected one sweep of one model.")
     return cells
-
-
-def _model(cell: Cell) -> tuple[int, float, int]:
-    return cell.setting.rotary_dim, cell.setting.base, cell.setting.train_length
 
 
 def _new_base(rope: Rope, name: str) -> float:

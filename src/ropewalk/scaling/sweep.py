@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from ropewalk.errors import UserError
 from ropewalk.rope.prediction import Setting
-from ropewalk.scaling import statistics
 from ropewalk.scaling.cells import Key, read_cells
-from ropewalk.scaling.statistics import Measured, Options, Slope, groups, measure
+from ropewalk.scaling.comparisons import log_scaling_effects, tuning_effects
+from ropewalk.scaling.measured import Measured, Options, groups, measure
+from ropewalk.scaling.predictors import Slope, predictor_errors, slopes
+from ropewalk.scaling.retrieval import retrieval_table
+from ropewalk.scaling.tables import base_table, limit_table
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep and all that is read from it; tables as in :mod:`ropewalk.scaling.statistics`."""
+    """A sweep and all that is read from it; each table is described where it is made."""
 
     measured: Sequence[Measured]
     options: Options
     limits: pd.DataFrame
     bases: pd.DataFrame
-    slopes: dict[tuple[int, int], Slope]
+    slopes: list[Slope]
     errors: pd.DataFrame
     tuning: pd.DataFrame
     log_scaling: pd.DataFrame
@@ -58,19 +62,20 @@ def read_sweep(
     Raises:
         UserError: a cell cannot be read, or the cells do not belong together.
     """
+    if smoothing is not None and smoothing < 1:
+        raise UserError(f"smoothing is {smoothing}; expected at least 1 position.")
     cells = read_cells(folders)
     setting = cells[0].setting
     options = Options(tuple(thresholds), smoothing or max(1, setting.train_length // 4), perplexity_ratio, confidence)
     measured = measure(cells, options)
-    bases = statistics.base_table(measured, options)
     return Sweep(
         measured,
         options,
-        statistics.limit_table(measured, options),
-        bases,
-        statistics.slopes(bases, setting, confidence),
-        statistics.predictor_errors(measured, options),
-        statistics.tuning_effects(measured, options),
-        statistics.log_scaling_effects(measured, options),
-        statistics.retrieval_table(measured, confidence),
+        limit_table(measured, options),
+        base_table(measured, options),
+        slopes(measured, options),
+        predictor_errors(measured, options),
+        tuning_effects(measured, options),
+        log_scaling_effects(measured, options),
+        retrieval_table(measured, confidence),
     )

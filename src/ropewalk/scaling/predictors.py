@@ -1,0 +1,175 @@
+"""The laws of walls held against measured ones: the slope of limit over base, and the error of each predictor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ropewalk.intervals import quantile_interval
+from ropewalk.rope.prediction import limits
+from ropewalk.rope.rope import FloatArray
+from ropewalk.scaling.cells import Key
+from ropewalk.scaling.measured import Measured, Options, documents, groups, mean_log_limits
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The slope of ln limit over ln base, by least squares over the bases of one tuning length and number of steps.
+
+    Attributes:
+        tune_length: tokens.
+        steps: of the tuning.
+        original: whether the base of pre-training is one of the points; the law puts no wall of its own there, but the
+            paper's line starts there.
+        value: the slope.
+        low: lower end of Student's t interval of the regression, which covers scatter about the line; nan for two
+            bases.
+        high: its upper end.
+        documents_low: lower end over documents.
+        documents_high: its upper end.
+        bases: how many points.
+        censored: bases left out because their limit was never reached.
+        discrete: d_extra / d, the law's.
+        continuous: log_b(L / 2 pi), the same without rounding.
+    """
+
+    tune_length: int
+    steps: int
+    original: bool
+    value: float
+    low: float
+    high: float
+    documents_low: float
+    documents_high: float
+    bases: int
+    censored: int
+    discrete: float
+    continuous: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the law's slope lies in both intervals, in neither, or in one of them."""
+        if not math.isfinite(self.low + self.documents_low):
+            return "undecided"
+        inside = [self.low <= self.discrete <= self.high, self.documents_low <= self.discrete <= self.documents_high]
+        return "agrees" if all(inside) else "undecided" if any(inside) else "disagrees"
+
+
+def slopes(measured: Sequence[Measured], options: Options) -> list[Slope]:
+    """The slope over the walls of each tuning length and number of steps, with the original base and without."""
+    setting = measured[0].cell.setting
+    continuous = math.log(setting.train_length / (2 * math.pi)) / math.log(setting.base)
+    alike: dict[tuple[int, int], list[Key]] = {}
+    found = {key: group for key, group in groups(measured).items() if not key.log_scaling}
+    for key in found:
+        alike.setdefault((key.tune_length, key.steps), []).append(key)
+    result = []
+    for (tuned, steps), keys in alike.items():
+        for original in (False, True):
+            walls = [key for key in keys if found[key][0].cell.setting.regime == "hard wall"]
+            first = [key for key in keys if key.new_base == setting.base and tuned == setting.train_length]
+            if original and not first:
+                continue
+            points = walls + (first if original else [])
+            draws = {key: mean_log_limits(found[key], options) for key in points}
+            known = [key for key in points if math.isfinite(draws[key][0])]
+            if len(known) < 2:
+                continue
+            bases = np.log([key.new_base for key in known])
+            values = np.stack([draws[key] for key in known], axis=1)
+            centred = bases - bases.mean()
+            each = values @ centred / (centred @ centred)
+            # A resample in which a limit is censored has no slope.
+            drawn = each[1:][np.isfinite(each[1:])]
+            low, high = _regression_interval(bases, values[0], options.confidence)
+            over = quantile_interval(drawn, documents(measured), options.confidence)
+            result.append(
+                Slope(
+                    tuned,
+                    steps,
+                    original,
+                    float(each[0]),
+                    low,
+                    high,
+                    *over,
+                    len(known),
+                    len(points) - len(known),
+                    setting.critical_dimension / setting.rotary_dim,
+                    continuous,
+                )
+            )
+    return result
+
+
+def _regression_interval(x: FloatArray, y: FloatArray, confidence: float) -> tuple[float, float]:
+    if len(x) < 3:
+        return math.nan, math.nan
+    fit = stats.linregress(x, y)
+    half = stats.t.ppf((1 + confidence) / 2, len(x) - 2) * fit.stderr
+    return float(fit.slope - half), float(fit.slope + half)
+
+
+def predictor_errors(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+    """How far each law is from the measured walls, best first.
+
+    The error of a law at one setting is |ln(measured / predicted)|, averaged over seeds in the logarithm; where the
+    limit is censored, only what a prediction falls short of the measured length counts. Errors are averaged over the
+    settings whose regime is a hard wall. A law that names no limit for one of them is left out.
+
+    Returns:
+        Index ``law``; ``error`` with ``low`` and ``high`` over documents, ``factor`` (the exponential of the error),
+        ``ratio`` (geometric mean of measured over predicted; empty where a limit is censored), ``behind`` the best
+        law's error with ``behind_low`` and ``behind_high``, and ``settings``. Empty where nothing was measured.
+    """
+    found = {
+        key: group
+        for key, group in groups(measured).items()
+        if group[0].cell.setting.regime == "hard wall" and not key.log_scaling
+    }
+    if not found:
+        return pd.DataFrame()
+    longest = math.log(measured[0].cell.curves.length)
+    walls = [mean_log_limits(group, options) for group in found.values()]
+    predictions = [limits(group[0].cell.setting) for group in found.values()]
+    errors: dict[str, FloatArray] = {}
+    ratios: dict[str, float] = {}
+    for law in predictions[0]:
+        values = [prediction[law] for prediction in predictions]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            continue
+        differences = [wall - math.log(value) for wall, value in zip(walls, known, strict=True)]
+        errors[law] = np.mean(
+            [
+                np.where(np.isfinite(difference), np.abs(difference), max(0.0, longest - math.log(value)))
+                for difference, value in zip(differences, known, strict=True)
+            ],
+            axis=0,
+        )
+        ratio = float(np.mean([difference[0] for difference in differences]))
+        ratios[law] = math.exp(ratio) if math.isfinite(ratio) else math.nan
+    ranked = sorted(errors, key=lambda law: errors[law][0])
+    table = []
+    for law in ranked:
+        behind = errors[law] - errors[ranked[0]]
+        low, high = quantile_interval(errors[law][1:], documents(measured), options.confidence)
+        behind_low, behind_high = quantile_interval(behind[1:], documents(measured), options.confidence)
+        row = {
+            "law": law,
+            "error": errors[law][0],
+            "low": low,
+            "high": high,
+            "factor": math.exp(errors[law][0]),
+            "ratio": ratios[law],
+            "behind": behind[0],
+            "behind_low": behind_low,
+            "behind_high": behind_high,
+            "settings": len(found),
+        }
+        table.append(row)
+    return pd.DataFrame(table).set_index("law") if table else pd.DataFrame()
