@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ropewalk.report.style import ACCENT, GREY, INK, inks, save, spread
+from ropewalk.report.style import ACCENT, GREY, INK, inks, label_ends, save
 
 SMOOTHED = 8
 """Positions over which accuracy is averaged for the eye; even, since semi-recursive tokens alternate."""
@@ -84,7 +84,7 @@ def draw_positions(
             axes.plot(smooth.index, smooth[name], color=colour, lw=1.5)
         axes.set(ylim=(0, 101), xlim=(0, table.index.max() + 1), xlabel="position (tokens)")
         axes.set_title(titles[task], loc="left")
-        _label_ends(axes, smooth.ffill().iloc[-1], colours)
+        label_ends(axes, {str(name): value for name, value in smooth.ffill().iloc[-1].items()}, colours)
     panels[0].set_ylabel("accuracy (%)")
     panels[0].annotate("trained", (training / 2, 3), ha="center", fontsize=8)
     figure.tight_layout()
@@ -113,7 +113,7 @@ def draw_validation(
             ends[name] = mean.iloc[-1]
         axes.set(xlabel="step", xlim=(0, rows["step"].max()))
         axes.set_title(titles[task], loc="left")
-        _label_ends(axes, pd.Series(ends), colours)
+        label_ends(axes, ends, colours)
     panels[0].set_ylabel("validation loss (nats a token)")
     figure.tight_layout()
     save(figure, path)
@@ -123,22 +123,3 @@ def _panels(tasks: Mapping[str, object], names: Sequence[str]) -> tuple[Figure, 
     figure = Figure(figsize=(4.6 * len(tasks), 3.6))
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     return figure, panels, dict(zip(names, inks(len(names)), strict=True))
-
-
-def _label_ends(axes: Axes, ends: pd.Series, colours: Mapping[str, np.ndarray]) -> None:
-    """Name each line where it ends, in its colour, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    order = ends.sort_values()
-    heights = spread(order.to_list(), 0.055 * (high - low))
-    right = axes.get_xlim()[1]
-    for name, height in zip(order.index, heights, strict=True):
-        axes.annotate(
-            str(name),
-            (right, height),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=colours[name],
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter
 from ropewalk.evaluation.perplexity import position_bins
 from ropewalk.report.figures import token_axis
 from ropewalk.report.prediction import draw_laws
-from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, save, spread
+from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, label_ends, save, spread
 from ropewalk.rope.prediction import Setting, limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.limits import smoothed
@@ -64,14 +64,14 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
             for key in keys:
                 places = np.arange(len(smooth[key])) + 1 + options.smoothing // 2
                 axes.plot(places, smooth[key], color=ink[key.new_base], lw=1.5)
-                ends[key] = min(float(smooth[key][-1]), high)
+                ends[base_text(key.new_base)] = min(float(smooth[key][-1]), high)
                 wall = limits(found[key][0].cell.setting)["discrete"]
                 if large and wall is not None:
                     axes.axvline(wall, color=ink[key.new_base], lw=1, ls=":")
             last = means[keys[0]].size + 1
             token_axis(axes, max(8, length // 4), last, setting.train_length)
             axes.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
-            _label_ends(axes, ends, ink, last)
+            label_ends(axes, ends, {base_text(base): colour for base, colour in ink.items()})
             side = "Large bases; dotted: the wall that the law predicts" if large else "Small bases"
             axes.set_title(f"{side} · tuned at {length:,} tokens", loc="left")
         row[0].set_ylabel("NLL (nats a token)")
@@ -79,23 +79,6 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
         axes.set_xlabel("position (tokens)")
     figure.tight_layout(w_pad=4)
     save(figure, path)
-
-
-def _label_ends(axes: Axes, ends: Mapping[Key, float], ink: Mapping[float, np.ndarray], last: int) -> None:
-    low, high = axes.get_ylim()
-    order = sorted(ends, key=lambda key: ends[key])
-    heights = spread([ends[key] for key in order], 0.055 * (high - low)) if order else []
-    for key, height in zip(order, heights, strict=True):
-        axes.annotate(
-            base_text(key.new_base),
-            (last, height),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=ink[key.new_base],
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
 
 
 def main_groups(measured: Sequence[Measured]) -> dict[Key, list[Measured]]:

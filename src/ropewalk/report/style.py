@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ropewalk.files import whole_file
@@ -48,3 +50,22 @@ def spread(values: list[float], gap: float) -> list[float]:
         ceiling = placed[i + 1] - gap if i + 1 < len(placed) else placed[i] - overshoot
         placed[i] = min(placed[i], ceiling)
     return placed
+
+
+def label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, np.ndarray]) -> None:
+    """Name each line at the right edge, in its colour, at the height where it ends, moved apart where they overlap."""
+    low, high = axes.get_ylim()
+    names = sorted(ends, key=lambda name: ends[name])
+    heights = spread([float(ends[name]) for name in names], 0.055 * (high - low))
+    right = axes.get_xlim()[1]
+    for name, height in zip(names, heights, strict=True):
+        axes.annotate(
+            name,
+            (right, height),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=colours[name],
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+        )
