@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
                 {"bases": ["beta2", "beta1", 1000.0, "original", 100_000.0, 300_000.0, 1_000_000.0]},
                 {"bases": ["beta3", 1_000_000.0], "seeds": [1, 2]},
                 {"bases": ["original", 1_000_000.0], "length": 256},
-                {"bases": ["beta3", 1_000_000.0], "steps": 500},
+                {"bases": ["beta3", 1_000_000.0], "steps": 400},
             ]
         }
     },
