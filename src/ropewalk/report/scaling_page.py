@@ -17,6 +17,7 @@ from ropewalk.report.tables import page
 from ropewalk.rope import theory
 from ropewalk.rope.prediction import BOUNDS, Setting, limits
 from ropewalk.scaling.cells import Key
+from ropewalk.scaling.measured import Measured, alike
 from ropewalk.scaling.sweep import Sweep
 from ropewalk.scaling.tables import far_difference
 
@@ -77,8 +78,8 @@ def _words(sweep: Sweep) -> Iterator[str]:
                 f"says {predicted}."
             )
     yield from _retrieval_words(sweep)
-    alike = ["new_base", "tune_length", "steps"]
-    for _, rows in sweep.log_scaling.groupby(alike) if len(sweep.log_scaling) else ():
+    columns = ["new_base", "tune_length", "steps"]
+    for _, rows in sweep.log_scaling.groupby(columns) if len(sweep.log_scaling) else ():
         key = Key.of({**rows.iloc[0].to_dict(), "log_scaling": False})
         said = [
             f"{row['difference']:+.3f}{_bounds(row, 'difference_', 3)} at {row['start']:,} to {row['stop']:,} tokens"
@@ -143,12 +144,12 @@ def _slope_words(sweep: Sweep) -> Iterator[str]:
 def _base_words(sweep: Sweep) -> Iterator[str]:
     """Which base is worst, and whether small ones are ordered as the law wants."""
     setting, found = sweep.setting, sweep.keys
-    alike: dict[tuple[int, int], list[Key]] = {}
+    by_tuning: dict[tuple[int, int], list[Key]] = {}
     for key in found:
         if not key.log_scaling:
-            alike.setdefault((key.tune_length, key.steps), []).append(key)
+            by_tuning.setdefault((key.tune_length, key.steps), []).append(key)
     cost = {Key.of(row): row["far_degradation"] for row in sweep.bases.to_dict("records")}
-    for (tuned, steps), keys in alike.items():
+    for (tuned, steps), keys in by_tuning.items():
         if len(keys) < 3:
             continue
         runner_up, worst = sorted(keys, key=lambda key: cost[key])[-2:]
@@ -158,19 +159,26 @@ def _base_words(sweep: Sweep) -> Iterator[str]:
         yield (
             f"Tuned at {tuned:,} tokens for {steps:,} steps, the worst base in the second half of the texts is "
             f"{base_text(worst.new_base)}{surely}, by {_interval(apart)} nats a token from "
-            f"{base_text(runner_up.new_base)}; by the law it is the critical base, {critical:,.0f}."
+            f"{base_text(runner_up.new_base)} (seeds in common: {_shared(found[worst], found[runner_up])}); by the "
+            f"law it is the critical base, {critical:,.0f}."
         )
         small = [key for key in keys if found[key][0].cell.setting.regime == "soft"]
         said = []
         for smaller, larger in pairwise(small):
             more = far_difference(found[larger], found[smaller], sweep.options)
             verdict = ("holds" if more.mean > 0 else "<b>does not hold</b>") if more.excludes_zero else "is undecided"
-            said.append(f"{base_text(larger.new_base)} less {base_text(smaller.new_base)} {_interval(more)}, {verdict}")
+            seeds = _shared(found[larger], found[smaller])
+            pair = f"{base_text(larger.new_base)} less {base_text(smaller.new_base)}"
+            said.append(f"{pair} {_interval(more)}, {verdict} (seeds in common: {seeds})")
         if said:
             yield (
                 "Among small bases the law wants a slower decay for a smaller base; cost in the second half of the "
                 f"texts (nats a token): {'; '.join(said)}."
             )
+
+
+def _shared(group: Sequence[Measured], other: Sequence[Measured]) -> int:
+    return len(alike(group, other)[0])
 
 
 def _interval(value: Interval) -> str:
