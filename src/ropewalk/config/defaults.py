@@ -43,8 +43,8 @@ DEFAULTS: dict[str, Any] = {
                 {"bases": ["beta3"], "log_scaling": True},
                 {"bases": ["beta2", "beta1", 1000.0, "original", 100_000.0, 300_000.0, 1_000_000.0]},
                 {"bases": ["beta3", 1_000_000.0], "seeds": [1, 2]},
-                {"bases": ["original", 1_000_000.0], "length": 256},
-                {"bases": ["beta3", 1_000_000.0], "steps": 400},
+                {"bases": ["original", 300_000.0], "length": 256},
+                {"bases": ["beta3"], "steps": 500},
             ]
         }
     },

@@ -313,7 +313,7 @@ Base = Annotated[float | str, BeforeValidator(_base_is_known)]
 class Tuning(Section):
     """How each base is tuned: all weights, starting from one pre-trained model."""
 
-    steps: int = Field(200, ge=1, description="optimiser steps")
+    steps: int = Field(250, ge=1, description="optimiser steps")
     batch_tokens: int = Field(2048, ge=2, description="tokens a step, a multiple of every tuning length")
     copy_fraction: float = Field(0.25, ge=0, le=1, description="share of sequences that are periodic strings of digits")
     learning_rate: float = Field(1e-3, gt=0, description="its peak")
