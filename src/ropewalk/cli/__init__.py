@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, posgen, predict, ropes, scaling, stages, tracking
+from ropewalk.cli import configuration, posgen, predict, ropes, scaling, search, stages, tracking
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)
 app.command()(stages.report)
 app.add_typer(scaling.scaling_app, name="scaling")
+app.command()(search.search)
+app.command("search-compare")(search.search_compare)
+app.command("search-report")(search.search_report)
 app.add_typer(posgen.posgen_app, name="posgen")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)

@@ -21,8 +21,8 @@ StoredType = Literal["float32", "bfloat16", "float16"]
 
 # Bins of the circle for g_w1; its value moves by less than 1e-4 from 256 bins upwards.
 _BINS = 512
-# Distances, in tokens, over which r_ker compares the local kernels.
-_LOCAL_DISTANCES = 64
+LOCAL_DISTANCES = 64
+"""Distances, in tokens, over which r_ker compares the local kernels."""
 
 
 def feature_gap(rope: Rope, train_length: int, test_length: int, *, trained: Rope | None = None) -> FloatArray:
@@ -95,12 +95,17 @@ def g_w1(rope: Rope, length: int, *, trained: Rope | None = None) -> float:
         length: L', in tokens.
         trained: the rope of training over the original length; by default the original table.
     """
+    return float(pair_mismatch(rope, length, trained=trained).mean())
+
+
+def pair_mismatch(rope: Rope, length: int, *, trained: Rope | None = None) -> FloatArray:
+    """Return what each pair adds to :func:`g_w1`, in radians, shape (pairs,)."""
     length = as_integer("length", length, at_least=1)
     before = _angle_distribution(_trained(rope, trained), rope.original_length)
     after = _angle_distribution(rope.at(length), length)
     difference = after - before
     difference -= np.median(difference, axis=1, keepdims=True)
-    return float(np.abs(difference).mean() * 2 * np.pi)
+    return np.asarray(np.abs(difference).mean(axis=1) * 2 * np.pi)
 
 
 def _angle_distribution(rope: Rope, length: int) -> FloatArray:
@@ -130,7 +135,7 @@ def r_ker(rope: Rope) -> float:
     Args:
         rope: the rope.
     """
-    distances = np.arange(1, _LOCAL_DISTANCES + 1)
+    distances = np.arange(1, LOCAL_DISTANCES + 1)
     weights = 1 / distances
     changed = np.cos(np.outer(distances, rope.inv_freq)).mean(axis=1)
     original = np.cos(np.outer(distances, rope.original_inv_freq)).mean(axis=1)

@@ -1,0 +1,344 @@
+"""Search spaces: what a rope can be, as a few numbers.
+
+Every space gives one divisor of the frequency of each pair, lambda_i > 0, and a temperature c, from which the attention
+factor is 1 + c ln s for a factor s. ``ramp`` and ``bands`` are few numbers in which the hand-made methods are points;
+``tail`` and ``pairs`` free each pair, under the condition that slower pairs are divided by no less; ``groups`` drops
+that condition. The spaces are derived from published work (below), not from the ORoPE paper, whose own space could not
+be read.
+
+Symbols: d the rotary dimension, D = d/2 pairs, L the length of pre-training in tokens, b the base, and n(t) the
+fractional index at which a pair makes t turns within L.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ropewalk.errors import UserError
+from ropewalk.rope import Rope
+from ropewalk.rope.methods import default_rope, longrope
+from ropewalk.rope.rope import FloatArray, as_number
+
+YARN_TEMPERATURE = 0.1
+"""c of YaRN and of the MrRoPE methods (arXiv 2309.00071, section 3.4)."""
+
+INSIDE = 0.1
+"""A rope is a point of a space where the nearest point is off by no more than this: root mean square of ln lambda."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched number between two bounds, on a logarithmic scale or not, whole or not."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def clip(self, value: float) -> float:
+        """The nearest value within the bounds."""
+        value = min(max(float(value), self.low), self.high)
+        return float(round(value)) if self.integer else value
+
+
+TEMPERATURE = Parameter("c", 0.0, 0.2)
+
+
+class Space(ABC):
+    """A box of numbers, each point of which is a rope for one table and one factor."""
+
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        """Bind the space to a table.
+
+        Args:
+            table: the rope of pre-training.
+            factor: s, target length over pre-training length; above 1.
+
+        Raises:
+            UserError: the table is not an original one, or the factor is not above 1.
+        """
+        factor = as_number("factor", factor)
+        if factor <= 1:
+            raise UserError(
+                f"factor is {factor:g}; expected more than 1: within the training length nothing is to find."
+            )
+        if not np.array_equal(table.inv_freq, table.original_inv_freq):
+            raise UserError("a search starts from the table of pre-training; this rope was changed already.")
+        if table.original_length <= 2 * math.pi:
+            raise UserError(f"original_length is {table.original_length}; expected more than 2 pi tokens.")
+        self.table, self.factor = default_rope(table.rotary_dim, table.base, table.original_length), factor
+        self.log_factor = math.log(factor)
+        self.last = table.pairs - 1
+
+    @abstractmethod
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        """ln lambda_i of a point, shape (pairs,)."""
+
+    @abstractmethod
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        """The values, but for c, of a point near ln lambda_i, shape (pairs,)."""
+
+    def rope(self, values: Mapping[str, float]) -> Rope:
+        """The rope of a point, made by :func:`ropewalk.rope.methods.longrope`, so that one command makes it again."""
+        return longrope(
+            self.table,
+            long_factor=np.exp(self.log_divisors(values)).tolist(),
+            factor=self.factor,
+            attention_factor=1 + values["c"] * self.log_factor,
+        )
+
+    def point(self, rope: Rope) -> dict[str, float]:
+        """The values of the point that is nearest to a rope, within the bounds.
+
+        Args:
+            rope: a static rope on the same table, all of whose pairs rotate.
+        """
+        values = self.nearest(np.log(rope.factors)) | {"c": (rope.attention_factor - 1) / self.log_factor}
+        return {parameter.name: parameter.clip(values[parameter.name]) for parameter in self.parameters}
+
+    def distance(self, rope: Rope) -> float:
+        """Root mean square of ln lambda between a rope and its nearest point; infinite if a pair stands still."""
+        if not rope.static or np.any(rope.inv_freq == 0):
+            return math.inf
+        found = self.log_divisors(self.point(rope))
+        return float(np.sqrt(np.square(found - np.log(rope.factors)).mean()))
+
+    def index(self, turns: float) -> float:
+        """n(t) = d ln(L / (2 pi t)) / (2 ln b), the fractional index of the pair that makes ``turns`` turns in L."""
+        table = self.table
+        return table.pairs * math.log(table.original_length / (2 * math.pi * turns)) / math.log(table.base)
+
+    def turns_at(self, index: float) -> float:
+        """Turns within L at a fractional index: the inverse of :meth:`index`."""
+        table = self.table
+        return table.original_length / (2 * math.pi) * table.base ** (-index / table.pairs)
+
+
+class Ramp(Space):
+    """Six numbers: a ramp in the index, between two numbers of turns, with a power as its shape.
+
+    ln lambda_i = sigma + (ln s + kappa - sigma) x_i^p, x_i = clip((i - l)/(h - l), 0, 1), h = n(alpha),
+    l = n(alpha rho), sigma = u^2 ln s. PI is u = 1; NTK-aware p = 1 over all pairs; MrRoPE-Uni p = 1 between 32 turns
+    and 1; YaRN and MrRoPE-Pro have p between 0.4 and 3, depending on the factor.
+    """
+
+    name = "ramp"
+    description = "six numbers: ends of a ramp in turns, its power, over-scaling, scaling of the fastest, temperature"
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        slowest, fastest = self.turns_at(self.last), self.turns_at(0)
+        self.parameters = (
+            Parameter("alpha", slowest, min(16.0, fastest), log=True),
+            Parameter("rho", 1.5, max(2.0, fastest / slowest), log=True),
+            Parameter("p", 0.3, 4.0, log=True),
+            Parameter("kappa", -0.3, math.log(2)),
+            Parameter("u", 0.0, 1.0),
+            TEMPERATURE,
+        )
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        high = self.index(values["alpha"])
+        low = self.index(values["alpha"] * values["rho"])
+        return self._ramp(low, high, values["p"], values["u"] ** 2 * self.log_factor, self.log_factor + values["kappa"])
+
+    def _ramp(self, low: float, high: float, power: float, first: float, last: float) -> FloatArray:
+        x = np.clip((np.arange(self.table.pairs) - low) / (high - low), 0, 1)
+        return np.asarray(first + (last - first) * np.power(x, power))
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        first, last = float(log_divisors[0]), float(log_divisors[-1])
+        first = min(max(first, 0.0), self.log_factor)
+        kappa = self.parameters[3].clip(last - self.log_factor)
+        values = {"kappa": kappa, "u": math.sqrt(first / self.log_factor)}
+        alpha, rho, power = self.parameters[:3]
+
+        def shape(x: FloatArray) -> dict[str, float]:
+            """Ends as indices, and the power, within the bounds."""
+            low, high, exponent = x
+            slow = alpha.clip(self.turns_at(high))
+            fast = self.turns_at(low)
+            return {"alpha": slow, "rho": rho.clip(fast / slow), "p": power.clip(exponent)}
+
+        def error(x: FloatArray) -> float:
+            return float(np.square(self.log_divisors(values | shape(x) | {"c": 0.0}) - log_divisors).sum())
+
+        if last - first < 1e-9:  # a flat table has no ramp; any will do
+            return values | shape(np.array([0.0, self.last, 1.0]))
+        inner = (log_divisors - first) / (last - first)
+        starts = int(np.flatnonzero(inner <= 1e-9).max(initial=0)), int(np.argmax(inner >= 1 - 1e-9))
+        ends = {starts, (0, self.last), (math.floor(self.index(32)), math.ceil(self.index(1)))}
+        tried = [(low, high, p) for low, high in ends for p in (0.4, 0.6, 1.0, 1.5, 2.2, 3.2) if high > low]
+        best = min((np.array(x, dtype=float) for x in tried), key=error)
+        if error(best) > 1e-12:
+            best = minimize(error, best, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-12}).x
+        return values | shape(best)
+
+
+class Bands(Space):
+    """Nine numbers: a monotone curve through eight knots.
+
+    Knots stand at the first pair, at six indices evenly between 64 turns and a quarter of one, and at the last pair.
+    Between the two ends, the curve rises by shares that sum to one, by breaking a stick: z_k in [0, 1] breaks off
+    v_k = 1 - (1 - z_k)^(1/(K-k-1)) of what is left, so that uniform z give shares that are uniform on the simplex.
+    Every point is monotone.
+    """
+
+    name = "bands"
+    description = (
+        "nine numbers: a monotone curve through eight knots, over-scaling, scaling of the fastest, temperature"
+    )
+    KNOTS = 8
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        if self.last < self.KNOTS:
+            raise UserError(
+                f"rotary_dim is {table.rotary_dim}; expected more than {2 * self.KNOTS} for the space bands."
+            )
+        first, last = (min(max(self.index(turns), 1.0), self.last - 1.0) for turns in (64, 0.25))
+        self.knots = np.array([0.0, *np.linspace(first, last, self.KNOTS - 2), float(self.last)])
+        self.sticks = tuple(f"z{k}" for k in range(1, self.KNOTS - 1))
+        self.parameters = (
+            *(Parameter(name, 0.0, 1.0) for name in self.sticks),
+            Parameter("kappa", -0.3, math.log(2)),
+            Parameter("u", 0.0, 1.0),
+            TEMPERATURE,
+        )
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        first, last = values["u"] ** 2 * self.log_factor, self.log_factor + values["kappa"]
+        left, heights = 1.0, [0.0]
+        for k, name in enumerate(self.sticks, start=1):
+            broken = left * (1 - (1 - values[name]) ** (1 / (self.KNOTS - k - 1)))
+            heights.append(heights[-1] + broken)
+            left -= broken
+        curve = np.interp(np.arange(self.table.pairs), self.knots, [*heights, 1.0])
+        return np.asarray(first + (last - first) * curve)
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        first, last = float(log_divisors[0]), float(log_divisors[-1])
+        at_knots = np.interp(self.knots, np.arange(self.table.pairs), log_divisors)
+        span = last - first
+        # A flat curve has no shares; any will do.
+        shares = np.diff((at_knots - first) / span).clip(0, 1) if span > 1e-9 else np.full(self.KNOTS - 1, 1 / 7)
+        values, left = {}, 1.0
+        for k, name in enumerate(self.sticks, start=1):
+            broken = min(1.0, shares[k - 1] / left) if left > 1e-12 else 1.0
+            values[name] = 1 - (1 - broken) ** (self.KNOTS - k - 1)
+            left -= shares[k - 1]
+        scaled = min(max(first, 0.0), self.log_factor)
+        return values | {"kappa": last - self.log_factor, "u": math.sqrt(scaled / self.log_factor)}
+
+
+class Tail(Space):
+    """A searched critical pair k; pairs from it on are free between s and 2s, faster ones follow an NTK curve up to it.
+
+    LongRoPE2 (arXiv 2502.20082) searches so: k between the pair of 10 turns and that of 1, lambda_i monotone in [s, 2s]
+    for i >= k, and lambda_i = lambda_k^(i/k) below.
+    """
+
+    name = "tail"
+    description = "a critical pair, a free monotone divisor for each pair after it, temperature"
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        low = min(max(1, math.ceil(self.index(10))), self.last)
+        high = min(max(low, math.ceil(self.index(1))), self.last)
+        self.free = {i: f"f{i}" for i in range(low, table.pairs)}
+        self.parameters = (
+            Parameter("k", low, high, integer=True),
+            *(Parameter(name, 0.0, 1.0) for name in self.free.values()),
+            TEMPERATURE,
+        )
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        k = int(values["k"])
+        over = np.maximum.accumulate([values[self.free[i]] for i in range(k, self.table.pairs)])
+        tail = self.log_factor + math.log(2) * over
+        return np.concatenate([tail[0] * np.arange(k) / k, tail])
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        over = {name: (log_divisors[i] - self.log_factor) / math.log(2) for i, name in self.free.items()}
+        over = {name: min(max(value, 0.0), 1.0) for name, value in over.items()}
+        bounds = self.parameters[0]
+        candidates = [over | {"k": float(k), "c": 0.0} for k in range(int(bounds.low), int(bounds.high) + 1)]
+        return min(candidates, key=lambda values: float(np.square(self.log_divisors(values) - log_divisors).sum()))
+
+
+class Pairs(Space):
+    """A divisor of its own for each pair, in [1, 1.25 s], raised to that of the pair before where it is smaller.
+
+    The space of LongRoPE (arXiv 2402.13753), without its unscaled first tokens.
+    """
+
+    name = "pairs"
+    description = "a monotone divisor for each pair, temperature"
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        self.highest = 1.25 * factor
+        self.free = tuple(f"f{i}" for i in range(table.pairs))
+        self.parameters = (*(Parameter(name, 1.0, self.highest) for name in self.free), TEMPERATURE)
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        return np.log(np.maximum.accumulate([values[name] for name in self.free]))
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        return dict(zip(self.free, np.exp(log_divisors).tolist(), strict=True))
+
+
+class Groups(Space):
+    """Eight groups of neighbouring pairs, each with a factor between 1 and 8s of its own, in any order.
+
+    The space of DPE (arXiv 2504.18857), whose published optima are not monotone; its levels are 1, 2, 4, …, 8s for
+    s = 16.
+    """
+
+    name = "groups"
+    description = "a factor for each of eight groups of pairs, in any order, temperature"
+    COUNT = 8
+    LEVELS = 8
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        if table.pairs < self.COUNT:
+            raise UserError(
+                f"rotary_dim is {table.rotary_dim}; expected at least {2 * self.COUNT} for the space groups."
+            )
+        self.members = np.array_split(np.arange(table.pairs), self.COUNT)
+        self.free = tuple(f"g{k}" for k in range(self.COUNT))
+        self.parameters = (*(Parameter(name, 0.0, math.log2(8 * factor)) for name in self.free), TEMPERATURE)
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        sizes = [len(members) for members in self.members]
+        return np.repeat([math.log(2) * values[name] for name in self.free], sizes)
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        means = [float(log_divisors[members].mean()) / math.log(2) for members in self.members]
+        return dict(zip(self.free, means, strict=True))
+
+
+SPACES: dict[str, type[Space]] = {space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups)}
+
+
+def make_space(name: str, table: Rope, factor: float) -> Space:
+    """The space called ``name``.
+
+    Raises:
+        UserError: there is none of that name, or it does not fit the table.
+    """
+    if name not in SPACES:
+        raise UserError(f"space {name!r}: expected one of {', '.join(SPACES)}.")
+    return SPACES[name](table, factor)

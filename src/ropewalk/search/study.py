@@ -1,0 +1,424 @@
+"""One search: a study with a journal that survives everything, and at its end three files.
+
+The journal is Optuna's, append-only, and lies outside the results. A trial that was under way when its process died is
+counted as failed; everything else is kept, and the search goes on where it was. Proposals depend on the seed and on
+what was tried before, so a search that was interrupted finds what an undisturbed one finds.
+
+What a search is made of (model, documents, space, factor, sampler, seed, objective) names its study inside the journal:
+change any of it and a new study begins beside the old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from filelock import FileLock, Timeout
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ropewalk.errors import UserError
+from ropewalk.progress import Progress
+from ropewalk.rope import Rope
+from ropewalk.rope.methods import mrrope_pro, mrrope_uni, ntk, ntk_critical, pi, yarn, yarn_written
+from ropewalk.rope.rope import FloatArray
+from ropewalk.search.causes import knee_points
+from ropewalk.search.objective import Measured, Objective
+from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, check_sampler, sobol
+from ropewalk.search.space import INSIDE, Space
+
+FEWEST = 4
+"""Documents that are read to their end for every trial."""
+IMPROVEMENT = 0.002
+"""Nats by which the best must fall to count as progress."""
+PENALTY = 10.0
+"""What CMA-ES, which knows no constraints, is told of each nat above the allowed cost."""
+STALE = 5.0
+"""A trial of another worker is taken for dead after so many times the median duration."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search.
+
+    Attributes:
+        sampler: who proposes.
+        budget: trials to finish, the hand-made ropes among them.
+        seed: of the proposals.
+        prune: stop reading documents for a trial that is already seen to be worse than the best, by Wilcoxon's test.
+        patience: stop after so many trials without progress; never where None.
+        candidates: the best so many are measured on the selection documents, which decide.
+    """
+
+    sampler: str = "gp"
+    budget: int = 64
+    seed: int = 0
+    prune: bool = False
+    patience: int | None = None
+    candidates: int = 5
+
+    def check(self, space: str) -> None:
+        """Raise ``UserError`` where something cannot be."""
+        check_sampler(self.sampler, space)
+        for name, value in (("budget", self.budget), ("candidates", self.candidates), ("patience", self.patience)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; expected at least 1.")
+
+
+def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
+    """The hand-made ropes that are points of a space, YaRN's first, one of them over-scaled, and knees of both causes.
+
+    A rope whose nearest point is off by more than ``INSIDE`` is left out.
+    """
+    table, factor = space.table, space.factor
+    ropes = {
+        "yarn": yarn(table, factor=factor),
+        "pi": pi(table, factor=factor),
+        "ntk": ntk(table, factor=factor),
+        "ntk-critical": ntk_critical(table, factor=factor),
+        "yarn-written": yarn_written(table, factor=factor),
+        "mrrope-uni": mrrope_uni(table, factor=factor),
+        "mrrope-pro": mrrope_pro(table, factor=factor),
+        # LongRoPE2 finds that the slow pairs want more than the factor.
+        "yarn-over-scaled": yarn(table, factor=1.2 * factor, attention_factor=1 + 0.1 * math.log(factor)),
+    }
+    points = {name: space.point(rope) for name, rope in ropes.items() if space.distance(rope) <= INSIDE}
+    return points | {f"knee-{k}": point for k, point in enumerate(knee_points(space, length), start=1)}
+
+
+class Search:
+    """A study, its space and its objective."""
+
+    def __init__(
+        self,
+        space: Space,
+        options: SearchOptions,
+        *,
+        length: int,
+        identity: Mapping[str, Any],
+        journal: Path,
+        worker: bool = False,
+    ) -> None:
+        """Open or begin the study. With :meth:`opened`, which holds the journal, comes the rest.
+
+        Args:
+            space: what is searched.
+            options: how.
+            length: target length in tokens.
+            identity: all that decides the outcome, beside space and options.
+            journal: the file that keeps the trials.
+            worker: several processes share the journal; none may believe that it is alone.
+        """
+        options.check(space.name)
+        self.space, self.options, self.length, self.journal, self.worker = space, options, length, journal, worker
+        decisive = {"sampler": options.sampler, "seed": options.seed, "prune": options.prune}
+        whole = {**identity, "space": space.name, "factor": space.factor, "length": length, **decisive}
+        self.name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+        self.identity = whole
+        self.study: Study
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the journal: alone, unless this is one of several workers.
+
+        Raises:
+            UserError: another process searches there, or the journal cannot be read or written.
+        """
+        lock = FileLock(self.journal.with_name(f"{self.journal.name}.held"), blocking=self.worker)
+        try:
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            self._begin()
+        except Timeout:
+            raise UserError(f"{self.journal} is in use by another search; wait for it to end, or stop it.") from None
+        except OSError as error:
+            raise UserError(f"the journal {self.journal} cannot be used: {error.strerror or error}.") from error
+        try:
+            if self.worker:
+                lock.release()
+            yield
+        finally:
+            lock.release()
+
+    def _begin(self) -> None:
+        if not self.worker:
+            _drop_unfinished_line(self.journal)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        try:
+            self.study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(self.journal))),
+                study_name=self.name,
+                sampler=RandomSampler(seed=0),
+                pruner=optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=FEWEST),
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            raise UserError(f"the journal {self.journal} is damaged ({error}); move it away to begin anew.") from error
+        if "identity" not in self.study.user_attrs:
+            self.study.set_user_attr("identity", self.identity)
+        self._reap()
+        if not self.study.trials:
+            for name, values in first_points(self.space, self.length).items():
+                self.study.enqueue_trial(values, user_attrs={"origin": name}, skip_if_exists=True)
+
+    def _reap(self) -> None:
+        """Count trials whose process is gone as failed, and ask for what was asked for again."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        durations = [t.duration.total_seconds() for t in self._complete() if t.duration is not None]
+        patience = STALE * float(np.median(durations)) if durations else 600.0
+        for trial in running:
+            started = trial.datetime_start
+            age = time.time() - started.timestamp() if started is not None else math.inf
+            if self.worker and not (_is_dead(trial.user_attrs.get("worker", "")) or age > patience):
+                continue
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            if "origin" in trial.user_attrs:
+                fixed = trial.system_attrs.get("fixed_params", trial.params)
+                self.study.enqueue_trial(fixed, user_attrs={"origin": trial.user_attrs["origin"]})
+
+    def _complete(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    @property
+    def history(self) -> list[Tried]:
+        """The finished trials in the order of their numbers."""
+        return [
+            Tried(t.params, t.user_attrs["objective"], t.user_attrs["excess"], "origin" in t.user_attrs)
+            for t in self._complete()
+        ]
+
+    def run(
+        self, objective: Objective, *, report: Callable[[int, Mapping[str, float]], None] = lambda step, numbers: None
+    ) -> None:
+        """Try ropes until the budget is used or nothing more is gained.
+
+        Args:
+            objective: with one reader for each rope that is to be measured at a time.
+            report: called after each trial with the number of finished trials and its numbers.
+        """
+        history = self.history
+        with (
+            Progress("search", self.options.budget, done=len(history), unit="trial") as progress,
+            ThreadPoolExecutor(len(objective.readers)) as pool,
+        ):
+            while len(history) < self.options.budget and not self._stagnant(history):
+                batch: list[tuple[Trial, float]] = []
+                try:
+                    for _ in range(min(len(objective.readers), self.options.budget - len(history))):
+                        batch.append(self._ask(history, len(history) + len(batch)))
+                    devices = range(len(batch))
+                    measured = list(pool.map(lambda d, pair: self._measure(objective, d, pair[0]), devices, batch))
+                except BaseException:
+                    for trial, _ in batch:
+                        self.study.tell(trial, state=TrialState.FAIL)
+                    raise
+                for (trial, asking), (found, seconds) in zip(batch, measured, strict=True):
+                    numbers = self._tell(objective, trial, found, asking, seconds)
+                    history = self.history
+                    best = min(history, key=lambda tried: tried.rank)
+                    if best.excess <= 0:
+                        numbers["best"] = best.objective
+                    report(len(history), numbers)
+                    progress.advance(note=f"best {best.objective:+.4f} nats against YaRN")
+
+    def _stagnant(self, history: Sequence[Tried]) -> bool:
+        patience = self.options.patience
+        if patience is None or len(history) <= max(patience, STARTUP):
+            return False
+        before = min(history[:-patience], key=lambda tried: tried.rank)
+        now = min(history, key=lambda tried: tried.rank)
+        return before.excess <= 0 and now.objective > before.objective - IMPROVEMENT
+
+    def _ask(self, history: Sequence[Tried], number: int) -> tuple[Trial, float]:
+        """The next trial with all its values, and the seconds that took."""
+        started = time.monotonic()
+        self.study.sampler = self._sampler(history, number)
+        trial = self.study.ask()
+        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+        for p in self.space.parameters:
+            if p.integer:
+                trial.suggest_int(p.name, int(p.low), int(p.high))
+            else:
+                trial.suggest_float(p.name, p.low, p.high, log=p.log)
+        return trial, time.monotonic() - started
+
+    def _sampler(self, history: Sequence[Tried], number: int) -> BaseSampler:
+        """The sampler for one trial, made anew so that it depends on the history and the number alone."""
+        seed = int(np.random.SeedSequence([self.options.seed, number]).generate_state(1)[0])
+        kind = self.options.sampler
+        if kind in PROPOSERS:
+            values = PROPOSERS[kind][0](self.space, history, number, self.options.seed)
+        elif number < STARTUP:
+            values = sobol(self.space, history, number, self.options.seed)
+        elif kind == "gp":
+            # The same documents and a deterministic model: no noise.
+            return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=True)
+        elif kind == "tpe":
+            return TPESampler(seed=seed, n_startup_trials=1)
+        else:
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        return PartialFixedSampler(values, RandomSampler(seed=seed))
+
+    def _measure(self, objective: Objective, device: int, trial: Trial) -> tuple[Measured, float]:
+        started = time.monotonic()
+        order = np.random.default_rng([self.options.seed, trial.number]).permutation(len(objective.probes))
+        rope, reader = self.space.rope(trial.params), objective.readers[device]
+        reported: set[int] = set()
+        pruned = False
+
+        def go_on(measured: Measured) -> bool:
+            nonlocal pruned
+            done = np.flatnonzero(measured.done)
+            if len(done) < min(FEWEST, len(objective.probes)):
+                return True
+            if objective.excess(measured) > 0:
+                return False
+            if not self.options.prune:
+                return True
+            values = objective.values(measured)
+            for k in set(done.tolist()) - reported:
+                trial.report(float(values[k]), int(k))
+                reported.add(k)
+            pruned = trial.should_prune()
+            return not pruned
+
+        found = reader.read(rope, order=order.tolist(), go_on=go_on)
+        if not pruned and objective.excess(found) <= 0:
+            # What seemed too costly after a few documents is not after all of them.
+            found = reader.read(rope, order=[k for k in order if not found.done[k]], go_on=go_on, known=found)
+        if self.options.prune:
+            go_on(found)  # so that the best trial has a value for every document
+        return found, time.monotonic() - started
+
+    def _tell(
+        self, objective: Objective, trial: Trial, found: Measured, asking: float, seconds: float
+    ) -> dict[str, float]:
+        value, excess = objective.value(found), objective.excess(found)
+        documents = int(found.done.sum())
+        trial.set_user_attr("measured", found.to_json())
+        trial.set_user_attr("seconds", [round(asking, 4), round(seconds, 4)])
+        trial.set_user_attr("excess", excess)
+        trial.set_user_attr("objective", value)
+        trial.set_constraint("short", excess)
+        # A mean of the documents read so far, not a pruned trial: Bayesian optimisation learns from finished ones only.
+        blind = self.options.sampler == "cma"
+        self.study.tell(trial, value + PENALTY * max(0.0, excess) if blind else value)
+        return {
+            "objective": value,
+            "excess": excess,
+            "documents": float(documents),
+            "seconds_measuring": seconds,
+            "seconds_proposing": asking,
+        }
+
+    def trials(self) -> pd.DataFrame:
+        """The trials that count towards the budget, one row each, in order.
+
+        Returns:
+            ``number``, ``origin`` (of first points), ``objective`` (nats), ``excess`` (nats a token), ``allowed``,
+            ``documents`` (read to their end), ``whole`` (all of them), ``tail``, ``answer``, ``short`` (nats, means),
+            ``accuracy``, ``seconds_proposing``, ``seconds_measuring``, ``best`` (objective of the best allowed one so
+            far that read all documents), and a column for each parameter.
+        """
+        rows: list[dict[str, Any]] = []
+        best = math.nan
+        for number, trial in enumerate(self._complete()[: self.options.budget]):
+            measured = Measured.from_json(trial.user_attrs["measured"])
+            value, excess, whole = trial.user_attrs["objective"], trial.user_attrs["excess"], bool(measured.done.all())
+            if excess <= 0 and whole:
+                best = float(np.fmin(best, value))
+            proposing, measuring = trial.user_attrs["seconds"]
+            rows.append(
+                {
+                    "number": number,
+                    "origin": trial.user_attrs.get("origin", ""),
+                    "objective": value,
+                    "excess": excess,
+                    "allowed": excess <= 0,
+                    "documents": int(measured.done.sum()),
+                    "whole": whole,
+                    **{name: _mean(values) for name, values in asdict(measured).items()},
+                    "seconds_proposing": proposing,
+                    "seconds_measuring": measuring,
+                    "best": best,
+                    **trial.params,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def rope(self, trials: pd.DataFrame, number: int) -> Rope:
+        """The rope of a trial."""
+        row = trials.iloc[number]
+        return self.space.rope({p.name: float(row[p.name]) for p in self.space.parameters})
+
+    def candidates(self, trials: pd.DataFrame) -> list[int]:
+        """Numbers of the best trials that are allowed and read all documents, best first.
+
+        Raises:
+            UserError: there is none.
+        """
+        whole = trials[trials["allowed"] & trials["whole"]]
+        if whole.empty:
+            least = trials["excess"].min()
+            raise UserError(
+                f"none of {len(trials)} ropes keeps the cost of short texts within its bound; the nearest is "
+                f"{least:.4f} nats a token above it. Allow more with --short-cost, or more trials with --budget."
+            )
+        return [int(n) for n in whole.sort_values("objective", kind="stable")["number"].head(self.options.candidates)]
+
+    def importances(self) -> dict[str, float]:
+        """Share of each parameter in what makes a trial good, by PED-ANOVA; nothing where too few trials differ."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = optuna.importance.get_param_importances(self.study)
+            except (ValueError, RuntimeError):
+                return {}
+        return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _is_dead(worker: str) -> bool:
+    """Whether a process of this machine is gone; of other machines nobody knows."""
+    host, _, pid = worker.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _drop_unfinished_line(path: Path) -> None:
+    """Remove what a killed process left of its last line, which would spoil the next one."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
