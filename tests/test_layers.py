@@ -20,9 +20,10 @@ FLOORS = {
     "evaluation": {"rope", "corpora", "models"},
     "posgen": {"rope"},
     "scaling": {"rope", "evaluation"},
-    "report": {"rope", "evaluation", "scaling"},
+    "search": {"rope", "corpora", "models", "evaluation"},
+    "report": {"rope", "evaluation", "scaling", "search"},
     "config": {"rope", "posgen"},
-    "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"},
+    "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"} | {"search"},
 }
 """What each room may import, beside itself and the ground."""
 

@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
-from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.files import whole_folder, write_json
 from ropewalk.models.binding import read_rope
 from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
-from ropewalk.rope import methods as m
 from ropewalk.search.objective import Ability, Reader, make_probes
-
-ORIGINAL = "none"
-"""The name of the rope of pre-training."""
-REFERENCE = "yarn"
-"""The rope that the objective is measured against."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A rope in a comparison.
-
-    Attributes:
-        name: in tables and files.
-        rope: itself.
-        factor: the factor that it was made or found for; None for the original.
-        method: of a hand-made rope, or SAMPLER/SPACE of a found one.
-        seed: of the search that found it; None for hand-made ropes.
-    """
-
-    name: str
-    rope: Rope
-    factor: float | None
-    method: str
-    seed: int | None = None
-
-    @property
-    def found(self) -> bool:
-        return self.seed is not None
-
-
-def hand_made(table: Rope, factor: float) -> dict[str, Rope]:
-    """Every method that lengthens a rope by a factor, none of them fitted to anything."""
-    return {
-        "pi": m.pi(table, factor=factor),
-        "ntk": m.ntk(table, factor=factor),
-        "ntk-critical": m.ntk_critical(table, factor=factor),
-        "ntk-critical-discrete": m.ntk_critical(table, factor=factor, inverse="discrete"),
-        "ntk-by-parts": m.ntk_by_parts(table, factor=factor),
-        REFERENCE: m.yarn(table, factor=factor),
-        "yarn-written": m.yarn_written(table, factor=factor),
-        "dynamic-ntk": m.dynamic_ntk(table, factor=factor),
-        "llama3": m.llama3(table, factor=factor),
-        "mrrope-uni": m.mrrope_uni(table, factor=factor),
-        "mrrope-pro": m.mrrope_pro(table, factor=factor),
-        "resonance-yarn": m.resonance(m.yarn(table, factor=factor)),
-    }
-
-
-def read_search(folder: Path) -> tuple[Contestant, dict[str, Any]]:
-    """What a search found, and its ``best.json``.
-
-    Raises:
-        UserError: the folder is not that of a search.
-    """
-    best: dict[str, Any] = read_json(folder / "best.json", "what a search found")
-    method = f"{best['sampler']}/{best['space']}"
-    name = f"{method.replace('/', '-')}-{best['factor']:g}x-seed-{best['seed']}"
-    return Contestant(name, Rope.load(folder / "rope.json"), best["factor"], method, best["seed"]), best
+from ropewalk.search.results import ORIGINAL, Contestant, hand_made, read_search
 
 
 def contestants(table: Rope, found: Sequence[Contestant]) -> list[Contestant]:

@@ -37,13 +37,11 @@ from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.rope import Rope
 from ropewalk.rope.methods import yarn
 from ropewalk.rope.rope import FloatArray
+from ropewalk.search.value import document_values
 
 Retrieval = Literal["needle", "copy", "none"]
 RETRIEVALS: tuple[Retrieval, ...] = ("needle", "copy", "none")
 
-ANSWER_WEIGHT, TAIL_WEIGHT = 1.0, 0.5
-CAP = 1.5
-"""Nats above YaRN at which one document's answer or tail counts no further."""
 SLACK = 0.02
 """Nats a token that the short part may cost more than with YaRN, where no bound is given."""
 ABLE = 0.5
@@ -380,10 +378,7 @@ class Objective:
 
     def values(self, measured: Measured) -> FloatArray:
         """The value of each document, in nats; below 0 is better than YaRN; nan where it was not read to its end."""
-        tail = _capped(measured.tail - self.reference.tail)
-        if np.isnan(self.reference.answer).all():
-            return tail
-        return ANSWER_WEIGHT * _capped(measured.answer - self.reference.answer) + TAIL_WEIGHT * tail
+        return document_values(measured.tail, measured.answer, self.reference.tail, self.reference.answer)
 
     def value(self, measured: Measured) -> float:
         """The objective: the mean over the documents that were read to their end, in nats."""
@@ -392,8 +387,3 @@ class Objective:
     def excess(self, measured: Measured) -> float:
         """By how much the short part costs more than is allowed, in nats a token; at most 0 is allowed."""
         return float(np.nanmean(measured.short - self.original)) - self.short_cost
-
-
-def _capped(difference: FloatArray) -> FloatArray:
-    # Infinite losses count as the cap; what was not measured stays nan.
-    return np.asarray(np.minimum(difference, CAP))

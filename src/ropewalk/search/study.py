@@ -301,7 +301,7 @@ class Search:
             return not pruned
 
         found = reader.read(rope, order=order.tolist(), go_on=go_on)
-        if not pruned and objective.excess(found) <= 0:
+        if not pruned and not found.done.all() and objective.excess(found) <= 0:
             # What seemed too costly after a few documents is not after all of them.
             found = reader.read(rope, order=[k for k in order if not found.done[k]], go_on=go_on, known=found)
         if self.options.prune:

@@ -1,0 +1,214 @@
+"""Figures of searches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from ropewalk.report.style import GREY, INK, inks, label_ends, save
+from ropewalk.rope import Rope, diagnostics
+from ropewalk.search.results import ORIGINAL, Comparison, FoundRope, progress
+
+DRAWN = ("pi", "ntk", "yarn", "mrrope-pro", "llama3")
+"""Hand-made ropes behind the found ones in the figure of factors."""
+
+
+def colours(searches: list[FoundRope]) -> dict[str, np.ndarray]:
+    """An ink for each method."""
+    methods = list(dict.fromkeys(search.contestant.method for search in searches))
+    return dict(zip(methods, inks(len(methods)), strict=True))
+
+
+def draw_convergence(comparison: Comparison, path: str | Path) -> None:
+    """Best so far against trials and against seconds: a row a factor; thin lines are seeds, thick ones their mean."""
+    table, ink = progress(comparison.searches), colours(comparison.searches)
+    figure = Figure(figsize=(12, 3.6 * len(comparison.factors)))
+    grid = figure.subplots(len(comparison.factors), 2, squeeze=False)
+    for row, factor in zip(grid, comparison.factors, strict=True):
+        part = table[table["factor"] == factor]
+        known = part["best"].dropna()
+        # What is far above the end tells nothing; the first ropes are the hand-made ones.
+        top = min(float(known.max()), float(known.min()) + 3 * max(0.05, float(known.median() - known.min())))
+        for axes, over in zip(row, ("trials", "seconds"), strict=True):
+            ends: dict[str, float] = {}
+            for method, group in part.groupby("method", sort=False):
+                for _, one in group.groupby("seed"):
+                    axes.step(one[over], one["best"], where="post", color=ink[str(method)], lw=0.7, alpha=0.5)
+                last = group.groupby("seed")[over].max().min()
+                grid_points = np.linspace(1 if over == "trials" else 0, last, 200)
+                mean = np.mean([_at(one, over, grid_points) for _, one in group.groupby("seed")], axis=0)
+                axes.step(grid_points, mean, where="post", color=ink[str(method)], lw=1.9)
+                ends[str(method)] = min(float(mean[-1]), top)
+            axes.axhline(0, color=INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
+            axes.set_ylim(float(known.min()) - 0.05 * (top - float(known.min())), top)
+            axes.set_xlim(left=0)
+            axes.set_xlabel("finished trials" if over == "trials" else "seconds of proposing and measuring")
+            label_ends(axes, ends, ink)
+        row[0].set_title(f"{factor:g} times the training length", loc="left")
+        row[0].set_ylabel("best so far (nats against YaRN)")
+    figure.tight_layout(w_pad=5, h_pad=2)
+    save(figure, path)
+
+
+def _at(trials: pd.DataFrame, over: str, places: np.ndarray) -> np.ndarray:
+    """Best so far at given numbers of trials or seconds."""
+    index = np.searchsorted(trials[over].to_numpy(), places, side="right") - 1
+    best = trials["best"].to_numpy()
+    return np.where(index >= 0, best[np.maximum(index, 0)], np.nan)
+
+
+def draw_optimum(comparison: Comparison, path: str | Path) -> None:
+    """What each pair's frequency is divided by: found ropes over hand-made ones, a panel a factor."""
+    ink = colours(comparison.searches)
+    figure = Figure(figsize=(6.6 * len(comparison.factors), 4.4))
+    panels = figure.subplots(1, len(comparison.factors), squeeze=False)[0]
+    for axes, factor in zip(panels, comparison.factors, strict=True):
+        made = comparison.methods(factor, found=False)
+        ends: dict[str, float] = {}
+        names = dict(ink)
+        for method in DRAWN:
+            rope = made[method][0].rope
+            axes.plot(rope.factors, color=GREY, lw=1.2, zorder=1)
+            middle = _between(rope)
+            axes.annotate(
+                method, (middle, rope.factors[middle]), color="#777777", fontsize=7.5, ha="right", va="bottom"
+            )
+        for method, group in comparison.methods(factor, found=True).items():
+            for one in group:
+                axes.plot(one.rope.factors, color=ink[method], lw=1.6, alpha=0.85)
+            ends[method] = float(np.mean([one.rope.factors[-1] for one in group]))
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        turns = comparison.contestants[ORIGINAL].rope.turns
+        axes.axvline(float(np.interp(0, -np.log(turns), np.arange(len(turns)))), color=INK, lw=0.8, ls=(0, (4, 3)))
+        axes.axhline(factor, color=GREY, lw=0.6)
+        axes.set_xlim(0, len(turns) - 1)
+        axes.set_title(f"{factor:g} times the training length", loc="left")
+        axes.set_xlabel("pair, from fast to slow (dashed: one turn in the training length)")
+        _label_log_ends(axes, ends, names)
+    panels[0].set_ylabel("frequency divided by")
+    figure.tight_layout(w_pad=6)
+    save(figure, path)
+
+
+def _between(rope: Rope) -> int:
+    """A pair in the middle of a rope's rise, where its name can stand."""
+    half = np.log(rope.factors).max() / 2
+    return int(np.argmin(np.abs(np.log(rope.factors) - half)))
+
+
+def _label_log_ends(axes: Axes, ends: Mapping[str, float], ink: Mapping[str, np.ndarray]) -> None:
+    low, high = np.log2(axes.get_ylim())
+    names = sorted(ends, key=lambda name: ends[name])
+    for rank, name in enumerate(names):
+        own = (np.log2(ends[name]) - low) / (high - low)
+        height = min(0.98 - 0.055 * (len(names) - 1 - rank), max(own, 0.02 + 0.055 * rank))
+        axes.annotate(
+            name,
+            (1.01, height),
+            xycoords="axes fraction",
+            color=ink[name],
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+        )
+
+
+def draw_plane(comparison: Comparison, path: str | Path) -> None:
+    """The plane of the two causes, a panel a factor: angles never seen against neighbours too close."""
+    ink = colours(comparison.searches)
+    figure = Figure(figsize=(6.4 * len(comparison.factors), 4.6))
+    panels = figure.subplots(1, len(comparison.factors), squeeze=False)[0]
+    for axes, factor in zip(panels, comparison.factors, strict=True):
+        length = round(factor * comparison.about["train_length"])
+        drawn: set[str] = set()
+        for one in comparison.contestants.values():
+            if one.factor not in (None, factor):
+                continue
+            rope = one.rope.at(length)
+            x, y = diagnostics.g_w1(rope, length), max(diagnostics.r_ker(rope), 1e-4)
+            if one.found:
+                axes.scatter(x, y, color=ink[one.method], s=42, zorder=3, edgecolor="white", lw=0.6)
+                if one.method not in drawn:
+                    axes.annotate(
+                        one.method, (x, y), xytext=(5, 4), textcoords="offset points", color=ink[one.method], fontsize=8
+                    )
+                drawn.add(one.method)
+            else:
+                axes.scatter(x, y, color=INK, s=16, zorder=2)
+                axes.annotate(
+                    one.method, (x, y), xytext=(5, -8), textcoords="offset points", color="#555555", fontsize=7.5
+                )
+        axes.set_yscale("log")
+        axes.set_title(f"{factor:g} times the training length", loc="left")
+        axes.set_xlabel("mismatch of angles (radians, mean over pairs)")
+    panels[0].set_ylabel("distortion of the local kernel; no rotation at all is 0.0001")
+    figure.tight_layout(w_pad=3)
+    save(figure, path)
+
+
+def draw_price(standings: Mapping[float, pd.DataFrame], ink: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """What a rope gains at the target length against what it costs on short texts, a panel a factor."""
+    figure = Figure(figsize=(6.4 * len(standings), 4.4))
+    panels = figure.subplots(1, len(standings), squeeze=False)[0]
+    for axes, (factor, table) in zip(panels, standings.items(), strict=True):
+        for row in table.to_dict("records"):
+            colour = ink.get(row["method"], INK)
+            cost = max(row["short_cost"], 1e-3)
+            axes.errorbar(
+                cost,
+                row["objective"],
+                yerr=[
+                    [max(0.0, row["objective"] - row["objective_low"])],
+                    [max(0.0, row["objective_high"] - row["objective"])],
+                ],
+                fmt="o",
+                color=colour,
+                ms=6 if row["found"] else 4,
+                lw=0.8,
+            )
+            axes.annotate(
+                row["method"],
+                (cost, row["objective"]),
+                xytext=(5, 3),
+                textcoords="offset points",
+                color=colour if row["found"] else "#555555",
+                fontsize=8 if row["found"] else 7.5,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.axhline(0, color=GREY, lw=0.8, zorder=0)
+        axes.set_title(f"{factor:g} times the training length", loc="left")
+        axes.set_xlabel("cost on short texts (nats a token against the original rope)")
+    panels[0].set_ylabel("at the target length (nats against YaRN; lower is better)")
+    figure.tight_layout(w_pad=3)
+    save(figure, path)
+
+
+def draw_importances(searches: list[FoundRope], path: str | Path) -> None:
+    """Which parameters make a trial good, a panel a space that is few numbers."""
+    shares: dict[str, dict[str, list[float]]] = {}
+    for search in searches:
+        if search.best["importances"] and len(search.best["values"]) <= 12:
+            space = shares.setdefault(str(search.best["space"]), {})
+            for name, share in search.best["importances"].items():
+                space.setdefault(name, []).append(share)
+    figure = Figure(figsize=(4.2 * max(1, len(shares)), 3.2))
+    panels = figure.subplots(1, max(1, len(shares)), squeeze=False)[0]
+    for axes, (title, found) in zip(panels, shares.items(), strict=False):
+        names = sorted(found, key=lambda name: np.mean(found[name]))
+        axes.barh(names, [float(np.mean(found[name])) for name in names], color=GREY)
+        for height, name in enumerate(names):
+            axes.plot(found[name], [height] * len(found[name]), "o", color=INK, ms=3)
+        axes.set_title(f"space {title}", loc="left")
+        axes.set_xlabel("importance (share; dots: searches)")
+    figure.tight_layout()
+    save(figure, path)
