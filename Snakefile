@@ -16,6 +16,7 @@ include: "workflow/rules/corpora.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/scaling.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -56,6 +57,11 @@ rule scaling:
 rule predictions:
     input:
         expand(rules.scaling_predict.output, experiment=PREDICTED),
+
+
+rule search:
+    input:
+        expand(rules.search_report.output, experiment=SEARCH),
 
 
 rule posgen:

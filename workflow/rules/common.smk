@@ -39,6 +39,9 @@ SCALING_CELLS = {
 # Sweeps of a model whose table is known without it.
 PREDICTED = [experiment for experiment in SCALING if STUDY.table(experiment)]
 
+SEARCH = STUDY.used_search
+SEARCH_FOLDER = f"{RESULTS}/search/{{experiment}}"
+
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 
@@ -49,6 +52,8 @@ wildcard_constraints:
     cell=r"base-[0-9.e+]+_length-\d+_steps-\d+_seed-\d+",
     base=r"[0-9.e+]+",
     reading=r"measured|log-scaled",
+    study=r"[a-z]+-[a-z]+-[0-9.e+]+x-seed-\d+",
+    worker=r"\d+",
     task=r"recursive|chain-of-thought|semi-recursive",
 
 
@@ -135,6 +140,32 @@ def posgen_rope(wildcards):
         "length": rope.original_length or experiment.train_length,
     }
     return rope_settings(rope, factor), table
+
+
+def search_corpora(wildcards):
+    """The corpora that an experiment searches on."""
+    return [CORPORA[name] for name in STUDY.search_corpora(wildcards.experiment)]
+
+
+def search_studies(wildcards):
+    """The folders of all searches of an experiment."""
+    folder = SEARCH_FOLDER.format(**wildcards)
+    return [f"{folder}/studies/{name}" for name in SEARCH[wildcards.experiment].studies]
+
+
+def search_settings(wildcards):
+    """The options of one search."""
+    return SEARCH[wildcards.experiment].studies[wildcards.study]
+
+
+def search_test(wildcards):
+    """How found ropes are tested."""
+    experiment = SEARCH[wildcards.experiment]
+    return {
+        "documents": experiment.test_documents,
+        "seed": experiment.answer_seed,
+        "dtype": experiment.dtype,
+    }
 
 
 def scaling_cell(wildcards):
@@ -292,6 +323,13 @@ def shown_scaling(file, title, caption):
     """A file of the report of a sweep."""
     return shown(
         file, "6 Scaling", title, caption, f"{SCALING_FOLDER}/report", "{experiment}"
+    )
+
+
+def shown_search(file, title, caption):
+    """A file of the report of searches."""
+    return shown(
+        file, "7 Search", title, caption, f"{SEARCH_FOLDER}/report", "{experiment}"
     )
 
 

@@ -75,6 +75,7 @@ rule html:
         expand(rules.posgen_report.output, experiment=POSGEN),
         expand(rules.scaling_report.output, experiment=SCALING),
         expand(rules.scaling_predict.output, experiment=PREDICTED),
+        expand(rules.search_report.output, experiment=SEARCH),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -88,4 +89,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search > {log} 2>&1"

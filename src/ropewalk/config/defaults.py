@@ -48,6 +48,19 @@ DEFAULTS: dict[str, Any] = {
             ]
         }
     },
+    "search": {
+        "embedded": {
+            "factors": [4.0, 8.0],
+            "searches": [
+                {"sampler": "gp", "space": "ramp"},
+                {"sampler": "sobol", "space": "ramp"},
+                {"sampler": "evolution", "space": "pairs"},
+            ],
+            "budget": 48,
+            "corpora": ["government", "mathematics"],
+            "retrieval": "copy",
+        }
+    },
     "posgen": {
         "embedded": {
             "modulus": 7,

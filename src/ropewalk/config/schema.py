@@ -440,6 +440,97 @@ def _base(named: float | str, length: int, table: Table | None) -> float:
     return table.base if named == "original" else float(math.floor(critical_base(table.base, table.length, length)))
 
 
+class SearchKind(Section):
+    """A sampler in a space."""
+
+    sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan"] = Field(
+        description="Bayesian optimisation, another of Optuna's samplers, a Sobol sequence, LongRoPE's evolution (of "
+        "pairs), or a coordinate scan (of groups)"
+    )
+    space: Literal["ramp", "bands", "tail", "pairs", "groups"] = Field(
+        description="six numbers; nine; a critical pair and all after it; every pair; eight groups in any order"
+    )
+    budget: int | None = Field(None, ge=1, description="trials; those of the experiment where null")
+
+    @model_validator(mode="after")
+    def _sampler_fits_the_space(self) -> SearchKind:
+        only = {"evolution": "pairs", "scan": "groups"}.get(self.sampler, self.space)
+        if self.space != only:
+            raise ValueError(f"sampler {self.sampler!r} searches the space {only}, not {self.space}")
+        return self
+
+
+class Search(Section):
+    """Searches of a rope without training, each kind for each factor and seed."""
+
+    factors: list[Annotated[float, Field(gt=1)]] = Field(
+        min_length=1, description="target lengths over the training length"
+    )
+    searches: list[SearchKind] = Field(min_length=1, description="others are compared with the first of them")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0, 1], min_length=1, description="of the proposals")
+    budget: int = Field(64, ge=1, description="trials of a search, the hand-made ropes among them")
+    corpora: list[Name] | None = Field(
+        None, description="names of the corpora to search on; all where null. Tests are on all of them"
+    )
+    documents: int = Field(
+        6, ge=1, description="documents of each corpus to search on, and as many to choose the best trial on"
+    )
+    test_documents: int = Field(6, ge=1, description="documents of each corpus to test found ropes on")
+    retrieval: Literal["needle", "copy", "none"] = Field(
+        "needle", description="answers that the objective asks for: a hidden fact, digits to copy, or none"
+    )
+    short_cost: float | None = Field(
+        None,
+        ge=0,
+        description="nats a token that texts up to the training length may cost; what YaRN costs and 0.02 where null",
+    )
+    prune: bool = Field(False, description="stop trials that are already seen to be worse than the best")
+    patience: int | None = Field(None, ge=1, description="stop after so many trials without progress; never where null")
+    candidates: int = Field(5, ge=1, description="best trials among which the split selection decides")
+    answer_seed: int = Field(0, ge=0, description="of hidden facts and digits")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the weights")
+    workers: int = Field(
+        0, ge=0, description="jobs that share the journal of one search, for models whose trials take minutes"
+    )
+
+    @model_validator(mode="after")
+    def _searches_differ(self) -> Search:
+        names = [f"{kind.sampler} of {kind.space}" for kind in self.searches]
+        for values, what in ((names, "searches"), (self.factors, "factors"), (self.seeds, "seeds")):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are {', '.join(map(str, values))}; expected different ones")
+        return self
+
+    @property
+    def studies(self) -> dict[str, dict[str, Any]]:
+        """The options of each search by its name."""
+        shared = self.model_dump(
+            include={
+                "documents",
+                "retrieval",
+                "short_cost",
+                "prune",
+                "patience",
+                "candidates",
+                "answer_seed",
+                "dtype",
+            }
+        )
+        return {
+            f"{kind.sampler}-{kind.space}-{factor:g}x-seed-{seed}": {
+                "factor": factor,
+                "sampler": kind.sampler,
+                "space": kind.space,
+                "budget": kind.budget or self.budget,
+                "seed": seed,
+                **shared,
+            }
+            for factor in self.factors
+            for kind in self.searches
+            for seed in self.seeds
+        }
+
+
 class Resources(Section):
     """What one job of a stage asks of a cluster, and how many threads it gets on any machine."""
 
@@ -457,6 +548,7 @@ class StageResources(Section):
     evaluate: Resources = Resources(gpu=1)
     posgen: Resources = Resources(threads=2, gpu=1)
     tuning: Resources = Resources(runtime=120, gpu=1)
+    search: Resources = Resources(runtime=120, gpu=1)
 
 
 class Config(Section):
@@ -474,6 +566,7 @@ class Config(Section):
     scaling: dict[Name, Scaling | None] = Field(
         {}, description="sweeps of the base by name; a preset removes one by null"
     )
+    search: dict[Name, Search | None] = Field({}, description="searches by name; a preset removes one by null")
     resources: StageResources = StageResources()
 
     @model_validator(mode="after")
@@ -490,6 +583,13 @@ class Config(Section):
                 f"evaluation.reference: {self.evaluation.reference!r} is no rope of extension.ropes; "
                 f"expected one of {', '.join(names)}"
             )
+        for name, experiment in self.used_search.items():
+            unknown = sorted(set(experiment.corpora or []) - set(self.used_corpora))
+            if unknown:
+                raise ValueError(
+                    f"search.{name}.corpora: {unknown[0]!r} is no corpus of this study; expected some of "
+                    f"{', '.join(self.used_corpora)}"
+                )
         for name, sweep in self.used_scaling.items():
             if self.model.source != "fresh" and (sweep.fresh or sweep.pretraining):
                 raise ValueError(f"scaling.{name}: a model of its own needs model.source fresh, for text in its tokens")
@@ -531,6 +631,14 @@ class Config(Section):
             UserError: one of them cannot be.
         """
         return self.used_scaling[name].cells(self.table(name))
+
+    @property
+    def used_search(self) -> dict[str, Search]:
+        return {name: experiment for name, experiment in self.search.items() if experiment is not None}
+
+    def search_corpora(self, name: str) -> list[str]:
+        """Names of the corpora that an experiment searches on."""
+        return self.used_search[name].corpora or list(self.used_corpora)
 
     @property
     def used_posgen(self) -> dict[str, PosGen]:

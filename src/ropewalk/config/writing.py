@@ -37,16 +37,16 @@ def _yaml_lines(section: BaseModel, depth: int) -> list[str]:
         if isinstance(value, BaseModel):
             note = inspect.getdoc(type(value)) or ""
             lines += ["\n"] * (depth == 0) + _comment(note, pad) + [f"{pad}{name}:\n", *_yaml_lines(value, depth + 1)]
-        elif name == "corpora":
+        elif name == "corpora" and isinstance(value, dict):
             lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
             for key, corpus in value.items():
                 lines.append(f"{pad}  {key}: {_flow(corpus.model_dump(exclude_unset=True))}\n")
-        elif name in ("posgen", "scaling"):
+        elif name in ("posgen", "scaling", "search"):
             lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
             for key, experiment in value.items():
                 note = inspect.getdoc(type(experiment)) or ""
                 lines += [*_comment(note, f"{pad}  "), f"{pad}  {key}:\n", *_yaml_lines(experiment, depth + 2)]
-        elif name in ("ropes", "sweeps"):
+        elif name in ("ropes", "sweeps", "searches"):
             lines += [*_comment(_describe(field), pad), f"{pad}{name}:\n"]
             lines += [f"{pad}  - {_flow(item.model_dump(exclude_unset=True))}\n" for item in value]
         else:
