@@ -23,7 +23,8 @@ FLOORS = {
     "search": {"rope", "corpora", "models", "evaluation"},
     "report": {"rope", "evaluation", "scaling", "search"},
     "config": {"rope", "posgen"},
-    "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"} | {"search"},
+    "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"}
+    | {"search"},
 }
 """What each room may import, beside itself and the ground."""
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ropewalk.report.style import GREY, INK, inks, label_ends, save
-from ropewalk.rope import Rope, diagnostics
+from ropewalk.report.style import GREY, INK, Label, inks, label_ends, label_points, save
+from ropewalk.rope import diagnostics
 from ropewalk.search.results import ORIGINAL, Comparison, FoundRope, progress
 
-DRAWN = ("pi", "ntk", "yarn", "mrrope-pro", "llama3")
-"""Hand-made ropes behind the found ones in the figure of factors."""
+DRAWN = {"ntk": "-", "yarn": "--", "mrrope-pro": ":", "llama3": "-."}
+"""Hand-made ropes behind the found ones in the figure of factors, and their strokes."""
 
 
 def colours(searches: list[FoundRope]) -> dict[str, np.ndarray]:
@@ -66,130 +65,81 @@ def _at(trials: pd.DataFrame, over: str, places: np.ndarray) -> np.ndarray:
 def draw_optimum(comparison: Comparison, path: str | Path) -> None:
     """What each pair's frequency is divided by: found ropes over hand-made ones, a panel a factor."""
     ink = colours(comparison.searches)
-    figure = Figure(figsize=(6.6 * len(comparison.factors), 4.4))
+    figure = Figure(figsize=(6.8 * len(comparison.factors), 4.4))
     panels = figure.subplots(1, len(comparison.factors), squeeze=False)[0]
     for axes, factor in zip(panels, comparison.factors, strict=True):
         made = comparison.methods(factor, found=False)
-        ends: dict[str, float] = {}
-        names = dict(ink)
-        for method in DRAWN:
-            rope = made[method][0].rope
-            axes.plot(rope.factors, color=GREY, lw=1.2, zorder=1)
-            middle = _between(rope)
-            axes.annotate(
-                method, (middle, rope.factors[middle]), color="#777777", fontsize=7.5, ha="right", va="bottom"
-            )
+        for method, style in DRAWN.items():
+            axes.plot(made[method][0].rope.factors, color="#8a8a8a", lw=1.1, ls=style, zorder=1, label=method)
+        ends = {}
         for method, group in comparison.methods(factor, found=True).items():
             for one in group:
-                axes.plot(one.rope.factors, color=ink[method], lw=1.6, alpha=0.85)
-            ends[method] = float(np.mean([one.rope.factors[-1] for one in group]))
+                axes.plot(np.arange(one.rope.pairs), one.rope.factors, color=ink[method], lw=1.6, alpha=0.85)
+            last = group[0].rope.pairs - 1
+            ends[method] = Label(method, last, float(np.mean([one.rope.factors[-1] for one in group])), ink[method])
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         turns = comparison.contestants[ORIGINAL].rope.turns
         axes.axvline(float(np.interp(0, -np.log(turns), np.arange(len(turns)))), color=INK, lw=0.8, ls=(0, (4, 3)))
-        axes.axhline(factor, color=GREY, lw=0.6)
         axes.set_xlim(0, len(turns) - 1)
         axes.set_title(f"{factor:g} times the training length", loc="left")
         axes.set_xlabel("pair, from fast to slow (dashed: one turn in the training length)")
-        _label_log_ends(axes, ends, names)
+        label_points(axes, list(ends.values()))
     panels[0].set_ylabel("frequency divided by")
+    panels[0].legend(loc="upper left", fontsize=8, bbox_to_anchor=(0, 0.9))
     figure.tight_layout(w_pad=6)
     save(figure, path)
-
-
-def _between(rope: Rope) -> int:
-    """A pair in the middle of a rope's rise, where its name can stand."""
-    half = np.log(rope.factors).max() / 2
-    return int(np.argmin(np.abs(np.log(rope.factors) - half)))
-
-
-def _label_log_ends(axes: Axes, ends: Mapping[str, float], ink: Mapping[str, np.ndarray]) -> None:
-    low, high = np.log2(axes.get_ylim())
-    names = sorted(ends, key=lambda name: ends[name])
-    for rank, name in enumerate(names):
-        own = (np.log2(ends[name]) - low) / (high - low)
-        height = min(0.98 - 0.055 * (len(names) - 1 - rank), max(own, 0.02 + 0.055 * rank))
-        axes.annotate(
-            name,
-            (1.01, height),
-            xycoords="axes fraction",
-            color=ink[name],
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
 
 
 def draw_plane(comparison: Comparison, path: str | Path) -> None:
     """The plane of the two causes, a panel a factor: angles never seen against neighbours too close."""
     ink = colours(comparison.searches)
-    figure = Figure(figsize=(6.4 * len(comparison.factors), 4.6))
+    figure = Figure(figsize=(6.8 * len(comparison.factors), 4.8))
     panels = figure.subplots(1, len(comparison.factors), squeeze=False)[0]
     for axes, factor in zip(panels, comparison.factors, strict=True):
         length = round(factor * comparison.about["train_length"])
-        drawn: set[str] = set()
+        labels: dict[str, Label] = {}
         for one in comparison.contestants.values():
             if one.factor not in (None, factor):
                 continue
             rope = one.rope.at(length)
-            x, y = diagnostics.g_w1(rope, length), max(diagnostics.r_ker(rope), 1e-4)
-            if one.found:
-                axes.scatter(x, y, color=ink[one.method], s=42, zorder=3, edgecolor="white", lw=0.6)
-                if one.method not in drawn:
-                    axes.annotate(
-                        one.method, (x, y), xytext=(5, 4), textcoords="offset points", color=ink[one.method], fontsize=8
-                    )
-                drawn.add(one.method)
-            else:
-                axes.scatter(x, y, color=INK, s=16, zorder=2)
-                axes.annotate(
-                    one.method, (x, y), xytext=(5, -8), textcoords="offset points", color="#555555", fontsize=7.5
-                )
-        axes.set_yscale("log")
+            x, y, colour = diagnostics.g_w1(rope, length), diagnostics.r_ker(rope), ink.get(one.method, INK)
+            axes.scatter(x, y, color=colour, s=42 if one.found else 16, zorder=3 if one.found else 2)
+            labels.setdefault(one.method, Label(one.method, x, y, colour if one.found else "#555555"))
+        axes.set_ylim(bottom=-0.004)
+        axes.set_xlim(left=0)
         axes.set_title(f"{factor:g} times the training length", loc="left")
         axes.set_xlabel("mismatch of angles (radians, mean over pairs)")
-    panels[0].set_ylabel("distortion of the local kernel; no rotation at all is 0.0001")
-    figure.tight_layout(w_pad=3)
+        label_points(axes, list(labels.values()))
+    panels[0].set_ylabel("distortion of the local kernel")
+    figure.tight_layout(w_pad=5)
     save(figure, path)
 
 
 def draw_price(standings: Mapping[float, pd.DataFrame], ink: Mapping[str, np.ndarray], path: str | Path) -> None:
     """What a rope gains at the target length against what it costs on short texts, a panel a factor."""
-    figure = Figure(figsize=(6.4 * len(standings), 4.4))
+    figure = Figure(figsize=(6.8 * len(standings), 4.8))
     panels = figure.subplots(1, len(standings), squeeze=False)[0]
     for axes, (factor, table) in zip(panels, standings.items(), strict=True):
+        labels = []
         for row in table.to_dict("records"):
-            colour = ink.get(row["method"], INK)
-            cost = max(row["short_cost"], 1e-3)
-            axes.errorbar(
-                cost,
-                row["objective"],
-                yerr=[
-                    [max(0.0, row["objective"] - row["objective_low"])],
-                    [max(0.0, row["objective_high"] - row["objective"])],
-                ],
-                fmt="o",
-                color=colour,
-                ms=6 if row["found"] else 4,
-                lw=0.8,
-            )
-            axes.annotate(
-                row["method"],
-                (cost, row["objective"]),
-                xytext=(5, 3),
-                textcoords="offset points",
-                color=colour if row["found"] else "#555555",
-                fontsize=8 if row["found"] else 7.5,
-            )
+            colour, cost, value = ink.get(row["method"], INK), max(row["short_cost"], 1e-3), row["objective"]
+            below, above = max(0.0, value - row["objective_low"]), max(0.0, row["objective_high"] - value)
+            size = 6 if row["found"] else 4
+            axes.errorbar(cost, value, yerr=[[below], [above]], fmt="o", color=colour, ms=size, lw=0.8)
+            labels.append(Label(row["method"], cost, value, colour if row["found"] else "#555555"))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.axhline(0, color=GREY, lw=0.8, zorder=0)
         axes.set_title(f"{factor:g} times the training length", loc="left")
-        axes.set_xlabel("cost on short texts (nats a token against the original rope)")
+        axes.set_xlabel("cost on short texts (nats a token; 0.001 or less at the left)")
+        axes.set_ylim(axes.get_ylim())
+        axes.set_xlim(axes.get_xlim())
+        label_points(axes, labels)
     panels[0].set_ylabel("at the target length (nats against YaRN; lower is better)")
-    figure.tight_layout(w_pad=3)
+    figure.tight_layout(w_pad=5)
     save(figure, path)
 
 

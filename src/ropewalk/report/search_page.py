@@ -70,6 +70,7 @@ def _headline(factor: float, table: pd.DataFrame) -> str:
     made = table[~table["found"] & (table["method"] != ORIGINAL)].iloc[0]
     found = table[table["found"]]
     best = found.iloc[0]
+    named = f"{best['method']} ({_seeds(best['seeds'])})"
     verdict = {
         "yes": "is better than",
         "no": "is worse than",
@@ -82,7 +83,7 @@ def _headline(factor: float, table: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"<b>At {factor:g} times the training length</b>, the best searched rope, {_name(best)}, {verdict} the best "
+        f"<b>At {factor:g} times the training length</b>, the best searched rope, {named}, {verdict} the best "
         f"hand-made one, {made['method']}: {_interval(best, 'difference')} nats.{answers} Short texts cost "
         f"{best['short_cost']:+.3f} nats a token with it and {made['short_cost']:+.3f} with {made['method']}. {better} "
         f"of {len(found)} kinds of search beat every hand-made rope."
@@ -103,7 +104,7 @@ def _rival_words(factor: float, raced: pd.DataFrame) -> Iterator[str]:
         )
         parts.append(f"{row['method']} {_interval(row, 'difference')} ({verdict}; on search documents {overtaken})")
     yield (
-        f"At {factor:g} times, with {first['trials']:.0f} trials for each of {first['seeds']} seeds, on the test "
+        f"At {factor:g} times, with {first['trials']:.0f} trials and {_seeds(first['seeds'])} each, on the test "
         f"documents and against {first['method']}: {'; '.join(parts)}."
     )
 
@@ -196,8 +197,12 @@ def _transfer_html(carried: pd.DataFrame) -> str:
 
 
 def _name(row: Mapping[Any, Any] | pd.Series) -> str:
-    seeds = f" <small>{row['seeds']} seeds</small>" if row["found"] else ""
+    seeds = f" <small>{_seeds(row['seeds'])}</small>" if row["found"] else ""
     return f"{'<b>' if row['found'] else ''}{html.escape(str(row['method']))}{'</b>' if row['found'] else ''}{seeds}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _interval(row: Mapping[Any, Any] | pd.Series, name: str) -> str:

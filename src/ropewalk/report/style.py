@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -68,4 +70,35 @@ def label_ends(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, np.n
             va="center",
             fontsize=8.5,
             annotation_clip=False,
+        )
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name for a point of a figure, in data coordinates, in its own colour."""
+
+    name: str
+    x: float
+    y: float
+    colour: Any
+
+
+def label_points(axes: Axes, labels: Sequence[Label]) -> None:
+    """Name points in a column at the right edge, each joined to its point by a thin line; the limits must be final."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    placed = [(float(to_axes.transform((label.x, label.y))[1]), label) for label in labels]
+    placed.sort(key=lambda pair: pair[0])
+    gap = 0.048
+    wanted = [min(height, 1 - gap * (len(placed) - 1 - rank)) for rank, (height, _) in enumerate(placed)]
+    for height, (_, label) in zip(spread(wanted, gap), placed, strict=True):
+        axes.annotate(
+            label.name,
+            (label.x, label.y),
+            xytext=(1.06, height),
+            textcoords="axes fraction",
+            color=label.colour,
+            fontsize=8.5,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": label.colour, "lw": 0.4, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
         )

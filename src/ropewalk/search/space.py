@@ -125,12 +125,18 @@ class Space(ABC):
         return table.original_length / (2 * math.pi) * table.base ** (-index / table.pairs)
 
 
+def _ends(values: Mapping[str, float], log_factor: float) -> tuple[float, float]:
+    """ln lambda of the fastest and the slowest pair, which is divided by no less."""
+    last = log_factor + values["kappa"]
+    return min(values["u"] ** 2 * log_factor, last), last
+
+
 class Ramp(Space):
     """Six numbers: a ramp in the index, between two numbers of turns, with a power as its shape.
 
     ln lambda_i = sigma + (ln s + kappa - sigma) x_i^p, x_i = clip((i - l)/(h - l), 0, 1), h = n(alpha),
-    l = n(alpha rho), sigma = u^2 ln s. PI is u = 1; NTK-aware p = 1 over all pairs; MrRoPE-Uni p = 1 between 32 turns
-    and 1; YaRN and MrRoPE-Pro have p between 0.4 and 3, depending on the factor.
+    l = n(alpha rho), sigma = u^2 ln s, but at most ln s + kappa. PI is u = 1; NTK-aware p = 1 over all pairs;
+    MrRoPE-Uni p = 1 between 32 turns and 1; YaRN and MrRoPE-Pro have p between 0.4 and 3, depending on the factor.
     """
 
     name = "ramp"
@@ -151,11 +157,9 @@ class Ramp(Space):
     def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
         high = self.index(values["alpha"])
         low = self.index(values["alpha"] * values["rho"])
-        return self._ramp(low, high, values["p"], values["u"] ** 2 * self.log_factor, self.log_factor + values["kappa"])
-
-    def _ramp(self, low: float, high: float, power: float, first: float, last: float) -> FloatArray:
+        first, last = _ends(values, self.log_factor)
         x = np.clip((np.arange(self.table.pairs) - low) / (high - low), 0, 1)
-        return np.asarray(first + (last - first) * np.power(x, power))
+        return np.asarray(first + (last - first) * np.power(x, values["p"]))
 
     def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
         first, last = float(log_divisors[0]), float(log_divisors[-1])
@@ -178,7 +182,8 @@ class Ramp(Space):
             return values | shape(np.array([0.0, self.last, 1.0]))
         inner = (log_divisors - first) / (last - first)
         starts = int(np.flatnonzero(inner <= 1e-9).max(initial=0)), int(np.argmax(inner >= 1 - 1e-9))
-        ends = {starts, (0, self.last), (math.floor(self.index(32)), math.ceil(self.index(1)))}
+        fast, slow = self.index(32), self.index(1)
+        ends = {starts, (0, self.last), (fast, slow), (math.floor(fast), math.ceil(slow))}
         tried = [(low, high, p) for low, high in ends for p in (0.4, 0.6, 1.0, 1.5, 2.2, 3.2) if high > low]
         best = min((np.array(x, dtype=float) for x in tried), key=error)
         if error(best) > 1e-12:
@@ -218,7 +223,7 @@ class Bands(Space):
         )
 
     def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
-        first, last = values["u"] ** 2 * self.log_factor, self.log_factor + values["kappa"]
+        first, last = _ends(values, self.log_factor)
         left, heights = 1.0, [0.0]
         for k, name in enumerate(self.sticks, start=1):
             broken = left * (1 - (1 - values[name]) ** (1 / (self.KNOTS - k - 1)))
