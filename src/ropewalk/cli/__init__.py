@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, posgen, predict, ropes, scaling, search, stages, tracking
+from ropewalk.cli import configuration, export, posgen, predict, ropes, scaling, search, stages, tracking
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.add_typer(ropes.rope_app, name="rope")
 app.command()(ropes.show)
 app.command("original-rope")(ropes.original_rope)
 app.command()(predict.predict)
+app.command("export")(export.export)
+app.command("verify-export")(export.verify_export)
 app.command("fetch-model")(stages.fetch_model)
 app.command()(stages.corpus)
 app.command()(stages.pretrain)

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope, methods
+from ropewalk.rope.rope import FloatArray
 
 # A pair that is not rotated has no finite divisor; this one turns it by a millionth of a radian in a million tokens.
 UNROTATED_FACTOR = 1e12
@@ -103,6 +104,11 @@ def check_fits(config: PreTrainedConfig, rope: Rope) -> None:
         raise UserError(f"the rope was made from base {rope.base:g}; this model has base {base:g}.")
 
 
+def divisors(rope: Rope) -> FloatArray:
+    """What each original frequency is divided by, shape (pairs,); finite for pairs that do not rotate."""
+    return np.where(rope.inv_freq > 0, rope.factors, UNROTATED_FACTOR)
+
+
 def write_rope(config: PreTrainedConfig, rope: Rope, length: int) -> None:
     """Write a rope into a configuration, in place, as ``longrope`` with equal short and long factors.
 
@@ -122,17 +128,15 @@ def write_rope(config: PreTrainedConfig, rope: Rope, length: int) -> None:
         raise UserError("a rope that changes with the length cannot be written into a configuration.")
     if rope.log_scaling_length is not None:
         raise UserError("log-scaled attention cannot be written into a configuration; no engine reads it there.")
-    original = rope.original_inv_freq
-    rotated = rope.inv_freq > 0
-    factors = np.where(rotated, original / np.where(rotated, rope.inv_freq, 1.0), UNROTATED_FACTOR)
+    factors = divisors(rope).tolist()
     old = rope_parameters(config)
     new = {
         "rope_type": "longrope",
         "rope_theta": old["rope_theta"],
         "factor": max(1.0, length / rope.original_length),
         "original_max_position_embeddings": rope.original_length,
-        "short_factor": factors.tolist(),
-        "long_factor": factors.tolist(),
+        "short_factor": factors,
+        "long_factor": factors,
         "attention_factor": float(rope.attention_factor),
         "short_mscale": float(rope.attention_factor),
         "long_mscale": float(rope.attention_factor),

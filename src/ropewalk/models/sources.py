@@ -1,4 +1,4 @@
-"""Where models come from: the hub, a folder, or a GGUF file inside an installed package."""
+"""Where models come from: the hub, a folder, or a GGUF file, by its path or inside an installed package."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.j
 class ModelSource:
     """Where a model comes from.
 
-    ``kind`` and ``name`` are one of: ``folder`` and a path; ``hub`` and ``ORGANISATION/NAME``; ``gguf`` and
-    ``PACKAGE/FILE``, a GGUF file that an installed Python package ships.
+    ``kind`` and ``name`` are one of: ``folder`` and a path; ``hub`` and ``ORGANISATION/NAME``; ``gguf`` and the path of
+    a GGUF file, or ``PACKAGE/FILE``, one that an installed Python package ships.
     """
 
     kind: Literal["folder", "hub", "gguf"]
@@ -30,12 +30,13 @@ class ModelSource:
     def parse(cls, text: str, revision: str | None = None) -> ModelSource:
         """Read ``folder:PATH``, ``hub:ORGANISATION/NAME`` or ``gguf:PACKAGE/FILE``.
 
-        Without a prefix it is a folder if one of that name exists, and else an id on the hub. For all that needs no
-        weights, a configuration file (``.json``) serves as a folder.
+        Without a prefix it is a folder if one of that name exists, a GGUF file if it ends so, and else an id on the
+        hub. For all that needs no weights, a configuration file (``.json``) serves as a folder.
         """
         kind, colon, name = text.partition(":")
         if not colon:
-            kind, name = ("folder" if Path(text).is_dir() or text.endswith(".json") else "hub"), text
+            kind, name = "folder" if Path(text).is_dir() or text.endswith(".json") else "hub", text
+            kind = "gguf" if text.endswith(".gguf") else kind
         if kind not in ("folder", "hub", "gguf") or not name or (kind == "hub" and "/" not in name):
             raise UserError(f"model {text!r}: expected folder:PATH, hub:ORGANISATION/NAME or gguf:PACKAGE/FILE.")
         return cls(kind, name, revision)  # type: ignore[arg-type]
@@ -57,7 +58,7 @@ class ModelSource:
             if not alone and not (Path(self.name) / "config.json").is_file():
                 raise UserError(f"model folder {self.name}: no config.json there; expected a Hugging Face checkpoint.")
             return {"pretrained_model_name_or_path": self.name}
-        file = _package_file(self.name)
+        file = gguf_path(self.name)
         return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 
@@ -70,19 +71,31 @@ def training_record(source: ModelSource) -> dict[str, Any] | None:
     return record
 
 
+def gguf_path(name: str) -> Path:
+    """The GGUF file of a source of that kind.
+
+    Raises:
+        UserError: there is none, or the package that reads it is not installed.
+    """
+    path = Path(name) if Path(name).is_file() else _package_file(name)
+    if find_spec("gguf") is None:
+        raise UserError(f"model gguf:{name}: reading GGUF needs the package 'gguf' (`uv sync --extra gguf`).")
+    return path
+
+
 def _package_file(name: str) -> Path:
+    if Path(name).is_absolute() or name.startswith("."):
+        raise UserError(f"model gguf:{name}: no such file.")
     package, _, file = name.partition("/")
     # Found without importing: a package of weights may import an engine that nobody needs here.
-    spec = find_spec(package)
+    spec = find_spec(package) if package.isidentifier() else None
     folder = next(iter(spec.submodule_search_locations or []), None) if spec else None
     if folder is None:
-        raise UserError(f"model gguf:{name}: the Python package {package!r} is not installed.")
+        raise UserError(f"model gguf:{name}: no such file, and the Python package {package!r} is not installed.")
     path = Path(folder) / file
     if not path.is_file():
         found = ", ".join(sorted(p.name for p in Path(folder).glob("*.gguf"))) or "none"
         raise UserError(f"model gguf:{name}: package {package!r} has no file {file!r}; GGUF files in it: {found}.")
-    if find_spec("gguf") is None:
-        raise UserError(f"model gguf:{name}: reading GGUF needs the package 'gguf' (`uv sync --extra gguf`).")
     return path
 
 

@@ -1,0 +1,99 @@
+"""`ropewalk export` and `ropewalk verify-export`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ropewalk.errors import UserError
+from ropewalk.rope import Rope
+
+
+def _print_engines(wanted: bool) -> None:
+    if wanted:
+        from ropewalk.export.engines import engines_text
+
+        print(engines_text())
+        raise typer.Exit
+
+
+def export(
+    rope: Annotated[Path, typer.Argument(help="a rope.json")],
+    model: Annotated[str, typer.Option(help="folder, hub id, a .gguf file, or gguf:PACKAGE/FILE")],
+    to: Annotated[str, typer.Option("--to", help="hf (transformers, vLLM, SGLang) or gguf (llama.cpp)")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder, or file.gguf, to write")],
+    length: Annotated[
+        int | None,
+        typer.Option(help="context length in tokens to announce; factor times original length where not given"),
+    ] = None,
+    fold_temperature: Annotated[
+        bool, typer.Option("--fold-temperature", help="move the attention factor into the weights (hf)")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="revision of a model on the hub")] = None,
+    engines: Annotated[
+        bool, typer.Option("--engines", is_eager=True, callback=_print_engines, help="say which engine honours what")
+    ] = False,
+) -> None:
+    """Write a model that unmodified transformers, vLLM or llama.cpp run with a rope.
+
+    A checkpoint is copied with a new configuration. A GGUF file is copied with its quantised weights; a Llama
+    checkpoint becomes a GGUF file in float32. `ropewalk verify-export` then proves it on logits.
+    """
+    from ropewalk.models.sources import ModelSource
+
+    value, source = Rope.load(rope), ModelSource.parse(model, revision)
+    if to == "hf":
+        from ropewalk.export import huggingface
+
+        written = huggingface.export(source, value, output, length=length, fold_temperature=fold_temperature)
+    elif to == "gguf":
+        from ropewalk.export import gguf
+
+        if fold_temperature:
+            raise UserError("--fold-temperature: expected --to hf; GGUF files have a key for the attention factor.")
+        written = gguf.export(source, value, output, length=length)
+    else:
+        raise UserError(f"--to {to!r}: expected hf or gguf.")
+    print(f"wrote {written.path}: {value.pairs} pairs, context length {written.length:,} tokens")
+    for note in written.notes:
+        print(note)
+    if written.overrides is not None:
+        print("vLLM gives the model itself the same rope with:")
+        print(f"--hf-overrides '{json.dumps(written.overrides)}'")
+
+
+def verify_export(
+    export: Annotated[Path, typer.Argument(help="the folder or the .gguf file that `export` wrote")],
+    rope: Annotated[Path, typer.Option(help="the rope.json that it was made with")],
+    model: Annotated[str, typer.Option(help="the model that it was made from")],
+    revision: Annotated[str | None, typer.Option(help="revision of a model on the hub")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare the logits of an export in its engine with those of the model patched with the rope here.
+
+    Status 1 where they differ by more than 1e-4 (transformers) or 5e-3 (llama.cpp, float32). A quantised GGUF file
+    passes where its correlation is at most three times as far from 1 as that of the unchanged file with its own rope.
+    """
+    from ropewalk.export.verify import verify
+    from ropewalk.models.sources import ModelSource
+
+    result = verify(export, Rope.load(rope), ModelSource.parse(model, revision))
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+    elif result.engine is None:
+        print("llama-cpp-python is not installed, so logits were not verified; tensor and keys were read back.")
+    else:
+        print(f"engine               {result.engine}")
+        print(f"max |difference|     {result.max_difference:.3g}")
+        print(f"correlation          {result.correlation:.8f}")
+        beyond = f"{result.positions_beyond} beyond the original length of {result.original_length:,}"
+        print(f"positions            {result.positions} of {result.tokens:,} tokens, {beyond}")
+    if not as_json:
+        for fault in result.faults:
+            print(fault)
+        print(f"{'agrees' if result.passed else 'DIFFERS'}: {result.criterion}")
+    sys.exit(0 if result.passed else 1)

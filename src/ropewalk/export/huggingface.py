@@ -1,0 +1,107 @@
+"""Export to a Hugging Face checkpoint: the weights as they are, and a configuration that holds the rope.
+
+transformers reads the rope from ``rope_parameters`` (version 5) or from ``rope_scaling`` and ``rope_theta`` (version
+4). Both are written, as ``longrope`` with equal short and long factors, which vLLM and SGLang read too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ropewalk.export.folding import check_foldable, fold
+from ropewalk.export.target import Exported, check_apart, check_expressible, target_length
+from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.models import binding
+from ropewalk.models.loading import fetch, load_config, load_model
+from ropewalk.models.sources import ModelSource
+from ropewalk.rope import Rope
+
+_ORIGINAL = "original_max_position_embeddings"
+
+
+def export(
+    source: ModelSource, rope: Rope, folder: Path, *, length: int | None = None, fold_temperature: bool = False
+) -> Exported:
+    """Write a checkpoint that plain ``from_pretrained`` loads with a rope, whole or not at all.
+
+    Args:
+        source: the model; its weights are linked where the disk allows it, unless they change.
+        rope: a static rope without log-scaled attention, made for this model.
+        folder: where to write.
+        length: the context length in tokens to announce; see :func:`target_length`.
+        fold_temperature: move the attention factor into the weights.
+
+    Raises:
+        UserError: the model cannot be read, or the rope cannot be expressed for it.
+    """
+    check_expressible(rope)
+    announced = target_length(rope, length)
+    check_apart(source, folder)
+    config = load_config(source)
+    binding.check_fits(config, rope)
+    if fold_temperature:
+        check_foldable(config)
+    with whole_folder(folder) as temporary:
+        fetch(source, temporary)
+        notes: list[str] = []
+        if fold_temperature:
+            rope = _fold_weights(temporary, rope, notes)
+        overrides = _write_config(temporary, rope, announced, notes)
+        _raise_tokenizer_length(temporary, announced)
+    # A GGUF file has no configuration to override, and folded weights are not those of the original.
+    applicable = source.kind != "gguf" and not fold_temperature
+    return Exported(folder, announced, tuple(notes), overrides if applicable else None)
+
+
+def _fold_weights(folder: Path, rope: Rope, notes: list[str]) -> Rope:
+    source = ModelSource("folder", str(folder))
+    dtype = str(load_config(source).dtype or "float32").removeprefix("torch.")
+    model = load_model(source, dtype=dtype, device="cpu")
+    rope = fold(model, rope)
+    # The files may be links to those of the model, which must not be written through.
+    for pattern in ("*.safetensors", "*.bin", "*.index.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    model.save_pretrained(folder)
+    if dtype != "float32":
+        notes.append(f"The folded weights are {dtype}, so they were rounded once more; the logits move by as much.")
+    return rope
+
+
+def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> dict[str, Any]:
+    """Edit ``config.json`` and return what changes the original model in the same way."""
+    path = folder / "config.json"
+    config = load_config(ModelSource("folder", str(folder)))
+    binding.write_rope(config, rope, length)
+    written: dict[str, Any] = {"rope_parameters": config.rope_parameters, "max_position_embeddings": length}
+    flat = binding.rope_parameters(config)
+    version4: dict[str, Any] = {"rope_scaling": flat, "rope_theta": flat["rope_theta"]}
+    if "partial_rotary_factor" in flat:
+        version4["partial_rotary_factor"] = flat["partial_rotary_factor"]
+    if config.model_type == "gpt_neox":
+        version4 |= {"rotary_emb_base": flat["rope_theta"], "rotary_pct": flat["partial_rotary_factor"]}
+    if config.model_type == "gemma3_text":
+        version4["rope_local_base_freq"] = config.rope_parameters["sliding_attention"]["rope_theta"]
+    raw = read_json(path, "a model configuration") | written | version4
+    raw.pop(_ORIGINAL, None)
+    if hasattr(type(config), _ORIGINAL):
+        # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
+        raw[_ORIGINAL] = written[_ORIGINAL] = rope.original_length
+        notes.append(
+            f"Model type {config.model_type!r} keeps its training length at the top of its configuration, where vLLM "
+            f"takes its default context from: start vLLM with --max-model-len {length}."
+        )
+    write_json(path, raw)
+    return written
+
+
+def _raise_tokenizer_length(folder: Path, length: int) -> None:
+    """A tokenizer that still names the old length warns about every longer text."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return
+    value = read_json(path, "the configuration of a tokenizer")
+    old = value.get("model_max_length")
+    if old is not None and old < length:
+        write_json(path, value | {"model_max_length": length})

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ropewalk.export.engines import ENGINES, engines_page, engines_text
+from ropewalk.models import binding
+
+PAGE = Path(__file__).parents[2] / "docs/engines.md"
+
+
+def test_the_page_is_made_from_the_table():
+    assert PAGE.read_text() == engines_page()
+    assert all(engine.name in engines_text() for engine in ENGINES)
+
+
+@pytest.mark.parametrize("partial", [1.0, 0.5])
+def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkeypatch):
+    name = "vllm.model_executor.layers.rotary_embedding.phi3_long_rope_scaled_rope"
+    vllm = pytest.importorskip(name, reason="vLLM is not installed", exc_type=ImportError)
+    from transformers.models.stablelm.modeling_stablelm import StableLmRotaryEmbedding, apply_rotary_pos_emb
+
+    model = tiny_model("stablelm", rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": partial})
+    config, rope = model.config, yarn_for(model)
+    binding.write_rope(config, rope, 256)
+    serving = SimpleNamespace(model_config=SimpleNamespace(max_model_len=256))
+    monkeypatch.setattr(vllm, "get_current_vllm_config", lambda: serving)
+    # As get_rope and a model's attention layer pass the configuration on.
+    given, dim = config.rope_parameters, binding.rotary_dim(config)
+    vectors = [given[key] for key in ("short_factor", "long_factor")]
+    mscales = {key: given[key] for key in ("short_mscale", "long_mscale")}
+    original = given["original_max_position_embeddings"]
+
+    def build(**options):
+        length, base = config.max_position_embeddings, given["rope_theta"]
+        made = vllm.Phi3LongRoPEScaledRotaryEmbedding
+        return made(16, dim, length, original, base, True, torch.float32, *vectors, **options)
+
+    positions = torch.arange(200)
+    q, k = torch.randn(2, 200, 4, 16, generator=torch.Generator().manual_seed(0))
+    cos, sin = StableLmRotaryEmbedding(config)(q, positions[None])
+    turned = apply_rotary_pos_emb(*(x[None, ..., :dim].transpose(1, 2) for x in (q, k)), cos, sin)
+    wanted = [
+        torch.cat([t[0].transpose(0, 1), x[..., dim:]], dim=-1).flatten(1) for t, x in zip(turned, (q, k), strict=True)
+    ]
+    found = build(**mscales)(positions, q.flatten(1), k.flatten(1))
+    assert max((a - b).abs().max() for a, b in zip(found, wanted, strict=True)) < 1e-5
+    without = build()(positions, q.flatten(1), k.flatten(1))
+    assert (without[0] - wanted[0]).abs().max() > 1e-2, "vLLM reads attention_factor now; the table is out of date"
