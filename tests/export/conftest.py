@@ -86,3 +86,46 @@ def logits():
         return model(tokens).logits
 
     return run
+
+
+@pytest.fixture
+def small(make):
+    # 32 columns a block is what Q8_0 needs, and 257 tokens the byte tokenizer.
+    from ropewalk.models.tokenizers import byte_tokenizer
+
+    made = make(vocab_size=257, hidden_size=64, intermediate_size=96)
+    byte_tokenizer().save_pretrained(made.folder)
+    return made
+
+
+@pytest.fixture
+def quantised(small, tmp_path):
+    """A GGUF file as others publish them: Q8_0, with a YaRN of its own, divisors, and arrays."""
+    import gguf
+
+    from ropewalk.export import gguf as exporting
+    from ropewalk.models.sources import ModelSource
+    from ropewalk.rope import methods
+
+    plain, path = tmp_path / "plain.gguf", tmp_path / "q8.gguf"
+    exporting.export(ModelSource("folder", str(small.folder)), methods.default_rope(16, 10_000.0, 64), plain, length=64)
+    writer = gguf.GGUFWriter(path, "llama")
+    reader = gguf.GGUFReader(plain)
+    for name, field in reader.fields.items():
+        if not name.startswith("GGUF.") and name not in ("general.architecture", "llama.rope.scaling.type"):
+            kind = field.types[-1] if len(field.types) > 1 else None
+            writer.add_key_value(name, field.contents(), field.types[0], kind)
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(4.0)
+    writer.add_float32("llama.rope.scale_linear", 2.0)
+    for tensor in reader.tensors:
+        if tensor.data.ndim == 2:
+            q8 = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(tensor.name, gguf.quants.quantize(tensor.data, q8), raw_dtype=q8)
+        else:
+            writer.add_tensor(tensor.name, tensor.data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

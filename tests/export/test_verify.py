@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from ropewalk import cli
 from ropewalk.errors import UserError
@@ -58,7 +60,9 @@ def test_an_export_of_another_rope_is_found_out(monkeypatch, make, tmp_path, cap
     made.rope.save(rope)
 
     def here(script, path, text):
-        return verify._reference(ModelSource.parse(str(path)), None, text)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        with torch.no_grad():
+            return model(torch.from_numpy(text.tokens)[None]).logits[0, text.positions].numpy()
 
     monkeypatch.setattr(verify, "_run", here)  # a process that imports transformers takes ten seconds
     assert run(monkeypatch, "verify-export", out, "--rope", rope, "--model", made.folder) == 1
@@ -130,6 +134,20 @@ def test_llama_cpp_gives_the_logits_of_the_patched_model(make, tmp_path):
     plain_source = ModelSource.parse(str(tmp_path / "plain.gguf"))
     gguf.export(plain_source, made.rope, tmp_path / "graft.gguf")
     assert verify.verify(tmp_path / "graft.gguf", made.rope, plain_source).passed
+
+
+@needs_gguf
+@needs_llama_cpp
+def test_a_quantised_file_is_held_against_its_own_noise(quantised, small, tmp_path):
+    source = ModelSource.parse(str(quantised))
+    gguf.export(source, small.rope, tmp_path / "out.gguf")
+    right = verify.verify(tmp_path / "out.gguf", small.rope, source)
+    assert right.passed, right
+    assert right.correlation > 0.99
+    assert "of the same weights with the rope of pre-training" in right.criterion
+    wrong = verify.verify(quantised, small.rope, source)
+    assert not wrong.passed
+    assert wrong.correlation < 0.9
 
 
 @needs_gguf

@@ -76,7 +76,7 @@ def verify_export(
     """Compare the logits of an export in its engine with those of the model patched with the rope here.
 
     Status 1 where they differ by more than 1e-4 (transformers) or 5e-3 (llama.cpp, float32). A quantised GGUF file
-    passes where its correlation is at most three times as far from 1 as that of the unchanged file with its own rope.
+    passes where its correlation is at most three times as far from 1 as the same weights show with their first rope.
     """
     from ropewalk.export.verify import verify
     from ropewalk.models.sources import ModelSource

@@ -45,8 +45,8 @@ ENGINES = (
         frequencies="rope_scaling.short_factor and .long_factor, with rope_theta beside rope_scaling",
         temperature="rope_scaling.attention_factor",
         length="max_position_embeddings",
-        limits="Phi-3 accepts no further keys in rope_scaling and refuses the checkpoint",
-        checked="logits, once, in an environment of its own",
+        limits="Phi-3 demands exactly three keys in rope_scaling there and refuses the checkpoint",
+        checked="logits of ten families, once, in an environment of its own",
     ),
     Engine(
         name="vLLM 0.33",

@@ -90,7 +90,7 @@ def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> di
         raw[_ORIGINAL] = written[_ORIGINAL] = rope.original_length
         notes.append(
             f"Model type {config.model_type!r} keeps its training length at the top of its configuration, where vLLM "
-            f"takes its default context from: start vLLM with --max-model-len {length}."
+            f"takes its default context from: start vLLM with --max-model-len {length}; transformers 4 may refuse it."
         )
     write_json(path, raw)
     return written
