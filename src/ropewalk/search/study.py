@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,15 @@ def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
     return points | {f"knee-{k}": point for k, point in enumerate(knee_points(space, length), start=1)}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A trial under way: the ``number`` of trials before it, and the seconds that it took to propose."""
+
+    trial: Trial
+    number: int
+    seconds: float
+
+
 class Search:
     """A study, its space and its objective."""
 
@@ -141,7 +150,7 @@ class Search:
         Raises:
             UserError: another process searches there, or the journal cannot be read or written.
         """
-        lock = FileLock(self.journal.with_name(f"{self.journal.name}.held"), blocking=self.worker)
+        lock = self._lock = FileLock(self.journal.with_name(f"{self.journal.name}.held"), blocking=self.worker)
         try:
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -162,6 +171,7 @@ class Search:
             _drop_unfinished_line(self.journal)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Constraints have been set, but CmaEsSampler")
         try:
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self.journal))),
@@ -175,12 +185,11 @@ class Search:
         if "identity" not in self.study.user_attrs:
             self.study.set_user_attr("identity", self.identity)
         self._reap()
-        if not self.study.trials:
-            for name, values in first_points(self.space, self.length).items():
-                self.study.enqueue_trial(values, user_attrs={"origin": name}, skip_if_exists=True)
+        if "first" not in self.study.user_attrs:
+            self.study.set_user_attr("first", first_points(self.space, self.length))
 
     def _reap(self) -> None:
-        """Count trials whose process is gone as failed, and ask for what was asked for again."""
+        """Count trials whose process is gone as failed; Bayesian optimisation would wait for them for ever."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         durations = [t.duration.total_seconds() for t in self._complete() if t.duration is not None]
         patience = STALE * float(np.median(durations)) if durations else 600.0
@@ -190,9 +199,6 @@ class Search:
             if self.worker and not (_is_dead(trial.user_attrs.get("worker", "")) or age > patience):
                 continue
             self.study.tell(trial.number, state=TrialState.FAIL)
-            if "origin" in trial.user_attrs:
-                fixed = trial.system_attrs.get("fixed_params", trial.params)
-                self.study.enqueue_trial(fixed, user_attrs={"origin": trial.user_attrs["origin"]})
 
     def _complete(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -220,18 +226,18 @@ class Search:
             ThreadPoolExecutor(len(objective.readers)) as pool,
         ):
             while len(history) < self.options.budget and not self._stagnant(history):
-                batch: list[tuple[Trial, float]] = []
+                batch: list[Asked] = []
                 try:
                     for _ in range(min(len(objective.readers), self.options.budget - len(history))):
                         batch.append(self._ask(history, len(history) + len(batch)))
                     devices = range(len(batch))
-                    measured = list(pool.map(lambda d, pair: self._measure(objective, d, pair[0]), devices, batch))
+                    measured = list(pool.map(lambda d, asked: self._measure(objective, d, asked), devices, batch))
                 except BaseException:
-                    for trial, _ in batch:
-                        self.study.tell(trial, state=TrialState.FAIL)
+                    for asked in batch:
+                        self.study.tell(asked.trial, state=TrialState.FAIL)
                     raise
-                for (trial, asking), (found, seconds) in zip(batch, measured, strict=True):
-                    numbers = self._tell(objective, trial, found, asking, seconds)
+                for asked, (found, seconds) in zip(batch, measured, strict=True):
+                    numbers = self._tell(objective, asked, found, seconds)
                     history = self.history
                     best = min(history, key=lambda tried: tried.rank)
                     if best.excess <= 0:
@@ -247,24 +253,34 @@ class Search:
         now = min(history, key=lambda tried: tried.rank)
         return before.excess <= 0 and now.objective > before.objective - IMPROVEMENT
 
-    def _ask(self, history: Sequence[Tried], number: int) -> tuple[Trial, float]:
-        """The next trial with all its values, and the seconds that took."""
+    def _ask(self, history: Sequence[Tried], number: int) -> Asked:
+        """The next trial with all its values."""
         started = time.monotonic()
-        self.study.sampler = self._sampler(history, number)
-        trial = self.study.ask()
-        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-        for p in self.space.parameters:
-            if p.integer:
-                trial.suggest_int(p.name, int(p.low), int(p.high))
-            else:
-                trial.suggest_float(p.name, p.low, p.high, log=p.log)
-        return trial, time.monotonic() - started
+        # Workers ask one after the other, so that none is given what another has.
+        with self._lock if self.worker else nullcontext():
+            if self.worker:
+                states = (TrialState.COMPLETE, TrialState.RUNNING)
+                number = len(self.study.get_trials(deepcopy=False, states=states))
+            origins = list(self.study.user_attrs["first"])
+            self.study.sampler = self._sampler(history, number)
+            trial = self.study.ask()
+            trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+            if number < len(origins):
+                trial.set_user_attr("origin", origins[number])
+            for p in self.space.parameters:
+                if p.integer:
+                    trial.suggest_int(p.name, int(p.low), int(p.high))
+                else:
+                    trial.suggest_float(p.name, p.low, p.high, log=p.log)
+        return Asked(trial, number, time.monotonic() - started)
 
     def _sampler(self, history: Sequence[Tried], number: int) -> BaseSampler:
         """The sampler for one trial, made anew so that it depends on the history and the number alone."""
         seed = int(np.random.SeedSequence([self.options.seed, number]).generate_state(1)[0])
-        kind = self.options.sampler
-        if kind in PROPOSERS:
+        kind, first = self.options.sampler, list(self.study.user_attrs["first"].values())
+        if number < len(first):
+            values = first[number]
+        elif kind in PROPOSERS:
             values = PROPOSERS[kind][0](self.space, history, number, self.options.seed)
         elif number < STARTUP:
             values = sobol(self.space, history, number, self.options.seed)
@@ -277,9 +293,9 @@ class Search:
             return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         return PartialFixedSampler(values, RandomSampler(seed=seed))
 
-    def _measure(self, objective: Objective, device: int, trial: Trial) -> tuple[Measured, float]:
-        started = time.monotonic()
-        order = np.random.default_rng([self.options.seed, trial.number]).permutation(len(objective.probes))
+    def _measure(self, objective: Objective, device: int, asked: Asked) -> tuple[Measured, float]:
+        started, trial = time.monotonic(), asked.trial
+        order = np.random.default_rng([self.options.seed, asked.number]).permutation(len(objective.probes))
         rope, reader = self.space.rope(trial.params), objective.readers[device]
         reported: set[int] = set()
         pruned = False
@@ -308,13 +324,12 @@ class Search:
             go_on(found)  # so that the best trial has a value for every document
         return found, time.monotonic() - started
 
-    def _tell(
-        self, objective: Objective, trial: Trial, found: Measured, asking: float, seconds: float
-    ) -> dict[str, float]:
+    def _tell(self, objective: Objective, asked: Asked, found: Measured, seconds: float) -> dict[str, float]:
+        trial = asked.trial
         value, excess = objective.value(found), objective.excess(found)
         documents = int(found.done.sum())
         trial.set_user_attr("measured", found.to_json())
-        trial.set_user_attr("seconds", [round(asking, 4), round(seconds, 4)])
+        trial.set_user_attr("seconds", [round(asked.seconds, 4), round(seconds, 4)])
         trial.set_user_attr("excess", excess)
         trial.set_user_attr("objective", value)
         trial.set_constraint("short", excess)
@@ -326,7 +341,7 @@ class Search:
             "excess": excess,
             "documents": float(documents),
             "seconds_measuring": seconds,
-            "seconds_proposing": asking,
+            "seconds_proposing": asked.seconds,
         }
 
     def trials(self) -> pd.DataFrame:
