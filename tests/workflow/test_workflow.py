@@ -102,6 +102,8 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
         "scaling/embedded/cells/base-1000000_length-64_steps-12_seed-0/model/model.safetensors",
         "scaling/embedded/cells/base-5_length-32_steps-12_seed-0/log-scaled/nll.parquet",
         "scaling/embedded/predictions/predictions.csv",
+        "search/embedded/studies/scan-groups-2x-seed-0/rope.json",
+        "search/embedded/report/search.html",
         "posgen/embedded/report/accuracy.csv",
         "posgen/embedded/recursive/models/models.safetensors",
     ):
@@ -110,6 +112,7 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     assert "nll_by_position.png" in page
     assert "feature_gap.html" in page
     assert "scaling.html" in page
+    assert "search.html" in page
     again = snakemake(finished)
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -121,7 +124,8 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
     assert set(experiments) == {
-        f"tiny/{stage}" for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "report")
+        f"tiny/{stage}"
+        for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "search", "report")
     }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}
@@ -238,7 +242,7 @@ def test_how_often_to_save_trains_nothing_again(finished):
 @pytest.mark.slow
 def test_confidence_measures_nothing_again(finished):
     write_config(finished, evaluation__confidence=0.9)
-    reports = {"figures": 1, "posgen_report": 1, "scaling_report": 1}
+    reports = {"figures": 1, "posgen_report": 1, "scaling_report": 1, "search_report": 1}
     assert planned(finished) == {**reports, "html": 1, "study_config": 1, "all": 1}
 
 
@@ -267,6 +271,23 @@ def test_another_tuning_trains_the_cells_again_and_nothing_else(finished):
 def test_another_threshold_only_reads_again(finished):
     write_config(finished, scaling__embedded__thresholds=[0.3])
     assert planned(finished) == {"scaling_report": 1, "html": 1, "study_config": 1, "all": 1}
+
+
+@pytest.mark.slow
+def test_more_trials_of_one_search_leave_the_other_alone(finished):
+    kinds = [{"sampler": "sobol", "space": "ramp", "budget": 8}, {"sampler": "scan", "space": "groups"}]
+    write_config(finished, search__embedded__searches=kinds)
+    again = {"search_study": 1, "search_compare": 1, "search_report": 1}
+    assert planned(finished) == {**again, "html": 1, "study_config": 1, "all": 1}
+    write_config(finished, search__embedded__test_documents=1)
+    assert planned(finished, "search") == {"search_compare": 1, "search_report": 1, "search": 1}
+
+
+@pytest.mark.slow
+def test_workers_come_before_what_they_search(finished):
+    write_config(finished, search__embedded__workers=2)
+    workers = {"search_worker": 4, "search_study": 2, "search_compare": 1, "search_report": 1, "search": 1}
+    assert planned(finished, "search") == workers
 
 
 def test_the_laws_of_the_paper_need_no_model(tmp_path):

@@ -1,0 +1,112 @@
+"""Searching a rope: a resident model against one loaded for each trial, and evaluations needed against evolution's.
+
+    uv run python benchmarks/search.py --model results/default/model --corpus results/default/corpora/government \
+        --corpus results/default/corpora/mathematics [--factor 8] [--evolution 1344] [--budget 96] [--seeds 2]
+
+Printed are seconds per evaluation with one resident model, whose rope is patched, and with the model loaded anew for
+each trial, as a script around an evaluation command would; what evolution (population 64, 16 mutants and 16 crosses a
+generation, over a divisor for each pair) reaches, and the evaluations after which Bayesian optimisation is below that,
+by seed and space; and the seconds that each takes to propose a trial. One thread; all on the same documents of the
+split search, with the same first points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ropewalk.corpora import Corpus
+from ropewalk.models.binding import read_rope
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import ModelSource
+from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.rope.methods import mrrope_pro, ntk, yarn
+from ropewalk.search.objective import Objective, ObjectiveOptions, Reader, ability, make_probes
+from ropewalk.search.space import make_space
+from ropewalk.search.study import Search, SearchOptions
+
+
+def search(objective: Objective, table, args, sampler: str, space: str, budget: int, seed: int) -> pd.DataFrame:
+    """The trials of one search."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Search(
+            make_space(space, table, args.factor),
+            SearchOptions(sampler, budget, seed),
+            length=objective.readers[0].length,
+            identity={},
+            journal=Path(folder) / "journal",
+        )
+        with found.opened():
+            found.run(objective)
+            return found.trials()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--corpus", action="append", type=Path, required=True)
+    parser.add_argument("--factor", type=float, default=8.0)
+    parser.add_argument("--retrieval", default="copy")
+    parser.add_argument("--documents", type=int, default=6)
+    parser.add_argument("--evolution", type=int, default=1344)
+    parser.add_argument("--budget", type=int, default=96)
+    parser.add_argument("--seeds", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    source = ModelSource.parse(args.model)
+    model, tokenizer = load_model(source), load_tokenizer(source)
+    corpora = {folder.name: Corpus.open(folder) for folder in args.corpus}
+    table = read_rope(model.config)
+    aim = ObjectiveOptions(retrieval=args.retrieval, documents=args.documents)
+    able = ability(model, tokenizer, table, corpora, aim, "search")
+    length = round(args.factor * table.original_length)
+    probes = make_probes(
+        corpora,
+        tokenizer,
+        split="search",
+        documents=args.documents,
+        train_length=table.original_length,
+        length=length,
+        retrieval=able.retrieval,
+    )
+    objective = Objective([Reader(model, probes, table.original_length)], table, args.factor, None)
+    print(f"{len(probes)} documents of {length:,} tokens; {able.reason}")
+
+    ropes = [make(table, factor=args.factor) for make in (yarn, mrrope_pro, ntk)]
+    started = time.perf_counter()
+    for rope in ropes:
+        objective.readers[0].read(rope)
+    resident = (time.perf_counter() - started) / len(ropes)
+    started = time.perf_counter()
+    for rope in ropes:
+        Reader(load_model(source), probes, table.original_length).read(rope)
+    reloaded = (time.perf_counter() - started) / len(ropes)
+    print(f"an evaluation: {resident:.2f} s resident, {reloaded:.2f} s with the model loaded for it, ", end="")
+    print(f"{reloaded / resident:.2f} times (within one process; another adds its imports)")
+
+    bar = [search(objective, table, args, "evolution", "pairs", args.evolution, seed) for seed in range(args.seeds)]
+    for seed, trials in enumerate(bar):
+        marks = [n for n in (48, 96, 192, 384, 768, 1344) if n <= len(trials)]
+        reached = ", ".join(f"{trials['best'].iloc[n - 1]:+.3f} after {n}" for n in marks)
+        print(f"evolution, seed {seed}: {reached}; {trials['seconds_measuring'].sum():.0f} s of measuring")
+    level = min(trials["best"].iloc[-1] for trials in bar)
+    for space in ("ramp", "bands"):
+        for seed in range(args.seeds):
+            trials = search(objective, table, args, "gp", space, args.budget, seed)
+            below = np.flatnonzero(trials["best"].to_numpy() <= level)
+            after = f"below the best of evolution ({level:+.3f}) after {below[0] + 1}" if len(below) else "never below"
+            proposals = trials["seconds_proposing"]
+            print(
+                f"gp of {space}, seed {seed}: {trials['best'].iloc[-1]:+.3f} after {len(trials)}, {after}; proposing "
+                f"{proposals[16:40].mean():.2f} s a trial up to 40, {proposals[40:].mean():.2f} s after"
+            )
+
+
+if __name__ == "__main__":
+    main()
