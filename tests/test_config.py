@@ -181,3 +181,10 @@ def test_posgen_has_the_same_defaults_everywhere():
 def test_a_configuration_is_read_without_torch():
     code = "import sys, ropewalk.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("base", [1, 0, -5.0, True, "0.5", "beta4", None, float("inf")])
+def test_bases_that_cannot_be_are_named(base):
+    values = changed(scaling__embedded__sweeps=[{"bases": [base]}])
+    with pytest.raises(UserError, match=rf"base {base!r}: expected a number above 1, or one of original, beta0"):
+        config.check_config(values)

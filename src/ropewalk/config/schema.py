@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -299,12 +299,15 @@ BASE_NAMES = ("original", "beta0", "beta1", "beta2", "beta3")
 
 
 def _base_is_known(value: Any) -> Any:
-    if value in BASE_NAMES or (isinstance(value, int | float) and not isinstance(value, bool) and value > 1):
+    if value in BASE_NAMES:
         return value
-    try:
-        return _base_is_known(float(value))  # YAML reads 1e6 as a string
-    except (TypeError, ValueError):
-        raise ValueError(f"base {value!r}: expected a number above 1, or one of {', '.join(BASE_NAMES)}") from None
+    number = value
+    if isinstance(value, str):  # YAML reads 1e6 as one
+        with suppress(ValueError):
+            number = float(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1 < number < math.inf:
+        raise ValueError(f"base {value!r}: expected a number above 1, or one of {', '.join(BASE_NAMES)}")
+    return number
 
 
 Base = Annotated[float | str, BeforeValidator(_base_is_known)]
