@@ -119,6 +119,8 @@ def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_pa
         (("predict", "--head-dim", 64), "a prediction needs --head-dim, --base and --train together, or --model"),
         (("predict", "--model", "m", "--base", 9), "starts from --model, or from --head-dim, --base and --train"),
         (("predict", *LLAMA2, "--new-base", 1), "--new-base is 1; expected a number above 1"),
+        (("predict", "--head-dim", 64, "--base", 1, "--train", 64), "ropewalk: --base is 1; expected a number above 1"),
+        (("predict", *LLAMA2, "--figure", "x.xyz"), "--figure x.xyz: expected a name that ends in .avif, .eps"),
         (("predict", *LLAMA2, "--tune", 1024), "--tune is 1024; expected at least the pre-training length, 4096"),
         (("predict", *LLAMA2, "--target", 1024), "--target is 1024; expected at least the pre-training length"),
         (("predict", "--head-dim", 63, *LLAMA2[2:]), "--head-dim is 63; expected an even number"),

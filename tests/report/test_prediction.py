@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
-from ropewalk.report.prediction import draw_prediction, prediction_text, predictions_table, write_predictions
+from ropewalk.report.prediction import draw_laws, draw_prediction, prediction_text, predictions_table, write_predictions
 from ropewalk.rope.prediction import Setting, predict
 
 LLAMA2 = Setting(128, 10_000.0, 4096, 16_384, 1e6)
@@ -42,6 +47,8 @@ def test_a_model_without_a_wall_is_drawn_and_described_too(tmp_path):
     covered = Setting(64, 100.0, 4096, 4096, 1e6)
     assert "there is no other" in prediction_text(predict(covered))
     assert "none: the law names no limit here" in prediction_text(predict(covered))
+    assert "hard wall by its base, but no wall" in prediction_text(predict(covered))
+    assert "frequency band       none: at base 100 even the slowest pair" in prediction_text(predict(covered))
     uncovered = Setting(64, 1e4, 7, 7, 1e4)
     assert "critical dimension" in prediction_text(predict(uncovered))
     for setting in (LLAMA2, covered, uncovered):
@@ -60,4 +67,47 @@ def test_the_table_of_llama2(tmp_path):
     page = (tmp_path / "out/predictions.html").read_text()
     assert "critical dimension 92" in page
     assert "<td>129,027</td>" in page
+    assert "2,608, 1,304, 651.9 as printed, 2,954, 1,461, 722.5 for the slowest pair that there is" in page
+    assert "<summary>500, tuned at 4,096 tokens</summary><ul><li>For small bases the law names no limit" in page
     assert len(pd.read_csv(tmp_path / "out/predictions.csv")) == 5
+
+
+def test_the_page_says_how_far_was_looked_and_shows_warnings(tmp_path):
+    write_predictions([Setting(128, 10_000.0, 4096, 4096, 1e12)], tmp_path / "out")
+    page = (tmp_path / "out/predictions.html").read_text()
+    assert "<td>&gt; 4,194,304</td>" in page or "<td>> 4,194,304</td>" in page
+    assert "<details open><summary>1,000,000,000,000, tuned at 4,096 tokens</summary><ul><li><b>warning</b>" in page
+
+
+def drawn(setting: Setting, low: float, high: float, **options) -> Axes:
+    axes = Figure().subplots()
+    draw_laws(axes, setting, low, high, **options)
+    return axes
+
+
+def spans(axes: Axes) -> list[tuple[float, float]]:
+    return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+
+
+def test_regimes_are_shaded_where_they_rule():
+    first = 2 * 4096 / math.pi
+    plain = drawn(Setting(128, 1e4, 4096, 4096, 1e4), 100, 1e6)
+    assert spans(plain) == [pytest.approx((100, first)), pytest.approx((first, 1e4)), pytest.approx((1e4, 1e6))]
+    # Of a model with a small base, every larger one is tuned beyond the critical base: no middle is left.
+    small = drawn(Setting(128, 500.0, 4096, 4096, 500.0), 100, 1e6)
+    assert spans(small) == [pytest.approx((100, 500)), pytest.approx((500, 1e6))]
+    assert not any(line.get_linewidth() == 2.2 for line in small.lines)
+
+
+def test_similarity_is_drawn_in_points_where_it_is():
+    setting = Setting(64, 1e4, 128, 128, 1e4)
+    for copied, times in ((False, 1), (True, 2)):
+        axes = drawn(setting, 10, 1e6, most=4500, copied=copied)
+        [line] = [line for line in axes.lines if str(line.get_label()).startswith("similarity")]
+        assert line.get_linestyle() == "None"
+        for base, length in zip(*line.get_data(), strict=True):
+            if math.isfinite(length):
+                frequencies = base ** (-np.arange(32) / 32)
+                assert (
+                    np.cos(length / times * frequencies).sum() < 0 <= np.cos((length / times - 1) * frequencies).sum()
+                )

@@ -71,11 +71,44 @@ def test_inconsistencies_are_said_in_words():
 def test_small_bases_get_no_limit_anywhere():
     found = predict(llama2(500))
     assert found["limit"] is None
-    assert all(row["wall"] is None for row in found["required_periods"].values())
+    walls = ("discrete", "continuous", "last covered pair", "3 periods", "10 periods", "frequency band")
+    assert all(found["limits"][law] is None for law in walls)
     said = " ".join(found["notes"])
     assert "before the tuning length, 4,096" in said
     assert "no pair is left whose meaning does not depend on the position" in said
     assert "would come out" not in " ".join(predict(llama2(3000))["notes"]), "1,983 tokens lie within the tuning length"
+
+
+def test_the_exact_thresholds_are_said_where_they_decide_otherwise():
+    # The paper's own 2608 lies above 2 * 4096 / pi = 2607.6 and below (2 * 4096 / pi) ** (128 / 126) = 2954.4.
+    between = "Base 2,608 lies between the two: in the middle by the printed threshold"
+    assert between in " ".join(predict(llama2(2608))["notes"])
+    for base in (2607, 2955):
+        assert "lies between the two" not in " ".join(predict(llama2(base))["notes"])
+    # log_652(4096 / 2 pi) * 64 = 63.998: the pair 64 that no head has turns short of a whole turn.
+    notes = " ".join(predict(llama2(652))["notes"])
+    assert "rounding 63.998 up to 64: base 652 lies above the printed threshold for it, 651.9" in notes
+    for base in (651, 723):
+        assert "by rounding" not in " ".join(predict(llama2(base))["notes"])
+
+
+def test_limits_that_are_held_at_the_tuning_length_are_named_with_what_the_formulas_give():
+    notes = " ".join(predict(llama2(72_000, 16_384))["notes"])
+    # 2 pi 72000^(90/128), and with L/3 and L/10 in the place of L: 2 pi 72000^(76/128) and 2 pi 72000^(60/128).
+    assert "held at 16,384. By the formulas: last covered pair 16,349, 3 periods 4,811, 10 periods 1,189." in notes
+    assert "held at" not in " ".join(predict(llama2(1e7))["notes"])
+
+
+def test_a_model_whose_every_pair_was_covered_has_no_wall_and_no_band():
+    found = predict(Setting(64, 500.0, 4096, 4096, 1e6))
+    assert found["frequency_band"]["pair"] == pytest.approx(36.15, abs=0.01), "of 32"
+    assert found["limits"]["frequency band"] is found["limit"] is None
+
+
+def test_a_similarity_that_does_not_end_is_not_a_number():
+    found = predict(llama2(1e12))
+    assert found["limits"]["similarity"] is None
+    assert "up to 4,194,304 tokens (Men et al.): similarity names no limit" in " ".join(found["notes"])
 
 
 def test_formulas_outside_their_premises_warn():

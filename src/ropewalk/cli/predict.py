@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from ropewalk.cli.ropes import model_rope
 from ropewalk.errors import UserError
 
 _OPTIONS = {
+    "base": "--base",
     "rotary_dim": "--head-dim",
     "train_length": "--train",
     "original_length": "--train",
@@ -47,6 +49,11 @@ def predict(
     from ropewalk.rope.prediction import Setting
     from ropewalk.rope.prediction import predict as run
 
+    if figure is not None:
+        from ropewalk.report.prediction import FIGURE_SUFFIXES
+
+        if figure.suffix.lower() not in FIGURE_SUFFIXES:
+            raise UserError(f"--figure {figure}: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}.")
     warnings = []
     if model is not None:
         if any(value is not None for value in (head_dim, base, train)):
@@ -64,10 +71,8 @@ def predict(
         )
         result = run(setting, target)
     except UserError as error:
-        message = str(error)
-        for name, option in _OPTIONS.items():
-            message = message.replace(name, option)
-        raise UserError(message) from None
+        # An error begins with the name of what it is about.
+        raise UserError(re.sub(r"^\w+", lambda name: _OPTIONS.get(name[0], name[0]), str(error))) from None
     result["warnings"] = warnings + result["warnings"]
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from ropewalk.files import whole_folder
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
 from ropewalk.report.tables import page
 from ropewalk.rope import theory
-from ropewalk.rope.prediction import REQUIRED_PERIODS, Setting, limits
+from ropewalk.rope.prediction import REQUIRED_PERIODS, Setting, limits, predict, walls
 
 LAWS = {
     "discrete": "the scaling law: period of the first pair not covered (Liu et al.)",
@@ -34,9 +35,14 @@ LAWS = {
 }
 """What each predictor of ``ropewalk.rope.prediction.limits`` says."""
 
+FIGURE_SUFFIXES = tuple(f".{name}" for name in sorted(FigureCanvasBase.get_supported_filetypes()))
+"""What the name of a figure may end in."""
+
 _BASES_DRAWN = 240
-_SIMILARITY_BASES_DRAWN = 48
+_SIMILARITY_BASES_DRAWN = 64
 _SIMILARITY_MOST = 1 << 17
+_SIMILARITY = "#8e44ad"
+_PERIODS = ("#7fb2d9", "#b5d2e9")
 
 
 def prediction_text(result: Mapping[str, Any]) -> str:
@@ -61,14 +67,11 @@ def prediction_text(result: Mapping[str, Any]) -> str:
     lines += [f"  {name:<18}{_reach(name, result['limits'][name]):>12}   {words}" for name, words in LAWS.items()]
     lines += ["", "turns that must be trained"]
     for turns, row in result["required_periods"].items():
-        wall = "" if row["wall"] is None else f"   wall at {row['wall']:>12,.0f}"
-        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}{wall}")
-    band = result["frequency_band"]
+        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}")
     drift = result["slowest_pair_drift"]
     lines += [
         "",
-        f"frequency band       pair {band['pair']:.1f} of {d // 2} at base {_number(result['base'])}: faster ones tell "
-        "places apart, slower ones act as if not rotated",
+        f"frequency band       {_band(result)}",
         f"slowest pair         turns {drift:.3g} rad within the tuning length; its meaning holds up to pi/2",
     ]
     if "target" in result:
@@ -98,11 +101,20 @@ def _covered(periods: list[float], critical: int, trained: int) -> str:
 def _regime(result: Mapping[str, Any]) -> str:
     match result["regime"]:
         case "hard wall":
+            if result["limit"] is None:
+                return "hard wall by its base, but no wall: pre-training turned every pair fully"
             return "hard wall: sound up to the limit, and broken after it"
         case "middle":
             return "middle: sound as far as it was tuned"
     below = sum(result["new_base"] <= threshold for threshold in result["small_base_thresholds"]["printed"])
     return f"soft: a slow decay without a wall (below threshold {below} of 3)"
+
+
+def _band(result: Mapping[str, Any]) -> str:
+    pair, pairs, base = result["frequency_band"]["pair"], result["head_dim"] // 2, _number(result["base"])
+    if pair > pairs - 1:
+        return f"none: at base {base} even the slowest pair turns further within the length of pre-training"
+    return f"pair {pair:.1f} of {pairs} at base {base}: faster ones tell places apart, slower ones act as not rotated"
 
 
 def _limit(result: Mapping[str, Any]) -> str:
@@ -112,7 +124,7 @@ def _limit(result: Mapping[str, Any]) -> str:
 
 
 def _reach(law: str, value: float | None) -> str:
-    return f"> {value:,.0f}" if law == "similarity" and value == theory.SIMILARITY_MOST else _tokens(value)
+    return f"> {theory.SIMILARITY_MOST:,}" if law == "similarity" and value is None else _tokens(value)
 
 
 def _tokens(value: float | None) -> str:
@@ -199,7 +211,11 @@ def _draw_limits(axes: Axes, setting: Setting) -> None:
     low = max(1.5, min(thresholds[-1], setting.new_base) / 3)
     high = max(setting.critical_base * 100, setting.new_base * 10)
     draw_laws(axes, setting, low, high)
-    limit = limits(setting)["discrete"]
+    by_law = limits(setting)
+    if by_law["similarity"] is not None:
+        axes.plot([setting.new_base], [by_law["similarity"]], "o", ms=7, mfc="none", mec=_SIMILARITY, mew=1.4)
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.5 * by_law["similarity"]))
+    limit = by_law["discrete"]
     if limit is not None:
         axes.plot([setting.new_base], [limit], "o", ms=9, mfc="none", mec=SECOND, mew=1.6)
     else:
@@ -207,18 +223,23 @@ def _draw_limits(axes: Axes, setting: Setting) -> None:
     axes.set_title("How far, by base", loc="left")
 
 
-def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: float = math.inf) -> None:
+def draw_laws(
+    axes: Axes, setting: Setting, low: float, high: float, *, most: float = math.inf, copied: bool = False
+) -> None:
     """Every law's limit for bases from ``low`` to ``high`` at the tuning of ``setting``, with the regimes shaded.
 
     Args:
-        axes: gets logarithmic axes.
+        axes: gets logarithmic axes, and a legend below them.
         setting: its new base is not looked at.
         low: first base.
         high: last base.
         most: longest length shown, in tokens.
+        copied: show similarity, which is a distance, as the length of a text whose second half copies its first.
     """
     tuned, critical = setting.tune_length, setting.critical_base
-    first = theory.small_base_thresholds(tuned)[0]
+    thresholds = theory.small_base_thresholds(tuned)
+    # Above the critical base the law of walls rules, however small the base.
+    first = min(thresholds[0], critical)
     bases = np.geomspace(low, high, _BASES_DRAWN)
     above = np.geomspace(min(critical, high), high, _BASES_DRAWN)
     axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="new base", ylabel="limit (tokens)")
@@ -227,7 +248,7 @@ def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: fl
             axes.axvspan(start, min(stop, high), color=GREY, alpha={"soft": 0.22, "middle": 0.1}.get(words, 0), lw=0)
             axes.annotate(
                 words,
-                (math.sqrt(start * min(stop, high)), 1.0),
+                (math.sqrt(max(start, low) * min(stop, high)), 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, -11),
                 textcoords="offset points",
@@ -235,32 +256,41 @@ def draw_laws(axes: Axes, setting: Setting, low: float, high: float, *, most: fl
                 fontsize=8,
                 color=INK,
             )
+    for threshold in thresholds[1:]:
+        if low < threshold < first:
+            axes.axvline(threshold, color=INK, lw=0.6, ls=":", label="small bases, 2nd and 3rd threshold")
     styles: dict[str, dict[str, Any]] = {
         "discrete": {"color": ACCENT, "lw": 2.2},
         "continuous": {"color": ACCENT, "lw": 1.2, "ls": "--"},
         "last covered pair": {"color": ACCENT, "lw": 1.2, "ls": ":"},
+        **{f"{r:g} periods": {"color": c, "lw": 1} for r, c in zip(REQUIRED_PERIODS[1:], _PERIODS, strict=True)},
+        "frequency band": {"color": "#6a8f3c", "lw": 1.2, "ls": "-."},
     }
-    lasts: list[tuple[str, float, str]] = []
-    for reading, style in styles.items():
-        walls = [replace(setting, new_base=float(b)).wall(reading=reading) for b in above]
-        if np.isfinite(walls).all() and len(walls):
-            axes.plot(above, np.maximum(walls, tuned), **style, label=reading)
-            lasts.append((reading, max(walls[-1], tuned), ACCENT))
-    axes.plot([first, min(critical, high)], [tuned, tuned], color=ACCENT, lw=2.2)
-    for periods, shade in zip(REQUIRED_PERIODS[1:], ("#7fb2d9", "#b5d2e9"), strict=True):
-        walls = [replace(setting, new_base=float(b)).wall(periods=periods) for b in above]
-        if len(walls) and np.isfinite(walls).all():
-            axes.plot(above, np.maximum(walls, tuned), color=shade, lw=1, label=f"{periods:g} periods")
-    bands = [max(tuned, theory.band_limit(setting.base, setting.train_length, float(b))) for b in above]
-    axes.plot(above, bands, color="#6a8f3c", lw=1.2, ls="-.", label="frequency band")
+    by_base = [walls(replace(setting, new_base=float(b))) for b in above]
+    tops = [float(tuned)]
+    for law, style in styles.items():
+        heights = np.maximum([one[law] for one in by_base], tuned)
+        if np.isfinite(heights).all():
+            axes.plot(above, heights, **style, label=law)
+            if law in ("discrete", "continuous", "last covered pair"):
+                tops.append(heights[-1])
+    if first < critical:
+        axes.plot([first, min(critical, high)], [tuned, tuned], color=ACCENT, lw=2.2)
+    top = min(most, 6 * max(tops))
+    # Points: from one base to the next it jumps, and a line would say something of those between.
     some = np.geomspace(low, high, _SIMILARITY_BASES_DRAWN)
-    similar = [theory.similarity_length(setting.rotary_dim, float(b), _SIMILARITY_MOST) or math.nan for b in some]
-    axes.plot(some, similar, color="#8e44ad", lw=1.2, label="similarity (Men et al.), a distance")
+    sought, times = min(_SIMILARITY_MOST, math.ceil(top)), 2 if copied else 1
+    similar = [theory.similarity_length(setting.rotary_dim, float(b), sought) or math.nan for b in some]
+    name = "similarity (Men et al.), twice the distance" if copied else "similarity (Men et al.), a distance"
+    if top > times * sought:
+        name += f", to {sought:,}"
+    axes.plot(some, times * np.array(similar), ".", ms=3.5, color=_SIMILARITY, label=name)
     axes.plot(bases, [theory.stability_length(b) for b in bases], color=GREY, lw=1, label="stability")
     axes.plot(bases, [theory.aliasing_length(b) for b in bases], color=GREY, lw=1, ls="--", label="aliasing")
-    top = min(most, 6 * max([tuned, *(last for _, last, _ in lasts)]))
     axes.set_ylim(max(4.0, setting.train_length / 8), top)
-    axes.legend(fontsize=8, loc="lower right")
+    handles, labels = axes.get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    axes.legend(named.values(), named.keys(), fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def predictions_table(settings: Sequence[Setting]) -> pd.DataFrame:
@@ -283,7 +313,8 @@ def predictions_table(settings: Sequence[Setting]) -> pd.DataFrame:
         }
         for setting in settings
     ]
-    return pd.DataFrame(rows)
+    # A column that is empty throughout would hold None in the place of nan.
+    return pd.DataFrame(rows).astype(dict.fromkeys(LAWS, float))
 
 
 def write_predictions(settings: Sequence[Setting], folder: Path) -> None:
@@ -297,39 +328,64 @@ def write_predictions(settings: Sequence[Setting], folder: Path) -> None:
     table = predictions_table(settings)
     with whole_folder(folder) as out:
         table.to_csv(out / "predictions.csv", index=False, float_format="%.6g")
-        (out / "predictions.html").write_text(_predictions_html(first, table))
+        (out / "predictions.html").write_text(_predictions_html(settings, table))
         lengths = sorted(table["tune_length"].unique())
         figure = Figure(figsize=(7.4 * len(lengths), 5.2))
         low, high = table["new_base"].min() / 2.2, table["new_base"].max() * 3
         for axes, length in zip(figure.subplots(1, len(lengths), squeeze=False)[0], lengths, strict=True):
             draw_laws(axes, replace(first, tune_length=int(length)), low, high)
-            part = table[(table["tune_length"] == length) & table["discrete"].notna()]
+            part = table[table["tune_length"] == length]
             axes.plot(part["new_base"], part["discrete"], "o", ms=7, mfc="none", mec=SECOND, mew=1.5)
-            axes.set_title(f"Tuned at {length:,} tokens; circles: the bases of the table", loc="left")
+            for base in part["new_base"][part["discrete"].isna()]:
+                axes.axvline(base, ymax=0.06, color=SECOND, lw=1.5)
+            axes.set_title(
+                f"Tuned at {length:,} tokens; bases of the table: circles, or ticks without a wall", loc="left"
+            )
         figure.tight_layout(w_pad=3)
         save(figure, out / "predictions.png")
 
 
-def _predictions_html(first: Setting, table: pd.DataFrame) -> str:
-    title = "Scaling laws: what they predict"
-    printed = "; ".join(
-        f"tuned at {length:,} tokens: {', '.join(map(_number, theory.small_base_thresholds(length)))}"
+def _predictions_html(settings: Sequence[Setting], table: pd.DataFrame) -> str:
+    title, first = "Scaling laws: what they predict", settings[0]
+    thresholds = "; ".join(
+        f"tuned at {length:,} tokens: {', '.join(map(_number, theory.small_base_thresholds(length)))} as printed, "
+        f"{', '.join(_number(_known(b)) for b in theory.small_base_thresholds(length, first.rotary_dim))} for the "
+        "slowest pair that there is"
         for length in sorted(table["tune_length"].unique())
     )
     head = "".join(f"<th>{name}</th>" for name in ["tuned at", "base", "regime", "critical base", *LAWS])
     rows = "".join(
         f"<tr><td>{row['tune_length']:,}</td><td>{_number(row['new_base'])}</td><td>{row['regime']}</td>"
         f"<td>{_number(row['critical_base'])}</td>"
-        + "".join(f"<td>{'' if pd.isna(row[law]) else f'{row[law]:,.0f}'}</td>" for law in LAWS)
+        + "".join(f"<td>{_reach(law, _known(row[law])).replace('none', '')}</td>" for law in LAWS)
         + "</tr>"
         for row in table.to_dict("records")
     )
     words = "".join(f"<li><b>{law}</b>: {html.escape(what)}</li>" for law, what in LAWS.items())
+    notes = "".join(
+        _remarks(f"{_number(setting.new_base)}, tuned at {setting.tune_length:,} tokens", predict(setting))
+        for setting in settings
+    )
     return page(
         title,
         title,
         f"<p>A model pre-trained at {first.train_length:,} tokens with base {_number(first.base)} and head dimension "
         f"{first.rotary_dim}: critical dimension {first.critical_dimension}. Limits in tokens, empty where a law names "
-        f"none. Thresholds of small bases, {printed}.</p><div class=wide><table><thead><tr>{head}</tr></thead><tbody>"
-        f"{rows}</tbody></table></div><ul>{words}</ul>",
+        f"none. Thresholds of small bases, {thresholds}; those as printed decide.</p>"
+        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div><ul>{words}</ul>"
+        f"<h2>Notes and warnings by base</h2>{notes}",
     )
+
+
+def _remarks(name: str, result: Mapping[str, Any]) -> str:
+    """What is to be said of one base, folded away unless there is a warning."""
+    items = "".join(
+        f"<li>{'' if mark == 'notes' else '<b>warning</b>: '}{html.escape(text)}</li>"
+        for mark in ("warnings", "notes")
+        for text in result[mark]
+    )
+    return f"<details{' open' if result['warnings'] else ''}><summary>{name}</summary><ul>{items}</ul></details>"
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

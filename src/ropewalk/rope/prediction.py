@@ -73,30 +73,44 @@ def limits(setting: Setting) -> dict[str, float | None]:
 
     The laws of walls speak of bases above the critical one only; up to it they say the tuning length, and for a soft
     decay nothing. The others speak of the base alone, whatever the tuning; similarity is looked for up to
-    ``theory.SIMILARITY_MOST`` tokens.
+    ``theory.SIMILARITY_MOST`` tokens, and None where it does not end there.
     """
 
     def walled(limit: float) -> float | None:
         match setting.regime:
             case "hard wall":
-                # Just above the critical base the continuous readings fall short of what was trained.
+                # Just above the critical base readings fall short of what was trained, and that is not lost.
                 return _finite(max(limit, setting.tune_length))
             case "middle":
                 return float(setting.tune_length)
             case "soft":
                 return None
 
-    band = theory.band_limit(setting.base, setting.train_length, setting.new_base)
     return {
-        "discrete": walled(setting.wall()),
-        "continuous": walled(setting.wall(reading="continuous")),
-        "last covered pair": walled(setting.wall(reading="last covered pair")),
-        **{f"{r:g} periods": walled(setting.wall(periods=r)) for r in REQUIRED_PERIODS[1:]},
-        "frequency band": walled(band),
-        "similarity": float(theory.similarity_length(setting.rotary_dim, setting.new_base) or theory.SIMILARITY_MOST),
+        **{law: walled(limit) for law, limit in walls(setting).items()},
+        "similarity": _finite(theory.similarity_length(setting.rotary_dim, setting.new_base)),
         "aliasing": theory.aliasing_length(setting.new_base),
         "stability": theory.stability_length(setting.new_base),
     }
+
+
+def walls(setting: Setting) -> dict[str, float]:
+    """Each law of walls as its formula has it, whatever the regime; infinite where pre-training covered every pair."""
+    band = math.inf
+    if _band(setting) <= setting.rotary_dim // 2 - 1:
+        band = theory.band_limit(setting.base, setting.train_length, setting.new_base)
+    return {
+        "discrete": setting.wall(),
+        "continuous": setting.wall(reading="continuous"),
+        "last covered pair": setting.wall(reading="last covered pair"),
+        **{f"{r:g} periods": setting.wall(periods=r) for r in REQUIRED_PERIODS[1:]},
+        "frequency band": band,
+    }
+
+
+def _band(setting: Setting) -> float:
+    """Which pair the frequency band is; beyond d/2 - 1 where every pair turns further than it."""
+    return theory.critical_index(setting.rotary_dim, setting.base, setting.train_length, theory.BAND_ANGLE)
 
 
 def predict(setting: Setting, target_length: int | None = None) -> dict[str, Any]:
@@ -132,16 +146,9 @@ def predict(setting: Setting, target_length: int | None = None) -> dict[str, Any
             "exact": [_finite(b) for b in theory.small_base_thresholds(setting.tune_length, d)],
         },
         "required_periods": {
-            f"{r:g}": {
-                "critical_dimension": theory.critical_dimension(d, base, trained, r),
-                "wall": _finite(setting.wall(periods=r)) if setting.regime == "hard wall" else None,
-            }
-            for r in REQUIRED_PERIODS
+            f"{r:g}": {"critical_dimension": theory.critical_dimension(d, base, trained, r)} for r in REQUIRED_PERIODS
         },
-        "frequency_band": {
-            "pair": theory.critical_index(d, base, trained, theory.BAND_ANGLE),
-            "limit": theory.band_limit(base, trained, setting.new_base),
-        },
+        "frequency_band": {"pair": _band(setting)},
         "slowest_pair_drift": theory.drift(d, setting.new_base, setting.tune_length),
         "periods": periods,
         "new_periods": new_periods,
@@ -175,6 +182,12 @@ def _notes(setting: Setting, target_length: int | None) -> list[str]:
             "The law of walls is about fine-tuning from a smaller base. A model trained from nothing with a large base "
             "fails soon after its training length all the same (Frequency Bands in RoPE)."
         )
+        short = [f"{law} {limit:,.0f}" for law, limit in walls(setting).items() if limit < tuned]
+        if short:
+            notes.append(
+                f"A model does not lose what it was tuned on: limits below the tuning length are held at {tuned:,}. By "
+                f"the formulas: {', '.join(short)}."
+            )
     if setting.regime == "middle":
         rounded = f"; with rounding to whole pairs a wall at {discrete:,.0f} would come out for this base"
         notes.append(
@@ -186,14 +199,24 @@ def _notes(setting: Setting, target_length: int | None) -> list[str]:
             "For small bases the law names no limit: perplexity rises slowly from the tuning length on, the slower the "
             "smaller the base. How far it can be used is a question of how much it may rise."
         )
-    printed, exact = theory.small_base_thresholds(tuned)[0], theory.small_base_thresholds(tuned, d)[0]
+    printed, exact = theory.small_base_thresholds(tuned), theory.small_base_thresholds(tuned, d)
     notes.append(
         "The small-base thresholds as printed speak of a pair that no head has; the slowest real pair gives larger "
-        f"ones, {exact:,.0f} in the place of {printed:,.0f} for the first."
+        f"ones, {exact[0]:,.0f} in the place of {printed[0]:,.0f} for the first."
     )
+    if setting.regime == "middle" and new <= exact[0]:
+        notes.append(
+            f"Base {new:,.10g} lies between the two: in the middle by the printed threshold, which decides here, and a "
+            "small one with a soft decay by the exact one."
+        )
     similarity = theory.similarity_length(d, new)
     reached = limits(setting)["discrete"]
-    if similarity is not None and similarity < (reached or tuned):
+    if similarity is None:
+        notes.append(
+            f"Similar keys are preferred at every distance that was looked at, up to {theory.SIMILARITY_MOST:,} tokens "
+            "(Men et al.): similarity names no limit."
+        )
+    elif similarity < (reached or tuned):
         before = f"the {reached:,.0f} of the scaling law" if reached else f"the tuning length, {tuned:,}"
         notes.append(
             f"Low perplexity is not use of the context: at base {new:,.10g} a query stops preferring similar keys at a "
@@ -211,6 +234,11 @@ def _notes(setting: Setting, target_length: int | None) -> list[str]:
             f"The critical dimension after tuning comes out as {2 * math.ceil(raw)}, more than the head has; it is "
             f"held at {d}: every pair turns fully."
         )
+    elif theory.critical_dimension(d, new, tuned) == d:
+        notes.append(
+            f"That every pair turns fully after tuning is by rounding {raw:.3f} up to {d // 2}: base {new:,.10g} lies "
+            f"above the printed threshold for it, {printed[2]:,.1f}, and below the exact one, {exact[2]:,.1f}."
+        )
     if target_length is not None:
         notes.append(
             "The two bases for the wanted length are the two inverses of one law in use: the discrete one is smaller, "
@@ -226,14 +254,14 @@ def _warnings(setting: Setting, target_length: int | None) -> list[str]:
     critical = setting.critical_dimension
     if critical == d:
         warnings.append(
-            f"Pre-training at {trained} tokens turned every pair fully, the slowest in "
+            f"Pre-training at {trained:,} tokens turned every pair fully, the slowest in "
             f"{2 * math.pi * base ** (1 - 2 / d):,.0f}: the law of walls has nothing to say, and no wall is predicted."
         )
     if critical == 0:
         warnings.append(f"No pair turns within {trained} tokens: the law assumes that most of them do.")
     if base <= theory.small_base_thresholds(trained)[0] and new > base:
         warnings.append(
-            f"The base of pre-training, {base:,.10g}, is itself a small one for {trained} tokens; the law was stated "
+            f"The base of pre-training, {base:,.10g}, is itself a small one for {trained:,} tokens; the law was stated "
             "and tested for tuning from a large one."
         )
     upper, lower = setting.wall(), setting.wall(reading="last covered pair")
