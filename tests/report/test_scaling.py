@@ -33,14 +33,20 @@ def test_everything_is_written(sweep, tmp_path):
             assert min(image.size) > 300
     page = (out / "scaling.html").read_text()
     for words in (
-        "<b>The best predictor of the walls</b> misses them least on average: discrete (by a factor of 1.0",
-        "Laws of walls that fit worse, with an interval that excludes zero: frequency band",
-        "100,000 1.00 [1.00, 1.00], close; 1,000,000 1.23 [1.23, 1.23], close; 1,000,000 · tuned at 256 1.01",
+        "<b>No single predictor of the walls is best</b>: discrete (by a factor of 1.0",
+        "frequency band (by a factor of 1.0",
+        "Laws of walls that fit worse, with an interval over documents that excludes zero whichever base is left out: ",
+        # Two seeds, at one and one and a half times the law: their interval alone says that it may lie anywhere.
+        "100,000 1.00 [1.00, 1.00], close; 1,000,000 1.23 [0.09, 16.11], undecided; 1,000,000 · tuned at 256 1.01",
+        "One seed only: 100,000; 1,000,000 · tuned at 256.",
+        "In the middle the law says the tuning length and no more; measured limit over that; close is within 25 %: "
+        "10,000 1.16 [1.16, 1.16], close. One seed only: 10,000.",
+        "for the 1 of 7 rows with several seeds",
         "the law's 0.344",
         "the worst base in the second half of the texts is",
         "by the law it is the critical base, 10,000",
         "Among small bases the law wants a slower decay for a smaller base",
-        "Perplexity and retrieval <b>part</b>. Copying ends before perplexity breaks, with intervals that do not meet",
+        "Perplexity and retrieval <b>part</b>. Copying surely ends before perplexity breaks for base 20 (0 to 32)",
         "Log-scaled attention changes the NLL of base 20 by",
     ):
         assert words in page, words
@@ -64,7 +70,7 @@ def test_scores_hold_every_statistic(sweep):
     assert base["seeds"] == 2
     assert base["limit"] == pytest.approx(726 * 1.5**0.5, rel=0.01)
     assert found["tuning"]["base-1000000_steps-300_128-to-256"]["predicted"] == 1
-    assert found["retrieval"]["base-20_length-128_steps-300"]["limit"] == 0
+    assert found["retrieval"]["base-20_length-128_steps-300"]["lost"] == 32
     assert found["log_scaling"]["base-20_length-128_steps-300_log-scaled_1024-to-2048"]["difference_high"] < 0
     assert found["longest"] == 2048
 
@@ -95,20 +101,45 @@ def test_small_bases_are_ordered_only_where_an_interval_says_so(make_cell, heigh
 
 
 def test_predictors_that_cannot_be_told_apart_are_named_together(make_cell):
-    # Half way between two laws in the logarithm, and in other places in other documents.
-    between = (wall(64, 1e4, 128, 1e5) * wall(64, 1e4, 128, 1e5, reading="continuous")) ** 0.5
-    page = sweep_html(read_sweep([make_cell(1e5, between)], **READ))
-    assert "<b>The best predictor of the walls</b>" in page or "cannot be told apart" in page
-    few = sweep_html(read_sweep([make_cell(1e6, 700, documents=3)], **READ))
+    three = {base: wall(64, 1e4, 128, base, reading="last covered pair") for base in (1e5, 3e5, 1e6)}
+    page = sweep_html(read_sweep([make_cell(base, limit) for base, limit in three.items()], **READ))
+    assert "<b>The best predictor of the walls</b> misses them least, whichever base is left out: last covered" in page
+    one = sweep_html(read_sweep([make_cell(2e6, wall(64, 1e4, 128, 2e6))], **READ))
+    assert "<b>No single predictor of the walls is best</b>: discrete" in one
+    assert re.search(r"continuous \(by a factor of 1.2\d\), behind at one base, which is too few", one)
+    few = sweep_html(read_sweep([make_cell(1e6, 700, documents=3, seed=1)], **READ))
     assert "<b>No single predictor of the walls is best</b>: discrete" in few, "three documents decide nothing"
     assert "close is within 25 %: 1,000,000 0.97, undecided" in few
 
 
+def test_a_bound_that_fits_best_leaves_no_empty_list(make_cell):
+    page = sweep_html(read_sweep([make_cell(1e5, 1e9), make_cell(1e6, 1e9)], **READ))
+    assert "similarity" in page
+    assert re.search(r"</b>: (discrete|frequency band) \(by a factor of \d", page)
+
+
 def test_copying_that_outlasts_perplexity_is_said_to(make_cell):
-    page = sweep_html(read_sweep([make_cell(1e6, 100, copied=128), make_cell(1e5, 128, copied=64)], **READ))
-    assert "Perplexity breaks first, with intervals that do not meet, for base 1,000,000; 100,000" in page or (
-        "Perplexity breaks first, with intervals that do not meet, for base 100,000; 1,000,000" in page
-    )
+    page = sweep_html(read_sweep([make_cell(1e6, 100, copied=128), make_cell(1e5, 120, copied=64)], **READ))
+    assert "Perplexity surely breaks first for base 100,000 (128 to 256); 1,000,000 (beyond 256)" in page
+
+
+@pytest.mark.parametrize(("limit", "said"), [(150, "leave it open"), (260, "surely ends before")])
+def test_copying_is_judged_by_the_gaps_that_were_tested(make_cell, limit, said):
+    # All strings are copied at 64 tokens and none at 128: copying ends between texts of 128 and 256 tokens.
+    page = sweep_html(read_sweep([make_cell(1e5, limit)], **READ))
+    assert re.search(f"{said}[^.]* for base 100,000 \\(128 to 256\\)", page)
+
+
+def test_small_bases_that_the_limit_does_not_tell_apart_are_named(make_cell):
+    cells = [make_cell(20, 300), make_cell(41, 300), make_cell(81, 500), make_cell(1e3, 500)]
+    page = sweep_html(read_sweep(cells, **READ))
+    assert "from the middle: the intervals of 20 and 41; 81 and 1,000 overlap." in page
+
+
+def test_a_seed_that_never_breaks_is_said(make_cell):
+    cells = [make_cell(1e6, 700), make_cell(1e6, 1e9, seed=1), make_cell(1e5, 300)]
+    page = sweep_html(read_sweep(cells, **READ))
+    assert "1,000,000 beyond the longest text (1 of 2 seeds)" in page
 
 
 def test_faults_of_reading_are_one_sentence(make_cell):

@@ -27,7 +27,9 @@ def test_the_slope_is_that_of_the_law_with_the_original_base_and_without(make_ce
         assert slope.value == pytest.approx(22 / 64, abs=0.002)
         assert slope.discrete == 22 / 64
         assert slope.continuous == pytest.approx(math.log(128 / (2 * math.pi)) / math.log(1e4))
+        assert slope.band == pytest.approx(math.log(128 / 3.65721) / math.log(1e4)) == pytest.approx(0.386, abs=5e-4)
         assert slope.low < slope.discrete < slope.high
+        assert slope.dropped == 0
 
 
 def test_a_slope_of_a_line_that_scatters_has_the_interval_of_its_regression(make_cell):
@@ -62,6 +64,7 @@ def test_the_law_that_made_the_walls_is_the_best_predictor(make_cell, law):
     assert errors.loc[law, "error"] == pytest.approx(0, abs=0.01)
     assert errors.loc[law, "ratio"] == pytest.approx(1, abs=0.01)
     assert (errors["behind_low"].iloc[1:] > 0).all()
+    assert errors["worse"].tolist() == [False, *[True] * (len(errors) - 1)]
     assert errors.loc["aliasing", "factor"] > 1000
     assert errors["settings"].tolist() == [2] * len(errors)
 
@@ -76,3 +79,45 @@ def test_a_censored_limit_counts_by_what_a_prediction_falls_short(make_cell):
 
 def test_small_bases_have_no_predictor(make_cell):
     assert predictor_errors(measure(read_cells([make_cell(20, 300)]), OPTIONS), OPTIONS).empty
+
+
+def at(make_cell, walls):
+    """Errors of walls at ``(base, tuning length): tokens``."""
+    folders = [make_cell(base, tokens, tune_length=tuned) for (base, tuned), tokens in walls.items()]
+    return predictor_errors(measure(read_cells(folders), OPTIONS), OPTIONS)
+
+
+def test_a_lead_that_one_base_carries_is_none(make_cell):
+    # Two bases where the band says, a third far nearer to the discrete law, which leads by it alone.
+    def band(base):
+        return 3.65721 * base ** (math.log(128 / 3.65721) / math.log(1e4))
+
+    def discrete(base):
+        return wall(64, 1e4, 128, base)
+
+    between = {1e5: (band(1e5) * discrete(1e5)) ** 0.5, 3e5: band(3e5), 1e7: discrete(1e7)}
+    errors = at(make_cell, {(base, 128): tokens for base, tokens in between.items()})
+    assert errors.index[0] == "discrete"
+    band_row = errors.loc["frequency band"]
+    assert band_row["behind_low"] > 0
+    assert band_row["carriers"] == (1e7,)
+    assert not band_row["worse"]
+    assert errors.loc["continuous", "worse"]
+
+
+def test_a_base_tuned_at_two_lengths_counts_once(make_cell):
+    errors = at(make_cell, {(1e6, 128): 725, (1e6, 256): 725, (3e5, 128): 2 * wall(64, 1e4, 128, 3e5)})
+    assert errors.loc["discrete", "error"] == pytest.approx(math.log(2) / 2, abs=2e-3)
+    assert errors.loc["discrete", ["settings", "bases"]].tolist() == [3, 2]
+
+
+def test_a_bound_that_fits_best_leads_no_law(make_cell):
+    # Similarity ends at 6,235 tokens for base 1e6, beyond the text, and the wall is never reached.
+    errors = at(make_cell, {(1e6, 128): 1e9, (1e5, 128): 1e9})
+    bounds = ["similarity", "aliasing", "stability"]
+    assert set(errors.index[:3]) == set(bounds)
+    assert (errors.loc[bounds, "behind"] < 0).all()
+    assert not errors.loc[bounds, "worse"].any()
+    walls = errors.drop(index=bounds)
+    assert walls["behind"].iloc[0] == 0
+    assert (walls["behind"].iloc[1:] > 0).all()

@@ -38,6 +38,17 @@ def test_seeds_make_an_interval(make_cell):
     logs = np.log([601, 701, 801])
     half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)
     assert row["seeds_high"] == pytest.approx(math.exp(logs.mean() + half), rel=5e-3)
+    # Equal documents: that over seeds is the wider one, and a single seed has the other alone.
+    assert (row["widest_low"], row["widest_high"]) == (row["seeds_low"], row["seeds_high"])
+    [one] = base_table(measure(read_cells(folders[:1]), OPTIONS), OPTIONS).to_dict("records")
+    assert (one["widest_low"], one["widest_high"]) == (one["low"], one["high"])
+    assert (one["seeds"], one["censored"]) == (1, 0)
+
+
+def test_a_censored_seed_is_counted(make_cell):
+    folders = [make_cell(1e6, limit, seed=seed) for seed, limit in enumerate((600, 1e9))]
+    [row] = base_table(measure(read_cells(folders), OPTIONS), OPTIONS).to_dict("records")
+    assert (row["limit"], row["censored"], row["seeds"]) == (math.inf, 1, 2)
 
 
 def test_short_context_price_is_paired_with_the_original_base(make_cell):

@@ -54,8 +54,7 @@ def scores(sweep: Sweep) -> dict[str, Any]:
     longest = sweep.measured[0].cell.curves.length
     bases = {}
     for row in sweep.bases.to_dict("records"):
-        values = {"censored": float(math.isinf(row["limit"])), **_numbers(row, exclude=("regime", *Key._fields))}
-        bases[Key.of(row).name] = values
+        bases[Key.of(row).name] = _numbers(row, exclude=("regime", *Key._fields))
     result: dict[str, Any] = {
         "longest": longest,
         "documents": len(sweep.measured[0].cell.curves.documents),

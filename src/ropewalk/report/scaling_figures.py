@@ -96,7 +96,7 @@ def draw_limits(
     Args:
         table: ``limit_table``: a small dot a seed.
         bases: ``base_table``: a large dot a base with its interval over documents.
-        retrieval: ``retrieval_table``: open squares.
+        retrieval: ``retrieval_table``: a thin bar from the last length copied to the first that is not.
         setting: of any cell.
         length: longest text measured, in tokens.
         path: image file to write.
@@ -106,7 +106,7 @@ def draw_limits(
     low, high = bases["new_base"].min() / 2.2, bases["new_base"].max() * 3
     for axes, tuned in zip(figure.subplots(1, len(lengths), squeeze=False)[0], lengths, strict=True):
         own = Setting(setting.rotary_dim, setting.base, setting.train_length, int(tuned), setting.base)
-        draw_laws(axes, own, low, high, most=2.2 * length)
+        draw_laws(axes, own, low, high, most=2.2 * length, copied=True)
         axes.axhline(length, color=INK, lw=0.7)
         axes.annotate(
             "longest text measured",
@@ -117,23 +117,27 @@ def draw_limits(
             fontsize=8,
         )
         part = bases[(bases["tune_length"] == tuned) & ~bases["log_scaling"]]
+        _, steps = usual(Key.of(row) for row in bases.to_dict("records"))
         for row in part.itertuples():
-            _draw_limit(axes, row.new_base, row.limit, row.low, row.high, length)
+            _draw_limit(axes, row.new_base, row.limit, row.low, row.high, length, other=row.steps != steps)
         seeds = table[
-            (table["tune_length"] == tuned) & ~table["log_scaling"] & (table["rule"] == table["rule"].iloc[0])
+            (table["tune_length"] == tuned)
+            & ~table["log_scaling"]
+            & (table["steps"] == steps)
+            & (table["rule"] == table["rule"].iloc[0])
         ]
         known = seeds[np.isfinite(seeds["limit"])]
         axes.plot(known["new_base"] * 1.09, known["limit"], ".", ms=4, color=SECOND, alpha=0.7)
         bottom = axes.get_ylim()[0] * 1.1
         for copied in retrieval.to_dict("records"):
-            if copied["tune_length"] == tuned and not copied["log_scaling"]:
-                height = min(max(copied["limit"], bottom), length)
-                axes.plot([copied["new_base"] / 1.12], [height], "s", ms=6, mfc="white", mec=INK, mew=1.3, zorder=5)
+            if copied["tune_length"] == tuned and not copied["log_scaling"] and copied["steps"] == steps:
+                ends = [min(max(copied[end], bottom), length) for end in ("copied", "lost")]
+                axes.plot([copied["new_base"] / 1.12] * 2, ends, "_-", ms=7, mew=1.3, lw=1.3, color=INK, zorder=5)
         axes.set_title(f"Tuned at {tuned:,} tokens", loc="left")
     figure.suptitle(
         "Measured limits and what each law predicts. Orange: reading everything costs more than the threshold, with "
-        "its interval over documents; small dots are seeds,\narrows mean that it never did. Squares: copy accuracy "
-        "falls below one half; at the lower edge where nothing is copied.",
+        "its interval over documents; small dots are seeds,\narrows mean that it never did, diamonds another number of "
+        "steps. Black bars: lengths of text between which copying ends (accuracy below one half).",
         x=0.01,
         ha="left",
         fontsize=9.5,
@@ -142,15 +146,17 @@ def draw_limits(
     save(figure, path)
 
 
-def _draw_limit(axes: Axes, base: float, limit: float, low: float, high: float, length: int) -> None:
+def _draw_limit(axes: Axes, base: float, limit: float, low: float, high: float, length: int, *, other: bool) -> None:
+    # Tuned for another number of steps it stands beside, or the two would hide each other.
+    base, mark = (base * 1.25, "D") if other else (base, "o")
     if math.isinf(limit):
-        axes.plot([base], [length], "o", ms=7, mfc="white", mec=SECOND, mew=1.6)
+        axes.plot([base], [length], mark, ms=6, mfc="white", mec=SECOND, mew=1.6)
         arrow = {"arrowstyle": "->", "color": SECOND, "lw": 1.6}
         axes.annotate("", (base, length * 1.5), (base, length * 1.03), arrowprops=arrow)
         return
     if math.isfinite(low):
         axes.plot([base, base], [low, min(high, length)], color=SECOND, lw=1.6, zorder=4)
-    axes.plot([base], [limit], "o", ms=7, color=SECOND, zorder=5)
+    axes.plot([base], [limit], mark, ms=6, color=SECOND, zorder=5)
 
 
 def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:

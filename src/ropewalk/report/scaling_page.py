@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ropewalk.rope.prediction import BOUNDS, Setting, limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.measured import Measured, alike
 from ropewalk.scaling.sweep import Sweep
-from ropewalk.scaling.tables import far_difference
+from ropewalk.scaling.tables import far_difference, widest
 
 CLOSE = 0.25
 """Share of a prediction by which a limit may miss it and still be called close."""
@@ -45,8 +45,10 @@ def _sections(sweep: Sweep) -> Iterator[str]:
         f"the pre-training length, ever better; those above the critical base hit a wall.</p>"
         f"<p>A limit is the first position where reading everything costs more than {options.rules[0]} against reading "
         f"only the last half to whole tuning length, as a mean over {options.smoothing} positions and all documents. "
-        f"Intervals are {share}: over documents by resampling them for all cells together, over seeds of the tuning "
-        f"(other batches, same pre-trained weights) by Student's t of the logarithm. A resample is noisier than the "
+        f"Intervals are {share}: over documents by resampling them for all cells together; for the "
+        f"{sum(sweep.bases['seeds'] > 1)} of {len(sweep.bases)} rows with several seeds of the tuning (other batches, "
+        f"same pre-trained weights) also over seeds, by Student's t of the logarithm, and verdicts go by what both "
+        f"cover together. With one seed, what another would change is not known. A resample is noisier than the "
         f"whole, and a noisy curve crosses a threshold sooner: intervals over documents lean to the early side. What "
         f"compares two bases is paired on the documents and seeds that both have.</p>"
     )
@@ -74,8 +76,8 @@ def _words(sweep: Sweep) -> Iterator[str]:
             predicted = f"{row['predicted']:.2f}" if math.isfinite(row["predicted"]) else "nothing"
             yield (
                 f"Tuning base {base_text(row['new_base'])} at {row['to_length']:,} tokens instead of "
-                f"{row['from_length']:,} moves its limit by a factor of {row['ratio']:.2f}{_bounds(row, '')}; the law "
-                f"says {predicted}."
+                f"{row['from_length']:,} moves its limit by a factor of {row['ratio']:.2f}{_bounds(row, '')}"
+                f"{_dropped(row['dropped'])}; the law says {predicted}. Seeds: {row['seeds']}."
             )
     yield from _retrieval_words(sweep)
     columns = ["new_base", "tune_length", "steps"]
@@ -93,30 +95,59 @@ def _predictor_words(sweep: Sweep) -> Iterator[str]:
     if not len(errors):
         return
     missed = {str(law): row for law, row in errors.to_dict("index").items() if law not in BOUNDS}
-    worse = [law for law, row in missed.items() if row["behind_low"] > 0]
-    even = [law for law in missed if law not in worse]
+    best, *others = missed
     named = {law: f"{law} (by a factor of {_factor(row['factor'])})" for law, row in missed.items()}
-    if len(even) == 1:
-        yield f"<b>The best predictor of the walls</b> misses them least on average: {named[even[0]]}."
-    else:
+    worse = [named[law] for law in others if missed[law]["worse"]]
+    even = [f"{named[law]}{_carried(missed[law])}" for law in others if not missed[law]["worse"]]
+    if even:
         yield (
-            f"<b>No single predictor of the walls is best</b>: {', '.join(named[law] for law in even)} miss them least "
-            "and cannot be told apart."
+            f"<b>No single predictor of the walls is best</b>: {named[best]} misses them least, and cannot be told "
+            f"apart from {'; '.join(even)}."
         )
+    else:
+        yield f"<b>The best predictor of the walls</b> misses them least, whichever base is left out: {named[best]}."
     if worse:
-        failed = ", ".join(named[law] for law in worse)
-        yield f"Laws of walls that fit worse, with an interval that excludes zero: {failed}."
-    said = []
-    for row in sweep.bases[(sweep.bases["regime"] == "hard wall") & ~sweep.bases["log_scaling"]].to_dict("records"):
+        yield (
+            "Laws of walls that fit worse, with an interval over documents that excludes zero whichever base is left "
+            f"out: {', '.join(worse)}."
+        )
+    yield from _ratio_words(sweep, "hard wall", "Measured wall over the law's (discrete)")
+    yield from _ratio_words(
+        sweep, "middle", "In the middle the law says the tuning length and no more; measured limit over that"
+    )
+
+
+def _carried(row: Mapping[Any, Any]) -> str:
+    """Which bases a lead hangs on."""
+    if not row["carriers"]:
+        return ""
+    if row["bases"] == 1:
+        return ", behind at one base, which is too few"
+    return f", which falls behind only with {' and '.join(map(base_text, row['carriers']))} among the bases"
+
+
+def _ratio_words(sweep: Sweep, regime: str, what: str) -> Iterator[str]:
+    said, single = [], []
+    for row in sweep.bases[(sweep.bases["regime"] == regime) & ~sweep.bases["log_scaling"]].to_dict("records"):
         if math.isnan(row["predicted"]):
             continue
+        name = _words_of(row, sweep)
         if math.isinf(row["limit"]):
-            said.append(f"{_words_of(row, sweep)} beyond what was read")
+            said.append(f"{name} {_tokens(row['limit'])}{_censored(row)}")
             continue
-        ratio = {name: row[name] / row["predicted"] for name in ("limit", "low", "high")}
-        said.append(f"{_words_of(row, sweep)} {ratio['limit']:.2f}{_bounds(ratio, '')}, {_closeness(ratio)}")
+        ratio = {"limit": row["limit"] / row["predicted"]}
+        ratio |= {end: row[f"widest_{end}"] / row["predicted"] for end in ("low", "high")}
+        said.append(f"{name} {ratio['limit']:.2f}{_bounds(ratio, '')}, {_closeness(ratio)}")
+        if row["seeds"] == 1:
+            single.append(name)
     if said:
-        yield f"Measured wall over the law's (discrete); close is within {100 * CLOSE:g} %: {'; '.join(said)}."
+        seeds = f" One seed only: {'; '.join(single)}." if single else ""
+        yield f"{what}; close is within {100 * CLOSE:g} %: {'; '.join(said)}.{seeds}"
+
+
+def _censored(row: Mapping[Any, Any]) -> str:
+    """Of how many seeds a limit was never reached, where not of all."""
+    return f" ({row['censored']} of {row['seeds']} seeds)" if 0 < row["censored"] < row["seeds"] else ""
 
 
 def _closeness(ratio: Mapping[str, float]) -> str:
@@ -137,7 +168,8 @@ def _slope_words(sweep: Sweep) -> Iterator[str]:
             yield (
                 f"Tuned at {slope.tune_length:,} tokens, the limit grows with the base to the power {slope.value:.3f} "
                 f"over {points} ({slope.bases}): interval of the regression{_bounds(values, '', 3)}, over documents"
-                f"{_bounds(values, 'documents_', 3)}; the law's {slope.discrete:.3f} {said[slope.verdict]}."
+                f"{_bounds(values, 'documents_', 3)}{_dropped(slope.dropped)}; the law's {slope.discrete:.3f} "
+                f"{said[slope.verdict]}."
             )
 
 
@@ -170,11 +202,45 @@ def _base_words(sweep: Sweep) -> Iterator[str]:
             seeds = _shared(found[larger], found[smaller])
             pair = f"{base_text(larger.new_base)} less {base_text(smaller.new_base)}"
             said.append(f"{pair} {_interval(more)}, {verdict} (seeds in common: {seeds})")
+        yield from _alike_words(sweep, small, keys)
         if said:
             yield (
                 "Among small bases the law wants a slower decay for a smaller base; cost in the second half of the "
                 f"texts (nats a token): {'; '.join(said)}."
             )
+
+
+def _alike_words(sweep: Sweep, small: Sequence[Key], keys: Sequence[Key]) -> Iterator[str]:
+    """Which small bases the limit does not tell from each other and from the middle."""
+    rows = {Key.of(row): row for row in sweep.bases.to_dict("records")}
+    middle = [key for key in keys if rows[key]["regime"] == "middle"]
+    pairs = [*combinations(small, 2), *((one, other) for one in small for other in middle)]
+    said = [
+        " and ".join(base_text(key.new_base) for key in pair)
+        for pair in pairs
+        # Without an interval nothing is told apart.
+        if not _apart(*({end: rows[key][f"widest_{end}"] for end in ("low", "high")} for key in pair))
+    ]
+    if said:
+        yield (
+            f"By the limit alone small bases ({', '.join(base_text(key.new_base) for key in small)}) cannot all be "
+            f"told from each other and from the middle: the intervals of {'; '.join(said)} overlap."
+        )
+
+
+def _apart(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return one["high"] < other["low"] or other["high"] < one["low"]
+
+
+def _dropped(share: float) -> str:
+    """How many resamples an interval leaves out; nothing where none."""
+    if not share > 0:
+        return ""
+    return f" (without the {_percent(share)} of resamples in which a limit was never reached)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
 def _shared(group: Sequence[Measured], other: Sequence[Measured]) -> int:
@@ -190,27 +256,39 @@ def _retrieval_words(sweep: Sweep) -> Iterator[str]:
     """Where low perplexity and copying part."""
     verdicts: dict[str, list[str]] = {"part": [], "together": [], "open": []}
     for row in _copied(sweep):
-        verdicts[row["verdict"]].append(_words_of(row, sweep))
+        verdicts[row["verdict"]].append(f"{_words_of(row, sweep)} ({_range(row['copied'], row['lost'])})")
     said = {
-        "part": "Copying ends before perplexity breaks, with intervals that do not meet, for base",
-        "together": "Perplexity breaks first, with intervals that do not meet, for base",
-        "open": "It is undecided for base",
+        "part": "Copying surely ends before perplexity breaks for base",
+        "together": "Perplexity surely breaks first for base",
+        "open": "The lengths tested leave it open for base",
     }
     words = [f"{said[verdict]} {'; '.join(names)}" for verdict, names in verdicts.items() if names]
     if words:
-        yield f"Perplexity and retrieval{' <b>part</b>' if verdicts['part'] else ''}. {'. '.join(words)}."
+        yield (
+            f"Perplexity and retrieval{' <b>part</b>' if verdicts['part'] else ''}. {'. '.join(words)}. In brackets "
+            "the lengths of text, in tokens, between which copying ends; a verdict needs the whole bracket, with its "
+            "interval, on one side of that of perplexity."
+        )
+
+
+def _range(low: float, high: float) -> str:
+    return f"beyond {low:,.0f}" if math.isinf(high) else f"{low:,.0f} to {high:,.0f}"
 
 
 def _copied(sweep: Sweep) -> list[dict[Any, Any]]:
-    """Where copying ends and where perplexity breaks, by base, with a verdict from the two intervals."""
+    """Between which lengths copying ends and where perplexity breaks, by base, with a verdict from the intervals."""
     broken = {Key.of(row): row for row in sweep.bases.to_dict("records")}
     rows = []
     for row in sweep.retrieval.to_dict("records"):
-        breaks = broken[Key.of(row)]
+        breaks, ends = broken[Key.of(row)], widest(row)
         if row["log_scaling"]:
             continue
         # Comparisons with a bound that is not known are false.
-        verdict = "part" if row["high"] < breaks["low"] else "together" if row["low"] > breaks["high"] else "open"
+        verdict = "open"
+        if ends["widest_high"] < breaks["widest_low"]:
+            verdict = "part"
+        elif ends["widest_low"] > breaks["widest_high"]:
+            verdict = "together"
         rows.append({**row, "breaks": breaks, "verdict": verdict})
     return rows
 
@@ -265,7 +343,7 @@ def _base_html(sweep: Sweep) -> str:
             [
                 html.escape(key_text(key, sweep.keys)),
                 row["regime"],
-                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}{_small(seeds)}",
+                f"{_tokens(row['limit'])}{_censored(row)}{_small(_bounds(row, '', 0))}{_small(seeds)}",
                 *(
                     _tokens(float(np.exp(np.mean(np.log([others[one.cell.name, rule] for one in sweep.keys[key]])))))
                     for rule in sweep.options.rules[1:]
@@ -297,22 +375,31 @@ def _copied_html(sweep: Sweep) -> str:
         setting = sweep.keys[Key.of(row)][0].cell.setting
         bound = _retrieval_bound(setting)
         law, distance = (limits(setting)[name] for name in ("discrete", "similarity"))
-        ratio = {name: row[name] / bound for name in ("limit", "low", "high")}
+        over = [row[name] / bound for name in ("copied", "lost")]
         seeds = f"seeds{_bounds(row, 'seeds_', 0)}" if math.isfinite(row["seeds_low"]) else ""
         rows.append(
             [
                 html.escape(key_text(Key.of(row), sweep.keys)),
-                f"{_tokens(row['limit'])}{_small(_bounds(row, '', 0))}{_small(seeds)}",
+                f"{_range(row['copied'], row['lost'])}{_small(_bounds(row, '', 0))}{_small(seeds)}",
                 f"{_tokens(row['breaks']['limit'])}{_small(_bounds(row['breaks'], '', 0))}",
                 "none" if law is None else f"{law:,.0f}",
                 "" if distance is None else f"{2 * distance:,.0f}",
-                f"{ratio['limit']:.2f}{_small(_bounds(ratio, ''))}" if math.isfinite(ratio["limit"]) else "",
+                f"{over[0]:.2f} to {over[1]:.2f}" if math.isfinite(over[1]) and math.isfinite(bound) else "",
             ]
         )
-    head = ["base", "copies to", "perplexity breaks at", "scaling law", "Men et al., twice", "over the smaller bound"]
+    head = [
+        "base",
+        "copying ends between",
+        "perplexity breaks at",
+        "scaling law",
+        "Men et al., twice",
+        "over the smaller bound",
+    ]
     return _table(head, rows) + (
-        "<p class=note>Copies to: length of text (tokens) at which copy accuracy first falls below one half, 0 where "
-        "the shortest gap is not copied; intervals resample the strings, which all seeds have in common. Men et al.: "
+        "<p class=note>Copying ends: lengths of text (tokens) between which copy accuracy first falls below one half, "
+        "from 0 where the shortest gap is not copied; nothing between them was tested. Intervals resample the strings, "
+        "which all seeds have in common, and reach from bracket to bracket; where there are several seeds, also what "
+        "their own brackets cover. Men et al.: "
         "the distance at which a query stops preferring similar keys at this base; a copied string is twice as long, "
         "so it is doubled here. Neither paper puts the two bounds together; the last column does.</p>"
     )
@@ -324,17 +411,22 @@ def _error_html(sweep: Sweep) -> str:
         behind = "best" if row["behind"] == 0 else f"{row['behind']:+.3f}{_small(_bounds(row, 'behind_', 3))}"
         ratio = f"{row['ratio']:.3g}" if math.isfinite(row["ratio"]) else "censored"
         error = f"{row['error']:.3f}{_small(_bounds(row, '', 3))}"
-        rows.append([f"{law}{_small(html.escape(LAWS[str(law)]))}", error, _factor(row["factor"]), ratio, behind])
+        carriers = ", ".join(map(base_text, row["carriers"]))
+        name = f"{law}{_small(html.escape(LAWS[str(law)]))}"
+        rows.append([name, error, _factor(row["factor"]), ratio, behind, carriers])
     head = [
         "law",
         "mean |ln(measured/predicted)|",
         "misses by a factor of",
         "measured over predicted",
-        "behind the best",
+        "behind the best law of walls",
+        "no longer, without base",
     ]
-    settings = int(sweep.errors["settings"].iloc[0])
+    settings, bases = (int(sweep.errors[name].iloc[0]) for name in ("settings", "bases"))
     return _table(head, rows) + (
-        f"<p class=note>Over {settings} settings whose regime is a hard wall. A limit that was never reached counts by "
+        f"<p class=note>Over {settings} settings of {bases} bases whose regime is a hard wall; each base counts once. "
+        "Intervals resample documents alone; so few bases cannot be resampled, and a lead counts only if it outlives "
+        "the loss of any one of them. A limit that was never reached counts by "
         "what a prediction falls short of the longest text. Similarity, aliasing and stability are bounds of another "
         "kind: they say what a base cannot do, not where perplexity breaks. A prediction below the tuning length "
         "counts as the tuning length.</p>"
@@ -349,14 +441,15 @@ def _slope_html(sweep: Sweep) -> str:
             + (f"; {slope.censored} censored left out" if slope.censored else ""),
             f"{slope.value:.3f}",
             _bounds(vars(slope), "", 3),
-            _bounds(vars(slope), "documents_", 3),
+            _bounds(vars(slope), "documents_", 3) + _small(_dropped(slope.dropped)),
             f"{slope.discrete:.3f}",
             f"{slope.continuous:.3f}",
+            f"{slope.band:.3f}",
         ]
         for slope in sweep.slopes
     ]
-    head = ["tuned at", "bases", "measured", "regression", "over documents", "law, discrete", "law, continuous"]
-    return _table(head, rows)
+    laws = ["law, discrete", "law, continuous", "frequency band"]
+    return _table(["tuned at", "bases", "measured", "regression", "over documents", *laws], rows)
 
 
 def _tuning_html(sweep: Sweep) -> str:
@@ -364,7 +457,9 @@ def _tuning_html(sweep: Sweep) -> str:
         [
             f"{base_text(row['new_base'])}, {row['steps']:,} steps",
             f"{row['from_length']:,} to {row['to_length']:,}",
-            f"{row['ratio']:.2f}{_bounds(row, '')}" if math.isfinite(row["ratio"]) else "beyond the longest text",
+            f"{row['ratio']:.2f}{_bounds(row, '')}{_small(_dropped(row['dropped']))}"
+            if math.isfinite(row["ratio"])
+            else "beyond the longest text",
             f"{row['predicted']:.2f}" if math.isfinite(row["predicted"]) else "none",
         ]
         for row in sweep.tuning.to_dict("records")

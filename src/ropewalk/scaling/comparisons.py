@@ -21,7 +21,8 @@ def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFra
 
     Returns:
         ``new_base``, ``steps``, ``from_length``, ``to_length``, ``seeds`` that both have, ``ratio``, ``low``, ``high``
-        (over documents), all three empty where a limit is censored, and ``predicted``, by the discrete law.
+        (over documents), all three empty where a limit is censored, ``dropped`` (share of resamples left out because a
+        limit was never reached in them), and ``predicted``, by the discrete law.
     """
     found = {key: group for key, group in groups(measured).items() if not key.log_scaling}
     by_base: dict[tuple[float, int], list[Key]] = {}
@@ -34,9 +35,10 @@ def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFra
             if not after:
                 continue
             there, here = mean_log_limits(after, options), mean_log_limits(before, options)
-            ratio = low = high = math.nan
+            ratio = low = high = dropped = math.nan
             if math.isfinite(there[0]) and math.isfinite(here[0]):
                 known = np.isfinite(there[1:]) & np.isfinite(here[1:])
+                dropped = 1 - float(known.mean())
                 draws = there[1:][known] - here[1:][known]
                 ratio = math.exp(there[0] - here[0])
                 low, high = map(math.exp, quantile_interval(draws, documents(measured), options.confidence))
@@ -50,6 +52,7 @@ def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFra
                 "ratio": ratio,
                 "low": low,
                 "high": high,
+                "dropped": dropped,
                 "predicted": new / old if old and new else math.nan,
             }
             table.append(row)

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from ropewalk.intervals import quantile_interval
-from ropewalk.rope.prediction import limits
+from ropewalk.rope.prediction import BOUNDS, limits
 from ropewalk.rope.rope import FloatArray
+from ropewalk.rope.theory import BAND_ANGLE
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.measured import Measured, Options, documents, groups, mean_log_limits
 
@@ -34,8 +35,10 @@ class Slope:
         documents_high: its upper end.
         bases: how many points.
         censored: bases left out because their limit was never reached.
+        dropped: share of the resamples of documents left out because a limit was never reached in them.
         discrete: d_extra / d, the law's.
         continuous: log_b(L / 2 pi), the same without rounding.
+        band: log_b(L / 3.657), that of the frequency band.
     """
 
     tune_length: int
@@ -48,8 +51,10 @@ class Slope:
     documents_high: float
     bases: int
     censored: int
+    dropped: float
     discrete: float
     continuous: float
+    band: float
 
     @property
     def verdict(self) -> str:
@@ -63,7 +68,9 @@ class Slope:
 def slopes(measured: Sequence[Measured], options: Options) -> list[Slope]:
     """The slope over the walls of each tuning length and number of steps, with the original base and without."""
     setting = measured[0].cell.setting
-    continuous = math.log(setting.train_length / (2 * math.pi)) / math.log(setting.base)
+    continuous, band = (
+        math.log(setting.train_length / angle) / math.log(setting.base) for angle in (2 * math.pi, BAND_ANGLE)
+    )
     alike: dict[tuple[int, int], list[Key]] = {}
     found = {key: group for key, group in groups(measured).items() if not key.log_scaling}
     for key in found:
@@ -99,8 +106,10 @@ def slopes(measured: Sequence[Measured], options: Options) -> list[Slope]:
                     *over,
                     len(known),
                     len(points) - len(known),
+                    1 - len(drawn) / len(each[1:]),
                     setting.critical_dimension / setting.rotary_dim,
                     continuous,
+                    band,
                 )
             )
     return result
@@ -119,12 +128,15 @@ def predictor_errors(measured: Sequence[Measured], options: Options) -> pd.DataF
 
     The error of a law at one setting is |ln(measured / predicted)|, averaged over seeds in the logarithm; where the
     limit is censored, only what a prediction falls short of the measured length counts. Errors are averaged over the
-    settings whose regime is a hard wall. A law that names no limit for one of them is left out.
+    settings whose regime is a hard wall, first those of one base, then over bases, so that a base that was tuned at
+    several lengths does not count twice. A law that names no limit for one of them is left out.
 
     Returns:
         Index ``law``; ``error`` with ``low`` and ``high`` over documents, ``factor`` (the exponential of the error),
-        ``ratio`` (geometric mean of measured over predicted; empty where a limit is censored), ``behind`` the best
-        law's error with ``behind_low`` and ``behind_high``, and ``settings``. Empty where nothing was measured.
+        ``ratio`` (geometric mean of measured over predicted; empty where a limit is censored), ``behind`` the error of
+        the best law of walls with ``behind_low`` and ``behind_high``, ``carriers`` (the bases without any one of which
+        that interval no longer lies above zero), ``worse`` (it does with all bases, and there are no carriers),
+        ``settings`` and ``bases``. Empty where nothing was measured.
     """
     found = {
         key: group
@@ -134,6 +146,13 @@ def predictor_errors(measured: Sequence[Measured], options: Options) -> pd.DataF
     if not found:
         return pd.DataFrame()
     longest = math.log(measured[0].cell.curves.length)
+    bases = sorted({key.new_base for key in found})
+
+    def over_bases(by_setting: Sequence[FloatArray]) -> FloatArray:
+        """One row a base: the mean of its settings."""
+        pairs = list(zip(found, by_setting, strict=True))
+        return np.stack([np.mean([row for key, row in pairs if key.new_base == base], axis=0) for base in bases])
+
     walls = [mean_log_limits(group, options) for group in found.values()]
     predictions = [limits(group[0].cell.setting) for group in found.values()]
     errors: dict[str, FloatArray] = {}
@@ -144,32 +163,49 @@ def predictor_errors(measured: Sequence[Measured], options: Options) -> pd.DataF
         if len(known) < len(values):
             continue
         differences = [wall - math.log(value) for wall, value in zip(walls, known, strict=True)]
-        errors[law] = np.mean(
+        errors[law] = over_bases(
             [
                 np.where(np.isfinite(difference), np.abs(difference), max(0.0, longest - math.log(value)))
                 for difference, value in zip(differences, known, strict=True)
-            ],
-            axis=0,
+            ]
         )
-        ratio = float(np.mean([difference[0] for difference in differences]))
+        ratio = float(over_bases(differences)[:, 0].mean())
         ratios[law] = math.exp(ratio) if math.isfinite(ratio) else math.nan
-    ranked = sorted(errors, key=lambda law: errors[law][0])
+    ranked = sorted(errors, key=lambda law: errors[law][:, 0].mean())
+    # Bounds speak of something else; they rank with the laws of walls, and lead none of them.
+    best = next((law for law in ranked if law not in BOUNDS), None)
+    if best is None:
+        return pd.DataFrame()
+
+    def interval(draws: FloatArray) -> tuple[float, float]:
+        return quantile_interval(draws[1:], documents(measured), options.confidence)
+
     table = []
     for law in ranked:
-        behind = errors[law] - errors[ranked[0]]
-        low, high = quantile_interval(errors[law][1:], documents(measured), options.confidence)
-        behind_low, behind_high = quantile_interval(behind[1:], documents(measured), options.confidence)
+        behind = errors[law] - errors[best]
+        low, high = interval(errors[law].mean(axis=0))
+        behind_low, behind_high = interval(behind.mean(axis=0))
+        # Left with nothing, a lead has nothing to stand on.
+        carriers = [
+            base
+            for i, base in enumerate(bases)
+            if behind_low > 0 and (len(bases) == 1 or not interval(np.delete(behind, i, axis=0).mean(axis=0))[0] > 0)
+        ]
+        error = float(errors[law][:, 0].mean())
         row = {
             "law": law,
-            "error": errors[law][0],
+            "error": error,
             "low": low,
             "high": high,
-            "factor": math.exp(errors[law][0]),
+            "factor": math.exp(error),
             "ratio": ratios[law],
-            "behind": behind[0],
+            "behind": float(behind[:, 0].mean()),
             "behind_low": behind_low,
             "behind_high": behind_high,
+            "carriers": tuple(carriers),
+            "worse": behind_low > 0 and not carriers,
             "settings": len(found),
+            "bases": len(bases),
         }
         table.append(row)
-    return pd.DataFrame(table).set_index("law") if table else pd.DataFrame()
+    return pd.DataFrame(table).set_index("law")

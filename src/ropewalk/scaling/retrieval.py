@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.intervals import CONFIDENCE, quantile_interval, student
+from ropewalk.intervals import CONFIDENCE, quantile_interval
 from ropewalk.rope.rope import FloatArray
 from ropewalk.scaling.cells import Cell
 from ropewalk.scaling.measured import Measured, groups
@@ -21,15 +21,17 @@ _RESAMPLES = 1_000
 
 
 def retrieval_table(measured: Sequence[Measured], confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """How far each base copies: the text length at which copy accuracy first falls below one half, in tokens.
+    """How far each base copies: between which lengths of text copy accuracy first falls below one half, in tokens.
 
-    A string of twice the gap is read, so that the length is twice the distance. Interpolated between gaps in the
-    logarithm; 0 where the shortest gap is not copied, infinite where the longest is.
+    A string of twice the gap is read, so that the length is twice the distance. Where between two gaps it falls was
+    not measured, and accuracies of .99 and .14 do not say.
 
     Returns:
-        The columns of :class:`Key`, ``limit`` from the mean accuracy over seeds, ``low`` and ``high`` over strings,
-        which all seeds have in common, and ``seeds_low`` and ``seeds_high``, Student's t of the logarithm over seeds
-        (empty for one seed, or where one copies nothing or everything); empty without copying.
+        The columns of :class:`Key`; ``copied``, the longest text before the fall, 0 where the shortest gap is not
+        copied, and ``lost``, the first after it, infinite where the longest gap is copied, both from the mean accuracy
+        over seeds; ``low`` and ``high``, from the lower end of the one to the upper end of the other over strings,
+        which all seeds have in common; ``seeds_low`` and ``seeds_high``, from the least of the one to the largest of
+        the other over seeds, empty for one seed; and ``seeds``. Empty without copying.
 
     Raises:
         UserError: the seeds of one base were tested on other strings.
@@ -49,18 +51,19 @@ def retrieval_table(measured: Sequence[Measured], confidence: float = CONFIDENCE
             [np.r_[values.mean(), rng.choice(values, (_RESAMPLES, len(values))).mean(axis=1)] for values in by_gap],
             axis=1,
         )
-        draws = 2 * np.array([copy_distance(gaps, row) for row in means])
-        low, high = quantile_interval(draws[1:], min(map(len, by_gap)), confidence)
-        own = [2 * copy_distance(gaps, [one[gap].mean() for gap in gaps]) for one in known]
-        sound = all(0 < value < math.inf for value in own)
-        over_seeds = student(np.log(own) if sound else [math.nan], confidence=confidence)
+        draws = 2 * np.array([bracket(gaps, row) for row in means])
+        low, high = (quantile_interval(ends[1:], min(map(len, by_gap)), confidence) for ends in draws.T)
+        own = 2 * np.array([bracket(gaps, [one[gap].mean() for gap in gaps]) for one in known])
+        several = len(known) > 1
         row = {
             **key._asdict(),
-            "limit": float(draws[0]),
-            "low": low,
-            "high": high,
-            "seeds_low": math.exp(over_seeds.low),
-            "seeds_high": math.exp(over_seeds.high),
+            "copied": float(draws[0, 0]),
+            "lost": float(draws[0, 1]),
+            "low": low[0],
+            "high": high[1],
+            "seeds_low": float(own[:, 0].min()) if several else math.nan,
+            "seeds_high": float(own[:, 1].max()) if several else math.nan,
+            "seeds": len(known),
         }
         table.append(row)
     return pd.DataFrame(table)
@@ -74,12 +77,7 @@ def accuracies(cell: Cell) -> dict[int, FloatArray]:
     }
 
 
-def copy_distance(gaps: Sequence[int], accuracy: Sequence[float] | FloatArray) -> float:
-    """The distance, in tokens, at which accuracy first falls below one half; see :func:`retrieval_table`."""
-    for i, value in enumerate(accuracy):
-        if value < COPIED:
-            if i == 0:
-                return 0.0
-            share = (accuracy[i - 1] - COPIED) / (accuracy[i - 1] - value)
-            return float(gaps[i - 1] * (gaps[i] / gaps[i - 1]) ** share)
-    return math.inf
+def bracket(gaps: Sequence[int], accuracy: Sequence[float] | FloatArray) -> tuple[float, float]:
+    """The gaps, in tokens, between which accuracy first falls below one half; see :func:`retrieval_table`."""
+    below = next((i for i, value in enumerate(accuracy) if value < COPIED), len(gaps))
+    return float(gaps[below - 1]) if below else 0.0, float(gaps[below]) if below < len(gaps) else math.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,7 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
         The columns of :class:`Key`, ``regime``, ``seeds``, ``predicted`` by the discrete law (empty where it names
         none), ``limit`` (infinite where any seed is censored), ``low`` and ``high`` over documents, ``seeds_low`` and
         ``seeds_high`` over seeds, Student's t of the logarithm (empty for one seed, or a censored one);
+        ``widest_low`` and ``widest_high``, what both intervals cover together; ``censored`` seeds;
         ``far_degradation`` with its bounds: the mean over the second half of the texts; and ``short_context_price``
         with its bounds: NLL (nats a token) of the first L tokens, L the length of pre-training, over that of the
         original base tuned alike with the same seeds.
@@ -65,16 +67,17 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
         own = np.array([math.log(one.limits[options.rules[0]][0]) for one in group])
         over_seeds = student(own if np.isfinite(own).all() else own[:1], confidence=options.confidence)
         predicted = limits(setting)["discrete"]
+        ends = {"low": math.exp(low), "high": math.exp(high)}
+        ends |= {"seeds_low": math.exp(over_seeds.low), "seeds_high": math.exp(over_seeds.high)}
         row = {
             **key._asdict(),
             "regime": setting.regime,
             "seeds": len(group),
             "predicted": math.nan if predicted is None else predicted,
             "limit": math.exp(draws[0]),
-            "low": math.exp(low),
-            "high": math.exp(high),
-            "seeds_low": math.exp(over_seeds.low),
-            "seeds_high": math.exp(over_seeds.high),
+            **ends,
+            **widest(ends),
+            "censored": int(np.isinf(own).sum()),
             **bounded("far_degradation", bootstrap(_far(group), confidence=options.confidence)),
         }
         original = key._replace(new_base=setting.base, log_scaling=False)
@@ -84,6 +87,14 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
             row |= bounded("short_context_price", bootstrap(here - there, confidence=options.confidence))
         table.append(row)
     return pd.DataFrame(table)
+
+
+def widest(row: Mapping[Any, Any]) -> dict[str, float]:
+    """What the interval over documents and that over seeds, where there is one, cover together."""
+    low, high = row["low"], row["high"]
+    if math.isfinite(low) and math.isfinite(row["seeds_low"]):
+        low, high = min(low, row["seeds_low"]), max(high, row["seeds_high"])
+    return {"widest_low": low, "widest_high": high}
 
 
 def bounded(name: str, interval: Interval) -> dict[str, float]:
