@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -44,16 +45,17 @@ def test_every_key_of_the_default_has_a_comment():
             assert before.strip().startswith("#"), line
 
 
+def merge(old, new):
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            merge(old[key], value)
+        else:
+            old[key] = value
+
+
 @pytest.mark.parametrize("preset", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
 def test_presets_are_valid(preset):
     values = yaml.safe_load(config.default_yaml())
-
-    def merge(old, new):
-        for key, value in new.items():
-            if isinstance(value, dict) and isinstance(old.get(key), dict):
-                merge(old[key], value)
-            else:
-                old[key] = value
 
     merge(values, yaml.safe_load(preset.read_text()))
     config.check_config(values)
@@ -129,6 +131,16 @@ def test_presets_are_valid(preset):
             changed(posgen__embedded__ropes=[{"name": "a", "method": "yarn", "beta": 2}]),
             "method 'yarn' has no parameter 'beta'",
         ),
+        (changed(search__embedded__factors=[1]), r"'search.embedded.factors.0' is 1: input should be greater than 1"),
+        (changed(search__embedded__seeds=[1, 1]), "seeds are 1, 1; expected different ones"),
+        (
+            changed(search__embedded__searches=[{"sampler": "evolution", "space": "ramp"}]),
+            "sampler 'evolution' searches the space pairs, not ramp",
+        ),
+        (
+            changed(search__embedded__corpora=["goverment"]),
+            "search.embedded.corpora: 'goverment' is no corpus of this study",
+        ),
     ],
 )
 def test_a_fault_is_one_sentence_with_key_value_and_what_is_allowed(values, message):
@@ -176,6 +188,38 @@ def test_posgen_has_the_same_defaults_everywhere():
         if name in options:
             assert options.pop(name) == default, name
     assert not options, "options that the configuration does not have"
+
+
+def test_searches_have_the_same_defaults_everywhere():
+    from ropewalk.cli.search import search, search_compare
+    from ropewalk.search.objective import ObjectiveOptions
+    from ropewalk.search.rivals import SAMPLERS
+    from ropewalk.search.space import SPACES
+    from ropewalk.search.study import SearchOptions
+
+    command = inspect.signature(search).parameters
+    shared = {name: field.default for name, field in schema.Search.model_fields.items() if name in command}
+    options = {
+        f.name: f.default for kind in (SearchOptions, ObjectiveOptions) for f in fields(kind) if f.name != "seed"
+    }
+    assert {"budget", "documents", "retrieval", "short_cost", "prune", "patience", "candidates"} <= set(shared)
+    for name, default in shared.items():
+        if name != "corpora":
+            assert command[name].default == default, name
+            assert options.get(name, default) == default, name
+    tested = schema.Search.model_fields["test_documents"].default
+    assert inspect.signature(search_compare).parameters["documents"].default == tested
+    kinds = schema.SearchKind.model_fields
+    assert set(get_args(kinds["sampler"].annotation)) == set(SAMPLERS)
+    assert set(get_args(kinds["space"].annotation)) == set(SPACES)
+
+
+def test_the_study_of_the_readme_is_valid():
+    text = (CONFIG.parent / "README.md").read_text()
+    example = text.split("## A study of your own")[1].split("```yaml\n")[1].split("```")[0]
+    values = yaml.safe_load(config.default_yaml())
+    merge(values, yaml.safe_load(example))
+    assert config.check_config(values).used_search["mine"].budget == 64
 
 
 def test_a_configuration_is_read_without_torch():

@@ -30,6 +30,8 @@ def test_sources_are_read_from_text(checkpoint):
     assert ModelSource.parse(str(checkpoint)).kind == "folder"
     assert ModelSource.parse("meta-llama/Llama-2-7b-hf", "abc") == ModelSource("hub", "meta-llama/Llama-2-7b-hf", "abc")
     assert ModelSource.parse(SMOLLM2).kind == "gguf"
+    assert ModelSource.parse("/nowhere/model").kind == "folder"
+    assert ModelSource.parse("results/default/model").kind == "folder"
     with pytest.raises(UserError, match="model 'ftp:x': expected folder:PATH, hub:ORGANISATION/NAME or gguf"):
         ModelSource.parse("ftp:x")
 

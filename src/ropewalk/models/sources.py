@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,8 @@ from ropewalk.files import read_json
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
 """The files of a checkpoint folder."""
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+"""ORGANISATION/NAME."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,15 @@ class ModelSource:
     def parse(cls, text: str, revision: str | None = None) -> ModelSource:
         """Read ``folder:PATH``, ``hub:ORGANISATION/NAME`` or ``gguf:PACKAGE/FILE``.
 
-        Without a prefix it is a folder if one of that name exists, a GGUF file if it ends so, and else an id on the
-        hub. For all that needs no weights, a configuration file (``.json``) serves as a folder.
+        Without a prefix it is a folder if one of that name exists, a GGUF file if it ends so, an id on the hub if it
+        looks like one, and else a folder. For all that needs no weights, a configuration file (``.json``) serves as a
+        folder.
         """
         kind, colon, name = text.partition(":")
         if not colon:
-            kind, name = "folder" if Path(text).is_dir() or text.endswith(".json") else "hub", text
-            kind = "gguf" if text.endswith(".gguf") else kind
-        if kind not in ("folder", "hub", "gguf") or not name or (kind == "hub" and "/" not in name):
+            local = Path(text).is_dir() or text.endswith(".json") or not HUB_ID.fullmatch(text)
+            kind, name = "gguf" if text.endswith(".gguf") else "folder" if local else "hub", text
+        if kind not in ("folder", "hub", "gguf") or not name or (kind == "hub" and not HUB_ID.fullmatch(name)):
             raise UserError(f"model {text!r}: expected folder:PATH, hub:ORGANISATION/NAME or gguf:PACKAGE/FILE.")
         return cls(kind, name, revision)  # type: ignore[arg-type]
 
