@@ -10,12 +10,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from ropewalk.intervals import student
 from ropewalk.report.style import GREY, INK, Label, inks, label_ends, label_points, save
 from ropewalk.rope import diagnostics
 from ropewalk.search.results import ORIGINAL, Comparison, FoundRope, progress
 
 DRAWN = {"ntk": "-", "yarn": "--", "mrrope-pro": ":", "llama3": "-."}
 """Hand-made ropes behind the found ones in the figure of factors, and their strokes."""
+
+
+FEWEST_SHADED = 3
 
 
 def colours(searches: list[FoundRope]) -> dict[str, np.ndarray]:
@@ -25,7 +29,10 @@ def colours(searches: list[FoundRope]) -> dict[str, np.ndarray]:
 
 
 def draw_convergence(comparison: Comparison, path: str | Path) -> None:
-    """Best so far against trials and against seconds: a row a factor; thin lines are seeds, thick ones their mean."""
+    """Best so far against trials and against seconds: a row a factor; thin lines are seeds, thick ones their mean.
+
+    From three seeds on, Student's 95 % interval of the mean is shaded; that of two would fill the panel.
+    """
     table, ink = progress(comparison.searches), colours(comparison.searches)
     figure = Figure(figsize=(12, 3.6 * len(comparison.factors)))
     grid = figure.subplots(len(comparison.factors), 2, squeeze=False)
@@ -41,8 +48,13 @@ def draw_convergence(comparison: Comparison, path: str | Path) -> None:
                     axes.step(one[over], one["best"], where="post", color=ink[str(method)], lw=0.7, alpha=0.5)
                 last = group.groupby("seed")[over].max().min()
                 grid_points = np.linspace(1 if over == "trials" else 0, last, 200)
-                mean = np.mean([_at(one, over, grid_points) for _, one in group.groupby("seed")], axis=0)
+                curves = np.array([_at(one, over, grid_points) for _, one in group.groupby("seed")])
+                mean = curves.mean(axis=0)
                 axes.step(grid_points, mean, where="post", color=ink[str(method)], lw=1.9)
+                if len(curves) >= FEWEST_SHADED:
+                    bands = [student(values) for values in curves.T]
+                    low, high = ([getattr(band, side) for band in bands] for side in ("low", "high"))
+                    axes.fill_between(grid_points, low, high, step="post", color=ink[str(method)], alpha=0.15, lw=0)
                 ends[str(method)] = min(float(mean[-1]), top)
             axes.axhline(0, color=INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
             axes.set_ylim(float(known.min()) - 0.05 * (top - float(known.min())), top)
