@@ -39,17 +39,24 @@ class Tried:
         objective: nats; smaller is better.
         excess: nats a token above the allowed cost of short texts; at most 0 is allowed.
         given: it is one of the first points, not proposed by a sampler.
+        whole: all documents were read; the objective is not a mean of some.
     """
 
     values: Mapping[str, float]
     objective: float
     excess: float
     given: bool = False
+    whole: bool = True
 
     @property
     def rank(self) -> tuple[float, float]:
         """Allowed ones by their objective, then the others by how far they are off."""
         return (max(0.0, self.excess), self.objective if self.excess <= 0 else 0.0)
+
+
+def best_of(history: Sequence[Tried]) -> float | None:
+    """The least objective of the trials that are allowed and read all documents; None where there is none."""
+    return min((tried.objective for tried in history if tried.excess <= 0 and tried.whole), default=None)
 
 
 def sobol(space: Space, history: Sequence[Tried], number: int, seed: int) -> Values:

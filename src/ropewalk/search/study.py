@@ -41,7 +41,7 @@ from ropewalk.rope.methods import mrrope_pro, mrrope_uni, ntk, ntk_critical, pi,
 from ropewalk.rope.rope import FloatArray
 from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Measured, Objective
-from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, check_sampler, sobol
+from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, check_sampler, sobol
 from ropewalk.search.space import INSIDE, Space
 
 FEWEST = 4
@@ -52,6 +52,8 @@ PENALTY = 10.0
 """What CMA-ES, which knows no constraints, is told of each nat above the allowed cost."""
 STALE = 5.0
 """A trial of another worker is taken for dead after so many times the median duration."""
+UNKNOWN = 86_400.0
+"""And after so many seconds where none has finished yet."""
 
 
 @dataclass(frozen=True)
@@ -154,25 +156,28 @@ class Search:
         try:
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-            self._begin()
         except Timeout:
             raise UserError(f"{self.journal} is in use by another search; wait for it to end, or stop it.") from None
         except OSError as error:
-            raise UserError(f"the journal {self.journal} cannot be used: {error.strerror or error}.") from error
+            raise self._unusable(error) from error
         try:
+            self._begin()
             if self.worker:
                 lock.release()
             yield
         finally:
             lock.release()
 
+    def _unusable(self, error: OSError) -> UserError:
+        return UserError(f"the journal {self.journal} cannot be used: {error.strerror or error}.")
+
     def _begin(self) -> None:
-        if not self.worker:
-            _drop_unfinished_line(self.journal)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Constraints have been set, but CmaEsSampler")
         try:
+            if not self.worker:
+                _drop_unfinished_line(self.journal)
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self.journal))),
                 study_name=self.name,
@@ -180,6 +185,8 @@ class Search:
                 pruner=optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=FEWEST),
                 load_if_exists=True,
             )
+        except OSError as error:
+            raise self._unusable(error) from error
         except (ValueError, KeyError) as error:
             raise UserError(f"the journal {self.journal} is damaged ({error}); move it away to begin anew.") from error
         if "identity" not in self.study.user_attrs:
@@ -192,7 +199,7 @@ class Search:
         """Count trials whose process is gone as failed; Bayesian optimisation would wait for them for ever."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         durations = [t.duration.total_seconds() for t in self._complete() if t.duration is not None]
-        patience = STALE * float(np.median(durations)) if durations else 600.0
+        patience = STALE * float(np.median(durations)) if durations else UNKNOWN
         for trial in running:
             started = trial.datetime_start
             age = time.time() - started.timestamp() if started is not None else math.inf
@@ -207,7 +214,13 @@ class Search:
     def history(self) -> list[Tried]:
         """The finished trials in the order of their numbers."""
         return [
-            Tried(t.params, t.user_attrs["objective"], t.user_attrs["excess"], "origin" in t.user_attrs)
+            Tried(
+                t.params,
+                t.user_attrs["objective"],
+                t.user_attrs["excess"],
+                given="origin" in t.user_attrs,
+                whole=t.user_attrs["whole"],
+            )
             for t in self._complete()
         ]
 
@@ -239,19 +252,18 @@ class Search:
                 for asked, (found, seconds) in zip(batch, measured, strict=True):
                     numbers = self._tell(objective, asked, found, seconds)
                     history = self.history
-                    best = min(history, key=lambda tried: tried.rank)
-                    if best.excess <= 0:
-                        numbers["best"] = best.objective
+                    best = best_of(history)
+                    if best is not None:
+                        numbers["best"] = best
                     report(len(history), numbers)
-                    progress.advance(note=f"best {best.objective:+.4f} nats against YaRN")
+                    progress.advance(note="none allowed yet" if best is None else f"best {best:+.4f} nats against YaRN")
 
     def _stagnant(self, history: Sequence[Tried]) -> bool:
         patience = self.options.patience
         if patience is None or len(history) <= max(patience, STARTUP):
             return False
-        before = min(history[:-patience], key=lambda tried: tried.rank)
-        now = min(history, key=lambda tried: tried.rank)
-        return before.excess <= 0 and now.objective > before.objective - IMPROVEMENT
+        before, now = best_of(history[:-patience]), best_of(history)
+        return before is not None and now is not None and now > before - IMPROVEMENT
 
     def _ask(self, history: Sequence[Tried], number: int) -> Asked:
         """The next trial with all its values."""
@@ -331,11 +343,14 @@ class Search:
         trial.set_user_attr("measured", found.to_json())
         trial.set_user_attr("seconds", [round(asked.seconds, 4), round(seconds, 4)])
         trial.set_user_attr("excess", excess)
+        trial.set_user_attr("whole", bool(found.done.all()))
         trial.set_user_attr("objective", value)
         trial.set_constraint("short", excess)
         # A mean of the documents read so far, not a pruned trial: Bayesian optimisation learns from finished ones only.
         blind = self.options.sampler == "cma"
-        self.study.tell(trial, value + PENALTY * max(0.0, excess) if blind else value)
+        told = value + PENALTY * max(0.0, excess) if blind else value
+        # Another worker may have taken this one for dead.
+        self.study.tell(trial, told, skip_if_finished=self.worker)
         return {
             "objective": value,
             "excess": excess,
@@ -357,7 +372,7 @@ class Search:
         best = math.nan
         for number, trial in enumerate(self._complete()[: self.options.budget]):
             measured = Measured.from_json(trial.user_attrs["measured"])
-            value, excess, whole = trial.user_attrs["objective"], trial.user_attrs["excess"], bool(measured.done.all())
+            value, excess, whole = (trial.user_attrs[name] for name in ("objective", "excess", "whole"))
             if excess <= 0 and whole:
                 best = float(np.fmin(best, value))
             proposing, measuring = trial.user_attrs["seconds"]
