@@ -98,7 +98,8 @@ class Measured:
 
     def to_json(self) -> dict[str, list[float | None]]:
         return {
-            name: [None if math.isnan(x) else round(float(x), 7) for x in values]
+            # To the last bit: a search that goes on must see what it saw before.
+            name: [None if math.isnan(x) else float(x) for x in values]
             for name, values in asdict(self).items()
         }
 
