@@ -192,8 +192,9 @@ def test_posgen_has_the_same_defaults_everywhere():
 
 def test_searches_have_the_same_defaults_everywhere():
     from ropewalk.cli.search import search, search_compare
+    from ropewalk.config.search import SearchKind
     from ropewalk.search.objective import ObjectiveOptions
-    from ropewalk.search.rivals import SAMPLERS
+    from ropewalk.search.samplers import SAMPLERS
     from ropewalk.search.space import SPACES
     from ropewalk.search.study import SearchOptions
 
@@ -209,7 +210,7 @@ def test_searches_have_the_same_defaults_everywhere():
             assert options.get(name, default) == default, name
     tested = schema.Search.model_fields["test_documents"].default
     assert inspect.signature(search_compare).parameters["documents"].default == tested
-    kinds = schema.SearchKind.model_fields
+    kinds = SearchKind.model_fields
     assert set(get_args(kinds["sampler"].annotation)) == set(SAMPLERS)
     assert set(get_args(kinds["space"].annotation)) == set(SPACES)
 

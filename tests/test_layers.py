@@ -23,7 +23,7 @@ FLOORS = {
     "search": {"rope", "corpora", "models", "evaluation"},
     "export": {"rope", "models"},
     "report": {"rope", "evaluation", "scaling", "search"},
-    "config": {"rope", "posgen"},
+    "config": {"rope", "posgen", "search"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"}
     | {"search", "export"},
 }

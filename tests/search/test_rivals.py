@@ -13,11 +13,11 @@ from ropewalk.search.rivals import (
     MUTATIONS,
     POPULATION,
     Tried,
-    check_sampler,
     evolution,
     scan,
     sobol,
 )
+from ropewalk.search.samplers import check_sampler
 from ropewalk.search.space import make_space
 
 TABLE = default_rope(64, 10_000.0, 128)

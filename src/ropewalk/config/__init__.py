@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ropewalk.config.checking import check_config
 from ropewalk.config.defaults import default_config
-from ropewalk.config.schema import Config, method_parameters
+from ropewalk.config.ropes import method_parameters
+from ropewalk.config.schema import Config
 from ropewalk.config.writing import default_yaml, json_schema
 
 __all__ = ["Config", "check_config", "default_config", "default_yaml", "json_schema", "method_parameters"]

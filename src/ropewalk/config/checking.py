@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ropewalk.config.schema import Config, nearest
+from ropewalk.config.ropes import nearest
+from ropewalk.config.schema import Config
 from ropewalk.errors import UserError
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
-from ropewalk.errors import UserError
 from ropewalk.search.causes import sobol_values
 from ropewalk.search.space import YARN_TEMPERATURE, Groups, Pairs, Space
 
@@ -125,21 +124,5 @@ def scan(space: Space, history: Sequence[Tried], number: int, seed: int) -> Valu
 
 Proposer = Callable[[Space, Sequence[Tried], int, int], Values]
 
-PROPOSERS: dict[str, tuple[Proposer, str | None]] = {
-    "sobol": (sobol, None),
-    "evolution": (evolution, Pairs.name),
-    "scan": (scan, Groups.name),
-}
-"""Our own samplers, and the one space of each that has one."""
-
-OPTUNA_SAMPLERS = ("gp", "tpe", "cma")
-SAMPLERS = (*OPTUNA_SAMPLERS, *PROPOSERS)
-
-
-def check_sampler(sampler: str, space: str) -> None:
-    """Raise ``UserError`` where a sampler is unknown or cannot search a space."""
-    if sampler not in SAMPLERS:
-        raise UserError(f"sampler {sampler!r}: expected one of {', '.join(SAMPLERS)}.")
-    only = PROPOSERS[sampler][1] if sampler in PROPOSERS else None
-    if only is not None and space != only:
-        raise UserError(f"sampler {sampler!r} searches the space {only}; it was given {space!r}.")
+PROPOSERS: dict[str, Proposer] = {"sobol": sobol, "evolution": evolution, "scan": scan}
+"""Our own samplers; the others are Optuna's."""

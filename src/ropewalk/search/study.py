@@ -41,7 +41,8 @@ from ropewalk.rope.methods import mrrope_pro, mrrope_uni, ntk, ntk_critical, pi,
 from ropewalk.rope.rope import FloatArray
 from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Measured, Objective
-from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, check_sampler, sobol
+from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
+from ropewalk.search.samplers import check_sampler
 from ropewalk.search.space import INSIDE, Space
 
 FEWEST = 4
@@ -293,7 +294,7 @@ class Search:
         if number < len(first):
             values = first[number]
         elif kind in PROPOSERS:
-            values = PROPOSERS[kind][0](self.space, history, number, self.options.seed)
+            values = PROPOSERS[kind](self.space, history, number, self.options.seed)
         elif number < STARTUP:
             values = sobol(self.space, history, number, self.options.seed)
         elif kind == "gp":
