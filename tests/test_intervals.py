@@ -79,3 +79,9 @@ def test_intervals_of_draws_that_may_be_infinite():
     draws = np.array([1.0] * 50 + [2.0] * 30 + [np.inf] * 20)
     assert quantile_interval(draws, 36) == (1.0, np.inf)
     assert all(math.isnan(end) for end in quantile_interval(draws, 5)), "five documents decide nothing"
+
+
+def test_what_a_difference_says():
+    lower, higher, open_ = (student([x - 0.1, x, x + 0.1]) for x in (-2.0, 2.0, 0.05))
+    assert [i.better() for i in (lower, higher, open_)] == ["yes", "no", "open"]
+    assert [i.better(lower=False) for i in (lower, higher, open_)] == ["no", "yes", "open"]

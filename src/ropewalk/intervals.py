@@ -42,6 +42,16 @@ class Interval:
         """True where the whole interval lies on one side of zero, and there are values enough to say so."""
         return self.count >= self.fewest and (self.low > 0 or self.high < 0)
 
+    def better(self, *, lower: bool = True) -> str:
+        """What a difference says of the first of two: yes or no where the interval excludes zero, and else open.
+
+        Args:
+            lower: a smaller value is the better one, as of NLL; not so of accuracy.
+        """
+        if not self.excludes_zero:
+            return "open"
+        return "yes" if (self.mean < 0) == lower else "no"
+
 
 def bootstrap(values: ArrayLike, *, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
     """Mean and expanded percentile interval over 10,000 resamples, for values that may be skewed: one a document.

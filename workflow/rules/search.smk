@@ -1,12 +1,23 @@
 # Searches of a rope without training: a job each; then found and hand-made ropes on documents that no search saw.
 
-SEARCH_CODE = (
-    "search",
+# What reads texts with a rope, for searches and comparisons alike.
+READING_CODE = (
+    "search/objective.py",
+    "search/value.py",
     "rope",
     "models",
     "corpora/store.py",
+    "evaluation/copying.py",
     "evaluation/needle.py",
     "evaluation/nll.py",
+)
+SEARCH_CODE = (
+    "search/causes.py",
+    "search/rivals.py",
+    "search/run.py",
+    "search/space.py",
+    "search/study.py",
+    *READING_CODE,
 )
 
 if any(experiment.workers for experiment in SEARCH.values()):
@@ -101,7 +112,7 @@ rule search_compare:
         flags=lambda wildcards: flags(search_test(wildcards)),
         searches=lambda wildcards, input: each("--search", input.studies),
         corpora=lambda wildcards, input: each("--corpus", input.corpora),
-        code=code(*SEARCH_CODE),
+        code=code("search/comparison.py", "search/results.py", *READING_CODE),
     shell:
         tracked("search/compare/{wildcards.experiment}", "{output}")
         + "ropewalk search-compare --model {input.model} {params.searches:q} {params.corpora:q} {params.flags:q} "

@@ -76,8 +76,8 @@ def verify_export(
     """Compare the logits of an export in its engine with those of the model patched with the rope here.
 
     Status 1 where they differ by more than 1e-4 (transformers) or 5e-3 (llama.cpp, float32), or than three last bits of
-    the frequencies would make them where that is more, as in long texts. A quantised GGUF file
-    passes where its correlation is at most three times as far from 1 as the same weights show with their first rope.
+    the frequencies would make them where that is more, as in long texts. A quantised GGUF file passes where its
+    correlation is at most three times as far from 1 as the same weights show with their first rope.
     """
     from ropewalk.export.verify import verify
     from ropewalk.models.sources import ModelSource

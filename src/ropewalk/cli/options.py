@@ -10,6 +10,7 @@ import typer
 from ropewalk.errors import UserError
 
 if TYPE_CHECKING:
+    from ropewalk.corpora import Corpus
     from ropewalk.training.loop import TrainingOptions
 
 Output = typer.Option("-o", "--output", help="where to write")
@@ -63,3 +64,10 @@ def by_name(folders: list[Path], what: str) -> dict[str, Path]:
             f"two {what} have the same folder name; expected different ones: {', '.join(map(str, folders))}."
         )
     return named
+
+
+def open_corpora(folders: list[Path]) -> dict[str, Corpus]:
+    """Corpora by the names of their folders, which must differ."""
+    from ropewalk.corpora import Corpus
+
+    return {name: Corpus.open(folder) for name, folder in by_name(folders, "corpora").items()}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.options import Corpora, by_name
+from ropewalk.cli.options import Corpora, open_corpora
 from ropewalk.errors import UserError
 
 
@@ -52,7 +52,6 @@ def search(
     the trial under way: call it again and it goes on. Several processes may share one --journal without -o; a last call
     with -o writes rope.json, best.json, trials.parquet and scores.json.
     """
-    from ropewalk.corpora import Corpus
     from ropewalk.models.sources import ModelSource
     from ropewalk.search.objective import ObjectiveOptions
     from ropewalk.search.run import search as run
@@ -64,7 +63,7 @@ def search(
     signal.signal(signal.SIGTERM, _stop)
     run(
         ModelSource.parse(model),
-        {name: Corpus.open(folder) for name, folder in by_name(corpus, "corpora").items()},
+        open_corpora(corpus),
         space=space,
         factor=factor,
         options=SearchOptions(sampler, budget, seed, prune, patience, candidates),
@@ -95,13 +94,12 @@ def search_compare(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
 ) -> None:
     """Measure found ropes and every hand-made one on documents that no search saw, at each doubling of the length."""
-    from ropewalk.corpora import Corpus
     from ropewalk.models.sources import ModelSource
     from ropewalk.search.comparison import compare
 
     compare(
         ModelSource.parse(model),
-        {name: Corpus.open(folder) for name, folder in by_name(corpus, "corpora").items()},
+        open_corpora(corpus),
         search,
         documents=documents,
         folder=output,

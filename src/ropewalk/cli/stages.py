@@ -24,6 +24,7 @@ from ropewalk.cli.options import (
     WeightDecay,
     by_name,
     integers,
+    open_corpora,
     training_options,
 )
 from ropewalk.rope import Rope
@@ -201,14 +202,13 @@ def evaluate(
     Writes nll.parquet, scores.json (perplexity by corpus and length), metrics.jsonl (NLL by position, accuracy by
     distance) and, with --gaps, copying.csv. Static ropes take one pass at the longest length.
     """
-    from ropewalk.corpora import Corpus
     from ropewalk.evaluation.run import evaluate as run
     from ropewalk.models.sources import ModelSource
 
     run(
         ModelSource.parse(model),
         Rope.load(rope),
-        {name: Corpus.open(folder) for name, folder in by_name(corpus, "corpora").items()},
+        open_corpora(corpus),
         lengths=integers(lengths, "--lengths"),
         split=split,
         documents=documents,

@@ -98,17 +98,35 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has nothing to predict; expected at least 2.")
     ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(model.device)
-    cache = DynamicCache(config=model.config) if len(ids) > chunk else None
     nll = torch.empty(len(ids) - 1, dtype=torch.float32, device=model.device)
     with memory_errors(len(ids)):
-        for start in range(0, len(ids) - 1, chunk):
-            # The last token is only ever predicted.
-            stop = min(start + chunk, len(ids) - 1)
-            output = model(input_ids=ids[None, start:stop], past_key_values=cache, use_cache=cache is not None)
-            logits = output.logits[0].float()
-            nll[start:stop] = torch.nn.functional.cross_entropy(logits, ids[start + 1 : stop + 1], reduction="none")
-            del output, logits
+        for start, stop, logits in chunk_logits(model, ids[None], chunk):
+            targets = ids[start + 1 : stop + 1]
+            nll[start:stop] = torch.nn.functional.cross_entropy(logits[0].float(), targets, reduction="none")
+            del logits  # before the next chunk has its own
     return nll.cpu().numpy()
+
+
+def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Logits of texts by chunked prefill: for places start to stop - 1, those of the tokens one further on.
+
+    Args:
+        model: a causal language model with a static rope.
+        ids: token ids, shape (rows, tokens).
+        chunk: tokens of each row that go through the model at a time; a cache is kept where there are several chunks.
+
+    Yields:
+        start, stop, and logits of shape (rows, stop - start, vocabulary).
+    """
+    last = ids.shape[1] - 1  # the last token is only ever predicted
+    cache = DynamicCache(config=model.config) if last > chunk else None
+    for start in range(0, last, chunk):
+        stop = min(start + chunk, last)
+        yield (
+            start,
+            stop,
+            model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=cache is not None).logits,
+        )
 
 
 @torch.inference_mode()

@@ -106,7 +106,7 @@ def perplexity_table(
                         "difference": paired.mean,
                         "difference_low": paired.low,
                         "difference_high": paired.high,
-                        "better": ("yes" if paired.mean < 0 else "no") if paired.excludes_zero else "open",
+                        "better": paired.better(),
                     }
                 table.append(row)
     return pd.DataFrame(table)

@@ -214,7 +214,7 @@ def accuracy_table(tasks: Sequence[ScoredTask], *, confidence: float = CONFIDENC
                         "difference": paired.mean,
                         "low": paired.low,
                         "high": paired.high,
-                        "better": ("yes" if paired.mean > 0 else "no") if paired.excludes_zero else "open",
+                        "better": paired.better(lower=False),
                     }
                 table.append(row)
     return pd.DataFrame(table)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ropewalk.files import whole_folder, write_json
@@ -16,6 +14,7 @@ from ropewalk.report.figures import draw_copying_heatmap
 from ropewalk.report.prediction import LAWS
 from ropewalk.report.scaling_figures import key_text
 from ropewalk.report.scaling_page import sweep_html
+from ropewalk.report.tables import numbers
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.sweep import Sweep
 
@@ -54,45 +53,37 @@ def scores(sweep: Sweep) -> dict[str, Any]:
     longest = sweep.measured[0].cell.curves.length
     bases = {}
     for row in sweep.bases.to_dict("records"):
-        bases[Key.of(row).name] = _numbers(row, exclude=("regime", *Key._fields))
+        bases[Key.of(row).name] = numbers(row, exclude=("regime", *Key._fields))
     result: dict[str, Any] = {
         "longest": longest,
         "documents": len(sweep.measured[0].cell.curves.documents),
         "cells": len(sweep.measured),
         "critical_dimension": sweep.setting.critical_dimension,
         "bases": bases,
-        "predictors": {law: _numbers(row) for law, row in sweep.errors.to_dict("index").items()},
+        "predictors": {law: numbers(row) for law, row in sweep.errors.to_dict("index").items()},
         "slopes": {
-            f"length-{slope.tune_length}_steps-{slope.steps}{'_with-original' if slope.original else ''}": _numbers(
+            f"length-{slope.tune_length}_steps-{slope.steps}{'_with-original' if slope.original else ''}": numbers(
                 vars(slope), exclude=("tune_length", "steps", "original")
             )
             for slope in sweep.slopes
         },
         "tuning": {
-            f"base-{row['new_base']:.10g}_steps-{row['steps']}_{row['from_length']}-to-{row['to_length']}": _numbers(
+            f"base-{row['new_base']:.10g}_steps-{row['steps']}_{row['from_length']}-to-{row['to_length']}": numbers(
                 row, exclude=("new_base", "steps", "from_length", "to_length")
             )
             for row in sweep.tuning.to_dict("records")
         },
         "retrieval": {
-            Key.of(row).name: _numbers(row, exclude=Key._fields) for row in sweep.retrieval.to_dict("records")
+            Key.of(row).name: numbers(row, exclude=Key._fields) for row in sweep.retrieval.to_dict("records")
         },
         "log_scaling": {
-            f"{Key.of({**row, 'log_scaling': True}).name}_{row['start']}-to-{row['stop']}": _numbers(
+            f"{Key.of({**row, 'log_scaling': True}).name}_{row['start']}-to-{row['stop']}": numbers(
                 row, exclude=("new_base", "tune_length", "steps", "start", "stop")
             )
             for row in sweep.log_scaling.to_dict("records")
         },
     }
     return result
-
-
-def _numbers(row: dict[Any, Any], exclude: Sequence[str] = ()) -> dict[str, float]:
-    return {
-        str(name): float(value)
-        for name, value in row.items()
-        if name not in exclude and isinstance(value, int | float | np.number) and math.isfinite(value)
-    }
 
 
 def _write_runs(sweep: Sweep, folder: Path) -> None:
@@ -117,6 +108,6 @@ def _write_runs(sweep: Sweep, folder: Path) -> None:
             {
                 "new_base": cell.setting.new_base,
                 "limit": {row["rule"].replace("×", "x"): row["limit"] for row in rows if math.isfinite(row["limit"])},
-                "predicted": _numbers({law: rows[0][law] for law in LAWS}),
+                "predicted": numbers({law: rows[0][law] for law in LAWS}),
             },
         )

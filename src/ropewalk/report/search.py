@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ropewalk.files import whole_folder, write_json
 from ropewalk.report import search_figures as figures
 from ropewalk.report.search_page import searches_html
+from ropewalk.report.tables import numbers
 from ropewalk.search.results import read_comparison, rivals, standings, transfer
 
 
@@ -42,20 +41,12 @@ def scores(ranks: Mapping[float, pd.DataFrame], carried: pd.DataFrame, raced: pd
     """All numbers as JSON would hold them."""
     return {
         f"{factor:g}x": {
-            "standings": {row["method"]: _numbers(row) for row in table.to_dict("records")},
-            "rivals": {r["method"]: _numbers(r) for r in raced[raced["factor"] == factor].to_dict("records")},
+            "standings": {row["method"]: numbers(row, exclude=("found",)) for row in table.to_dict("records")},
+            "rivals": {r["method"]: numbers(r) for r in raced[raced["factor"] == factor].to_dict("records")},
             "transfer": {
-                f"{r['method']}_at_{r['at']:g}x": _numbers(r)
+                f"{r['method']}_at_{r['at']:g}x": numbers(r)
                 for r in carried[carried["factor"] == factor].to_dict("records")
             },
         }
         for factor, table in ranks.items()
-    }
-
-
-def _numbers(row: Mapping[Any, Any]) -> dict[str, float]:
-    return {
-        str(name): float(value)
-        for name, value in row.items()
-        if isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ropewalk.evaluation.perplexity import ALL
@@ -94,6 +97,15 @@ def page(title: str, heading: str, body: str) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{title}</title><style>{STYLE}</style><h1>{heading}</h1>{body}"
     )
+
+
+def numbers(row: Mapping[Any, Any], exclude: Sequence[str] = ()) -> dict[str, float]:
+    """The finite numbers of a table's row, as JSON would hold them."""
+    return {
+        str(name): float(value)
+        for name, value in row.items()
+        if name not in exclude and isinstance(value, int | float | np.number) and math.isfinite(value)
+    }
 
 
 def verdict_class(row: pd.Series) -> str:

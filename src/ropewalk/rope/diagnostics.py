@@ -21,8 +21,8 @@ StoredType = Literal["float32", "bfloat16", "float16"]
 
 # Bins of the circle for g_w1; its value moves by less than 1e-4 from 256 bins upwards.
 _BINS = 512
-LOCAL_DISTANCES = 64
-"""Distances, in tokens, over which r_ker compares the local kernels."""
+# Distances, in tokens, over which r_ker compares the local kernels.
+_LOCAL_DISTANCES = np.arange(1, 65)
 
 
 def feature_gap(rope: Rope, train_length: int, test_length: int, *, trained: Rope | None = None) -> FloatArray:
@@ -135,11 +135,17 @@ def r_ker(rope: Rope) -> float:
     Args:
         rope: the rope.
     """
-    distances = np.arange(1, LOCAL_DISTANCES + 1)
-    weights = 1 / distances
-    changed = np.cos(np.outer(distances, rope.inv_freq)).mean(axis=1)
-    original = np.cos(np.outer(distances, rope.original_inv_freq)).mean(axis=1)
-    return float(np.sqrt(np.average(np.square(changed - original), weights=weights)))
+    return kernel_distortion(local_kernel(rope.inv_freq), local_kernel(rope.original_inv_freq))
+
+
+def local_kernel(inv_freq: FloatArray) -> FloatArray:
+    """Return B(delta) = mean_i cos(delta theta_i) at delta = 1 .. 64 tokens, shape (64,)."""
+    return np.asarray(np.cos(np.outer(_LOCAL_DISTANCES, inv_freq)).mean(axis=1))
+
+
+def kernel_distortion(changed: FloatArray, original: FloatArray) -> float:
+    """Return :func:`r_ker` of two kernels of :func:`local_kernel`."""
+    return float(np.sqrt(np.average(np.square(changed - original), weights=1 / _LOCAL_DISTANCES)))
 
 
 def phase_error(rope: Rope, positions: ArrayLike, dtype: StoredType) -> float:

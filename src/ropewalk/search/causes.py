@@ -13,9 +13,9 @@ import numpy as np
 from scipy.stats import qmc
 
 from ropewalk.rope import Rope
-from ropewalk.rope.diagnostics import LOCAL_DISTANCES, pair_mismatch
+from ropewalk.rope.diagnostics import kernel_distortion, local_kernel, pair_mismatch
 from ropewalk.rope.rope import FloatArray
-from ropewalk.search.space import Space
+from ropewalk.search.space import YARN_TEMPERATURE, Space
 
 GRID = 64
 """Divisors at which the mismatch of each pair is computed; between them it is interpolated."""
@@ -54,16 +54,9 @@ class Causes:
         """
         columns = zip(log_divisors.T, self.mismatch.T, strict=True)
         mismatch = np.mean([np.interp(x, self.grid, known) for x, known in columns], axis=0)
-        distances = np.arange(1, LOCAL_DISTANCES + 1)
-        kept = np.cos(np.outer(distances, self.table.inv_freq)).mean(axis=1)
-        distortion = [
-            np.sqrt(
-                np.average(
-                    np.square(np.cos(distances[:, None] * frequencies).mean(axis=1) - kept), weights=1 / distances
-                )
-            )
-            for frequencies in self.table.inv_freq * np.exp(-log_divisors)
-        ]
+        original = local_kernel(self.table.inv_freq)
+        changed = map(local_kernel, self.table.inv_freq * np.exp(-log_divisors))
+        distortion = [kernel_distortion(kernel, original) for kernel in changed]
         return np.stack([mismatch, distortion], axis=1)
 
 
@@ -119,4 +112,4 @@ def knee_points(space: Space, length: int, *, count: int = 4, seed: int = 0) -> 
     values = sobol_values(space, unit)
     log_divisors = np.stack([space.log_divisors(point) for point in values])
     causes = Causes(space.table, length, float(log_divisors.min()), float(log_divisors.max()))
-    return [values[i] | {"c": 0.1} for i in knees(causes(log_divisors), count)]
+    return [values[i] | {"c": YARN_TEMPERATURE} for i in knees(causes(log_divisors), count)]

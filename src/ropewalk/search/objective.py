@@ -25,13 +25,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.corpora.splits import SPLITS
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
+from ropewalk.evaluation.copying import SCORED
 from ropewalk.evaluation.needle import hide
-from ropewalk.evaluation.nll import check_memory, memory_errors, texts
+from ropewalk.evaluation.nll import check_memory, chunk_logits, memory_errors, texts
 from ropewalk.models import binding
 from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.rope import Rope
@@ -46,8 +47,6 @@ SLACK = 0.02
 """Nats a token that the short part may cost more than with YaRN, where no bound is given."""
 ABLE = 0.5
 """Share of answer tokens that a model must get right at its training length for answers to be of use beyond it."""
-COPIED = 16
-"""Tokens scored at the end of a periodic string."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Tokens in a forward pass by kind of device, where one document has no more. A CPU's caches like small batches."""
 LOGIT_BYTES = 2**28
@@ -233,20 +232,17 @@ class Reader:
                 values["accuracy"][k] = float(right[row, -probe.answer :].mean())
         if self.strings is not None:
             strings = self.strings[batch]
-            logits = self.model(input_ids=strings, use_cache=False, logits_to_keep=COPIED + 1).logits[:, :-1]
-            nll, right = _against(logits, strings[:, -COPIED:])
+            logits = self.model(input_ids=strings, use_cache=False, logits_to_keep=SCORED + 1).logits[:, :-1]
+            nll, right = _against(logits, strings[:, -SCORED:])
             values["answer"][batch], values["accuracy"][batch] = nll.mean(1).cpu(), right.mean(1).cpu()
         return True
 
     def _predict(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """NLL of all tokens but the first, and whether each was the first choice, shape (rows, tokens - 1) both."""
-        last = ids.shape[1] - 1
-        cache = DynamicCache(config=self.model.config) if last > self.chunk else None
         parts = []
-        for start in range(0, last, self.chunk):
-            stop = min(start + self.chunk, last)
-            output = self.model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=cache is not None)
-            parts.append(_against(output.logits, ids[:, start + 1 : stop + 1]))
+        for start, stop, logits in chunk_logits(self.model, ids, self.chunk):
+            parts.append(_against(logits, ids[:, start + 1 : stop + 1]))
+            del logits  # before the next chunk has its own
         nll, right = zip(*parts, strict=True)
         return torch.cat(nll, 1), torch.cat(right, 1)
 

@@ -6,8 +6,10 @@ Seeds of a search have Student's t. Every difference is paired.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +131,12 @@ class Comparison:
 
     def rows(self, name: str, at: float) -> pd.DataFrame:
         """What was measured of a rope at a length, one row a document."""
-        chosen = self.measured[(self.measured["rope"] == name) & (self.measured["at"] == at)]
-        return chosen.set_index(["corpus", "document"]).sort_index()
+        return self._rows[name, at]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, float], pd.DataFrame]:
+        indexed = self.measured.set_index(["corpus", "document"]).sort_index()
+        return {(name, at): rows for name, part in indexed.groupby("rope") for at, rows in part.groupby("at")}  # type: ignore[misc]
 
     def mean_rows(self, group: Sequence[Contestant], at: float) -> pd.DataFrame:
         """The same as means over several ropes, document by document."""
@@ -196,7 +202,12 @@ def best_hand_made(comparison: Comparison, at: float) -> str:
     """
     reference = _nearest_reference(comparison, at)
     made = [one for one in comparison.contestants.values() if not one.found]
-    return min(made, key=lambda one: float(comparison.values([one], at, reference).mean())).name
+    return _least(comparison, made, at, reference).name
+
+
+def _least(comparison: Comparison, ropes: Iterable[Contestant], at: float, reference: str) -> Contestant:
+    """The rope of the least objective at a length."""
+    return min(ropes, key=lambda one: float(comparison.values([one], at, reference).mean()))
 
 
 def _nearest_reference(comparison: Comparison, at: float) -> str:
@@ -215,8 +226,7 @@ def standings(comparison: Comparison, factor: float, confidence: float) -> pd.Da
     made, found = (comparison.methods(factor, found=kind) for kind in (False, True))
     reference = reference_name(factor)
     original = comparison.rows(ORIGINAL, factor)
-    means = {method: float(comparison.values(group, factor, reference).mean()) for method, group in made.items()}
-    hardest = made[min(means, key=lambda method: means[method])]
+    hardest = [_least(comparison, chain.from_iterable(made.values()), factor, reference)]
     against = comparison.values(hardest, factor, reference)
     rows = []
     everything = {ORIGINAL: [comparison.contestants[ORIGINAL]], **made, **found}
@@ -234,7 +244,7 @@ def standings(comparison: Comparison, factor: float, confidence: float) -> pd.Da
         if group != hardest:
             paired = bootstrap(values - against, confidence=confidence)
             row |= _bounds("difference", paired)
-            row["better"] = ("yes" if paired.mean < 0 else "no") if paired.excludes_zero else "open"
+            row["better"] = paired.better()
         rows.append(row)
     return pd.DataFrame(rows).sort_values("objective", kind="stable", ignore_index=True)
 
@@ -263,7 +273,7 @@ def transfer(comparison: Comparison, confidence: float) -> pd.DataFrame:
                         "at": at,
                         "against": hardest,
                         **_bounds("difference", paired),
-                        "better": ("yes" if paired.mean < 0 else "no") if paired.excludes_zero else "open",
+                        "better": paired.better(),
                         "accuracy": float(comparison.mean_rows(group, at)["accuracy"].mean()),
                         "accuracy_against": float(comparison.rows(hardest, at)["accuracy"].mean()),
                     }
@@ -307,12 +317,19 @@ def rivals(comparison: Comparison, confidence: float) -> pd.DataFrame:
         for search in comparison.searches:
             if search.contestant.factor == factor:
                 groups.setdefault(search.contestant.method, {})[int(search.best["seed"])] = search
-        first = next(iter(groups.values()), {})
-        for method, seeds in groups.items():
-            tested = {
+        if not groups:
+            continue
+        values = {
+            method: {
                 seed: float(comparison.values([search.contestant], factor, reference).mean())
                 for seed, search in seeds.items()
             }
+            for method, seeds in groups.items()
+        }
+        leader = next(iter(groups))
+        first = groups[leader]
+        for method, seeds in groups.items():
+            tested = values[method]
             trials = [search.trials for search in seeds.values()]
             proposing = float(np.mean([one["seconds_proposing"].sum() for one in trials]))
             row = {
@@ -327,14 +344,10 @@ def rivals(comparison: Comparison, confidence: float) -> pd.DataFrame:
                 **_bounds("tested", student(list(tested.values()), confidence=confidence)),
             }
             common = sorted(set(seeds) & set(first))
-            if seeds is not first and common:
-                opponent = {
-                    seed: float(comparison.values([first[seed].contestant], factor, reference).mean())
-                    for seed in common
-                }
-                paired = student([tested[seed] - opponent[seed] for seed in common], confidence=confidence)
+            if method != leader and common:
+                paired = student([tested[seed] - values[leader][seed] for seed in common], confidence=confidence)
                 row |= _bounds("difference", paired)
-                row["better"] = ("yes" if paired.mean < 0 else "no") if paired.excludes_zero else "open"
+                row["better"] = paired.better()
                 row["overtakes"] = float(
                     np.median([_first_below(first[s].trials, seeds[s].trials["best"].iloc[-1]) for s in common])
                 )

@@ -43,7 +43,7 @@ from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Measured, Objective
 from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
 from ropewalk.search.samplers import check_sampler
-from ropewalk.search.space import INSIDE, Space
+from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, Space
 
 FEWEST = 4
 """Documents that are read to their end for every trial."""
@@ -100,7 +100,7 @@ def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
         "mrrope-uni": mrrope_uni(table, factor=factor),
         "mrrope-pro": mrrope_pro(table, factor=factor),
         # LongRoPE2 finds that the slow pairs want more than the factor.
-        "yarn-over-scaled": yarn(table, factor=1.2 * factor, attention_factor=1 + 0.1 * math.log(factor)),
+        "yarn-over-scaled": yarn(table, factor=1.2 * factor, attention_factor=1 + YARN_TEMPERATURE * math.log(factor)),
     }
     points = {name: space.point(rope) for name, rope in ropes.items() if space.distance(rope) <= INSIDE}
     return points | {f"knee-{k}": point for k, point in enumerate(knee_points(space, length), start=1)}
