@@ -1,0 +1,314 @@
+"""Have a model answer the tasks; killed and called again, it goes on after the last document it answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ropewalk.errors import UserError
+from ropewalk.evaluation.generation import DEFAULT_ROWS, generate
+from ropewalk.evaluation.leval.data import DataSource, Document, load_task
+from ropewalk.evaluation.leval.prompting import Fitted, Prompter, fit, load_template, say_where_no_chat, shared_length
+from ropewalk.evaluation.leval.tasks import Task, task_named
+from ropewalk.evaluation.nll import DEFAULT_CHUNK
+from ropewalk.files import only_one, whole_file, whole_folder, write_json
+from ropewalk.models import binding
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, gguf_path, training_record
+from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.progress import Progress
+from ropewalk.rope import Rope
+
+CONTEXT = 16_000
+"""Tokens of what the original calls 16k."""
+MAX_NEW_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Options:
+    """How tasks are answered.
+
+    Attributes:
+        context: tokens of a document and an answer together.
+        max_new_tokens: most tokens of an answer.
+        documents: at most so many of each task.
+        questions: at most so many on each document.
+        prompts: folder of templates; those of this project where None.
+        parity: leave the user's turn open where the original does.
+        dtype: of the weights.
+        chunk: tokens of a prompt that go through the model at a time.
+        rows: questions that are answered together.
+    """
+
+    context: int = CONTEXT
+    max_new_tokens: int = MAX_NEW_TOKENS
+    documents: int | None = None
+    questions: int | None = None
+    prompts: Path | None = None
+    parity: bool = False
+    dtype: str = "auto"
+    chunk: int = DEFAULT_CHUNK
+    rows: int = DEFAULT_ROWS
+
+    def __post_init__(self) -> None:
+        for name in ("context", "max_new_tokens", "documents", "questions", "chunk", "rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; expected a whole number of at least 1.")
+        if self.context <= self.max_new_tokens:
+            raise UserError(
+                f"context is {self.context} tokens and an answer may take {self.max_new_tokens}; expected a longer one."
+            )
+
+
+def predict(
+    source: ModelSource,
+    rope: Rope | None,
+    data: DataSource,
+    tasks: Sequence[str],
+    *,
+    options: Options,
+    state: Path,
+    folder: Path,
+    name: str = "model",
+) -> None:
+    """Write ``TASK.jsonl`` for each task, in the original's format, and ``settings.json``.
+
+    Args:
+        source: the model.
+        rope: bound to it; its own where None. One that changes with the length is fixed at that of each prompt.
+        data: the tasks.
+        tasks: names.
+        options: how they are answered.
+        state: folder of the answers so far; removed at the end.
+        folder: where to write, whole or not at all.
+        name: of the model in the key of its answers, ``NAME_pred``.
+
+    Raises:
+        UserError: a task, a template or the model cannot be read, the rope does not fit, or memory runs out.
+    """
+    wanted = {one: _limited(load_task(data, task_named(one)), options) for one in tasks}
+    templates = {one: load_template(task_named(one), options.prompts) for one in tasks}
+    if not wanted:
+        raise UserError("no task is named; expected at least one.")
+    settings = {
+        "model": _place(source),
+        "weights": _stamp(source),
+        "training": training_record(source),
+        "rope": rope.to_json() if rope is not None else None,
+        "name": name,
+        "tasks": {one: _digest(documents) for one, documents in wanted.items()},
+        "templates": {one: asdict(template) for one, template in templates.items()},
+        **{key: value for key, value in asdict(options).items() if key not in ("prompts", "chunk", "rows")},
+    }
+    with only_one(state):
+        _resume(state, settings)
+        tokenizer, model = load_tokenizer(source), load_model(source, dtype=options.dtype)
+        say_where_no_chat(tokenizer)
+        used = rope if rope is not None else _own_rope(model)
+        answerer = _Answerer(model, tokenizer, used, options)
+        total = sum(len(document.questions) for documents in wanted.values() for document in documents)
+        kept = {one: _kept(state / f"{one}.jsonl", documents) for one, documents in wanted.items()}
+        with Progress("L-Eval", total, done=sum(map(len, kept.values())), unit="answer") as progress:
+            for one, documents in wanted.items():
+                prompter = Prompter(tokenizer, templates[one], options.parity)
+                lines = answerer.lines(task_named(one), prompter, documents, kept[one], f"{name}_pred")
+                with (state / f"{one}.jsonl").open("a", encoding="utf-8") as file:
+                    for answered in lines:
+                        # One write a document: what a kill leaves of it is seen by its missing end.
+                        file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answered))
+                        file.flush()
+                        progress.advance(len(answered), note=task_named(one).title)
+        with whole_folder(folder) as out:
+            for one in wanted:
+                shutil.copyfile(state / f"{one}.jsonl", out / f"{one}.jsonl")
+            provenance = {
+                "data": str(data),
+                "ropewalk": version("ropewalk"),
+                "transformers": version("transformers"),
+                "device": model.device.type,
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "chat_template": tokenizer.chat_template is not None,
+                "rope": used.to_json() if used is not None else None,
+                "model": str(source),
+                "documents": {one: len(documents) for one, documents in wanted.items()},
+                "limits": {"documents": options.documents, "questions": options.questions},
+            }
+            write_json(out / "settings.json", {**settings, **provenance})
+        shutil.rmtree(state)
+
+
+def _limited(documents: list[Document], options: Options) -> list[Document]:
+    return [
+        Document(one.text, one.questions[: options.questions], one.answers[: options.questions])
+        for one in documents[: options.documents]
+    ]
+
+
+def _digest(documents: Sequence[Document]) -> str:
+    """What tells documents and questions from others, without a copy of them."""
+    return hashlib.sha256(json.dumps([asdict(document) for document in documents]).encode()).hexdigest()
+
+
+def _place(source: ModelSource) -> str:
+    """The source by a name that does not depend on where the command is called."""
+    if source.kind == "hub":
+        return str(source)
+    return f"{source.kind}:{_local(source).resolve()}"
+
+
+def _local(source: ModelSource) -> Path:
+    return gguf_path(source.name) if source.kind == "gguf" else Path(source.name)
+
+
+def _stamp(source: ModelSource) -> list[list[Any]]:
+    """Sizes and times of the files of a local model: one that was made anew is another one."""
+    if source.kind == "hub":
+        return []
+    place = _local(source)
+    files = sorted(p for pattern in CHECKPOINT_FILES for p in place.glob(pattern)) if place.is_dir() else [place]
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def _own_rope(model: PreTrainedModel) -> Rope | None:
+    """The rope of the model's configuration where it must be fixed at each length; None where it stays as it is."""
+    try:
+        rope = binding.read_rope(model.config)
+    except UserError:  # one that this project cannot compute; transformers can
+        return None
+    return None if rope.static else rope
+
+
+def _resume(state: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the answers of a state folder if they are of the same settings, and drop them otherwise."""
+    wanted = json.dumps(settings, sort_keys=True)
+    known = state / "identity.json"
+    if known.is_file() and known.read_text(encoding="utf-8") == wanted:
+        return
+    if state.is_dir() and not known.is_file() and any(state.iterdir()):
+        raise UserError(f"state folder {state} holds other files; expected a new folder, or one of this command.")
+    shutil.rmtree(state, ignore_errors=True)
+    with whole_folder(state) as fresh:
+        (fresh / "identity.json").write_text(wanted, encoding="utf-8")
+
+
+def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """The answers in a file on all documents that it holds whole; the file is cut to them.
+
+    A document is answered again as a whole: batches of other questions may round otherwise.
+    """
+    whole: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for text in path.read_bytes().split(b"\n")[:-1]:  # what follows the last line feed is torn
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+    place = 0
+    for document in documents:
+        end = place + len(document.questions)
+        if end > len(lines):
+            break
+        whole, place = lines[:end], end
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in whole), encoding="utf-8")
+    return whole
+
+
+@dataclass(frozen=True)
+class _Answerer:
+    """Answers questions with one model."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    rope: Rope | None
+    options: Options
+
+    def lines(
+        self,
+        task: Task,
+        prompter: Prompter,
+        documents: Sequence[Document],
+        kept: Sequence[Mapping[str, Any]],
+        key: str,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each document that has none yet."""
+        # Several documents may be one text, as the worked examples of gsm100 are; cutting it once is enough.
+        fitted: dict[str, Fitted] = {}
+        # A document without questions has no line.
+        done = max((int(line["document"]) for line in kept), default=-1)
+        for place, document in enumerate(documents):
+            if place <= done or not document.questions:
+                continue
+            if document.text not in fitted:
+                fitted = {document.text: self._fit(task, document.text)}
+            yield self._answer(task, prompter, place, document, fitted[document.text], key)
+
+    def _fit(self, task: Task, text: str) -> Fitted:
+        room = self.options.context - self.options.max_new_tokens
+        return fit(self.tokenizer, text, room, keeps_end=task.keeps_end)
+
+    def _answer(
+        self, task: Task, prompter: Prompter, place: int, document: Document, fitted: Fitted, key: str
+    ) -> list[dict[str, Any]]:
+        prompts = [prompter.ids(fitted.text, question) for question in document.questions]
+        answers = self._texts(prompts)
+        if task.kind == "judgement":
+            facts = self._texts([prompter.ids_alone(question) for question in document.questions])
+            answers = [
+                f"{loyalty.strip()} [fact: {fact.strip()}]" for loyalty, fact in zip(answers, facts, strict=True)
+            ]
+        return [
+            {
+                "query": document.questions[i],
+                "gt": document.answers[i],
+                key: answers[i],
+                "task": task.name,
+                "document": place,
+                "question": i,
+                "document_tokens": fitted.tokens,
+                "prompt_tokens": len(prompts[i]),
+                "cut": fitted.cut,
+            }
+            for i in range(len(prompts))
+        ]
+
+    def _texts(self, prompts: Sequence[np.ndarray]) -> list[str]:
+        """Answers to prompts; what these start with in common is read once, unless the rope depends on the length."""
+        if self.rope is None or self.rope.static:
+            found = self._generated(prompts, self.rope)
+        else:
+            found = [text for one in prompts for text in self._generated([one], self.rope.at(len(one)))]
+        return [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in found]
+
+    def _generated(self, prompts: Sequence[np.ndarray], rope: Rope | None) -> list[np.ndarray]:
+        if rope is not None:
+            binding.patch(self.model, rope)
+            binding.check_float32(self.model)
+        shared = shared_length(prompts)
+        return generate(
+            self.model,
+            prompts[0][:shared],
+            [one[shared:] for one in prompts],
+            max_new_tokens=self.options.max_new_tokens,
+            stop=stop_tokens(self.model, self.tokenizer),
+            chunk=self.options.chunk,
+            rows=self.options.rows,
+        )
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """The tokens that end an answer: those of the generation configuration and that of the tokenizer."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None)
