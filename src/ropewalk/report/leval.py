@@ -1,0 +1,112 @@
+"""What models and ropes make of L-Eval: a page, a table, a figure, and scores as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from ropewalk.evaluation.leval.comparison import compare, read_answers
+from ropewalk.evaluation.leval.scoring import Scored
+from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
+from ropewalk.files import whole_file, whole_folder, write_json
+from ropewalk.intervals import CONFIDENCE
+from ropewalk.report.leval_page import leval_html
+from ropewalk.report.style import GREY, inks, save
+
+
+def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, confidence: float = CONFIDENCE) -> None:
+    """Write ``leval.html``, ``leval.csv``, ``leval.png`` and ``scores.json``.
+
+    Args:
+        predictions: folders of answers by the name of the subject, a model with a rope.
+        reference: subject that the others are compared with.
+        folder: where to write, whole or not at all.
+        confidence: of the intervals.
+
+    Raises:
+        UserError: answers are missing or damaged, or not to the same questions.
+    """
+    scored = read_answers(predictions)
+    table = compare(scored, reference, confidence)
+    with whole_folder(folder) as out:
+        with whole_file(out / "leval.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        (out / "leval.html").write_text(leval_html(table, scored, reference, confidence), encoding="utf-8")
+        draw(table, out / "leval.png", confidence)
+        write_json(out / "scores.json", summary(table))
+
+
+def summary(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Parity and strict scores by subject and task."""
+    return {
+        str(subject): {
+            str(row["task"]): {"parity": float(row["parity"]), "strict": float(row["strict"])}
+            for row in rows.to_dict("records")
+        }
+        for subject, rows in table.groupby("subject", sort=False)
+    }
+
+
+def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
+    """A dot and its interval for each subject and task: filled by the original's rules, hollow by the strict ones."""
+    tasks, subjects = list(table["task"].unique()), list(table["subject"].unique())
+    colours = dict(zip(subjects, inks(len(subjects)), strict=True))
+    step = 0.8 / len(subjects)
+    figure, axes = plt.subplots(figsize=(7.5, 1.2 + len(tasks) * max(0.45, 0.2 * len(subjects))))
+    for row in table.to_dict("records"):
+        height = tasks.index(row["task"]) + step * (subjects.index(row["subject"]) - (len(subjects) - 1) / 2)
+        colour = colours[row["subject"]]
+        for name, offset, face in (("parity", -0.14 * step, colour), ("strict", 0.14 * step, "white")):
+            if not math.isnan(row[f"{name}_low"]):
+                ends = [row[f"{name}_low"], row[f"{name}_high"]]
+                axes.plot(ends, [height + offset] * 2, color=colour, lw=1.2, alpha=0.7, solid_capstyle="butt")
+            axes.plot(row[name], height + offset, "o", ms=4.5, color=colour, mfc=face, mew=1.1)
+    for place in range(1, len(tasks)):
+        axes.axhline(place - 0.5, color=GREY, lw=0.5)
+    titles = [TASKS[task].title if task in TASKS else "average" for task in tasks]
+    axes.set_yticks(np.arange(len(tasks)), titles)
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel(f"percent right, with {100 * confidence:g} % intervals over documents")
+    marks = [axes.plot([], [], "o", ms=4.5, color=colours[name], label=name)[0] for name in subjects]
+    marks += [
+        axes.plot([], [], "o", ms=4.5, color="#555555", mfc=face, label=label)[0]
+        for face, label in (("#555555", "as L-Eval scores"), ("white", "strict"))
+    ]
+    axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8.5)
+    save(figure, path)
+    plt.close(figure)
+
+
+def scores_text(scored: Mapping[str, Scored], confidence: float = CONFIDENCE, *, published: bool = False) -> str:
+    """Scores of files as a table for a terminal.
+
+    Args:
+        scored: by file.
+        confidence: of the intervals.
+        published: add published scores of the files' tasks.
+    """
+    width = max(4, *map(len, scored))
+    lines = [f"{'file':<{width}}  {'task':<9} {'answers':>7} {'documents':>9}  {'parity':<25} {'strict':<25}".rstrip()]
+    for name, one in scored.items():
+        cells = []
+        for scorer in ("parity", "strict"):
+            interval = one.interval(scorer, confidence)
+            bounds = "" if math.isnan(interval.low) else f" [{interval.low:.2f}, {interval.high:.2f}]"
+            cells.append(f"{one.score(scorer):.4f}{bounds}")
+        counts = f"{one.items['line'].nunique():>7} {one.items['document'].nunique():>9}"
+        lines.append(f"{name:<{width}}  {one.task.title:<9} {counts}  {cells[0]:<25} {cells[1]:<25}".rstrip())
+        parts = one.parts()
+        if len(parts) > 1:
+            lines.append(f"{'':<{width}}  {', '.join(f'{part} {value:.4f}' for part, value in parts.items())}")
+    if published:
+        lines += ["", "published (cut to two decimals)"]
+        for task in dict.fromkeys(one.task for one in scored.values()):
+            known = [f"{model} {row[task.name]:.2f}" for model, row in PUBLISHED.items() if task.name in row]
+            lines.append(f"  {task.title:<9} {' · '.join(known) or 'none'}")
+    return "\n".join(lines)
