@@ -36,8 +36,9 @@ def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, 
     with whole_folder(folder) as out:
         with whole_file(out / "leval.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
-        (out / "leval.html").write_text(leval_html(table, scored, reference, confidence), encoding="utf-8")
         draw(table, out / "leval.png", confidence)
+        page = leval_html(table, scored, reference, confidence, (out / "leval.png").read_bytes())
+        (out / "leval.html").write_text(page, encoding="utf-8")
         write_json(out / "scores.json", summary(table))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,19 +15,22 @@ from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
 from ropewalk.report.tables import page
 
 
-def leval_html(table: pd.DataFrame, scored: Subjects, reference: str, confidence: float) -> str:
-    """Scores of models and ropes on L-Eval, as one self-contained page but for its figure."""
-    return page("L-Eval", "L-Eval, closed-ended tasks", "".join(_sections(table, scored, reference, confidence)))
+def leval_html(table: pd.DataFrame, scored: Subjects, reference: str, confidence: float, figure: bytes) -> str:
+    """Scores of models and ropes on L-Eval, as one self-contained page with its figure, a PNG, in it."""
+    return page(
+        "L-Eval", "L-Eval, closed-ended tasks", "".join(_sections(table, scored, reference, confidence, figure))
+    )
 
 
-def _sections(table: pd.DataFrame, scored: Subjects, reference: str, confidence: float) -> Iterator[str]:
+def _sections(table: pd.DataFrame, scored: Subjects, reference: str, confidence: float, figure: bytes) -> Iterator[str]:
     tasks = list(table["task"].unique())
     yield (
         f"<p>Percent right, with {100 * confidence:g} % intervals: answers on one document depend on each other, so "
         f"documents are resampled, within each task for the average. Below it the paired difference from "
         f"<b>{html.escape(reference)}</b> on the same documents; green is better and red is worse with an interval "
         "that excludes zero, no colour is undecided. Fewer than six documents decide nothing.</p>"
-        "<p><img src=leval.png alt='Scores by task and subject, with intervals' style='max-width:100%'></p>"
+        f"<p><img src='data:image/png;base64,{b64encode(figure).decode()}' "
+        "alt='Scores by task and subject, with intervals' style='max-width:100%'></p>"
     )
     yield "<h2>As L-Eval scores</h2>" + _scores(table, tasks, "parity", "difference", "better")
     yield (
@@ -53,10 +57,9 @@ def _scores(table: pd.DataFrame, tasks: list[str], name: str, difference: str, v
 
 def _grid(table: pd.DataFrame, tasks: list[str], cell: Any) -> str:
     """One row a subject, one column a task."""
-    first = table.drop_duplicates("task").set_index("task")
+    counts = {row["task"]: (row["answers"], row["documents"]) for row in table.to_dict("records")}
     head = "".join(
-        f"<th>{_title(task)}<br><small>{first.loc[task, 'answers']} answers, {first.loc[task, 'documents']} documents"
-        "</small></th>"
+        f"<th>{_title(task)}<br><small>{counts[task][0]} answers, {counts[task][1]} documents</small></th>"
         for task in tasks
     )
     rows = []

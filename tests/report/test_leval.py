@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ropewalk.errors import UserError
+from ropewalk.evaluation.leval.comparison import mean_over_tasks
+from ropewalk.evaluation.leval.scoring import score_file
+from ropewalk.report.leval import scores_text, write_report
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """Folders of answers to twelve documents of four questions; `good` is right where `poor` guesses A."""
+
+    def make(name, right, tasks=("tpo", "gsm100")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for task in tasks:
+            truth = "B" if task == "tpo" else "7"
+            lines = []
+            for d in range(12):
+                for q in range(4):
+                    good = (d + q) % 4 < right
+                    answer = (truth if task == "tpo" else f"The answer is {truth}") if good else ""
+                    line = {"query": f"{d}.{q}", "gt": truth, "m_pred": answer, "document": d, "question": q}
+                    lines.append(json.dumps(line))
+            (folder / f"{task}.jsonl").write_text("\n".join(lines))
+        return folder
+
+    return make
+
+
+def test_report(answers, tmp_path):
+    write_report({"poor": answers("a", 1), "good": answers("b", 3)}, "poor", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "leval.html",
+        "leval.csv",
+        "leval.png",
+        "scores.json",
+    }
+    table = pd.read_csv(tmp_path / "out/leval.csv").set_index(["task", "subject"])
+    assert table.loc[("tpo", "poor"), "parity"] == 25
+    assert table.loc[("average", "good"), "parity"] == 75
+    assert table.loc[("average", "good"), "difference"] == 50
+    assert table.loc[("average", "good"), "better"] == "yes"
+    assert table.loc[("tpo", "good"), "documents"] == 12
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["good"]["gsm100"] == {"parity": 75.0, "strict": 75.0}
+    page = (tmp_path / "out/leval.html").read_text()
+    assert "class=better" in page
+    assert "Vicuna1.5-13b-16k" in page
+    assert "src=leval" not in page, "the page stands alone"
+
+
+def test_subjects_must_have_answered_the_same(answers, tmp_path):
+    with pytest.raises(UserError, match=r"gsm100\.jsonl: no such file, but a answered gsm100"):
+        write_report({"a": answers("a", 1), "b": answers("b", 1, ("tpo",))}, "a", tmp_path / "out")
+    with pytest.raises(UserError, match="reference 'x' is not among c"):
+        write_report({"c": answers("c", 1)}, "x", tmp_path / "out")
+    with pytest.raises(UserError, match="no answers in"):
+        write_report({"d": tmp_path / "nowhere"}, "d", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_average_has_no_interval_where_a_task_has_one_document():
+    found = mean_over_tasks([np.array([1.0]), np.array([0.0, 0.5])])
+    assert found.mean == 0.625
+    assert np.isnan(found.low)
+
+
+def test_text(answers):
+    text = scores_text({"x/tpo.jsonl": score_file(answers("a", 1) / "tpo.jsonl")}, published=True)
+    assert "x/tpo.jsonl  TOEFL" in text
+    assert "25.0000" in text
+    assert "Llama3-8b-Instruct 82.89" in text
