@@ -68,7 +68,7 @@ def predict(
 
 @leval_app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(help="JSON lines of answers, each named after its task")],
+    files: Annotated[list[str], typer.Argument(help="JSON lines of answers, each named after its task")],
     as_json: Annotated[bool, typer.Option("--json", help="print file → score as JSON")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="with --json: by the strict rules")] = False,
     published: Annotated[bool, typer.Option("--published", help="show published scores beside them")] = False,
@@ -78,7 +78,7 @@ def score(
     from ropewalk.evaluation.leval.scoring import score_file
     from ropewalk.report.leval import scores_text
 
-    scored = {str(file): score_file(file) for file in files}
+    scored = {file: score_file(file) for file in files}
     if as_json:
         print(json.dumps({name: one.score("strict" if strict else "parity") for name, one in scored.items()}, indent=2))
         return

@@ -135,3 +135,17 @@ def test_a_context_that_leaves_no_document_is_refused():
         Options(context=500)
     with pytest.raises(UserError, match="rows is 0"):
         Options(rows=0)
+
+
+def test_documents_of_one_text_are_read_once(run, data, tmp_path, monkeypatch):
+    lines_of_one = (data / "gsm100.jsonl").read_text().splitlines()[:1] * 20
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/gsm100.jsonl").write_text("\n".join(lines_of_one))
+    read = []
+    real = module.generate
+    monkeypatch.setattr(module, "generate", lambda *a, **k: read.append(len(a[2])) or real(*a, **k))
+    monkeypatch.setattr(DataSource, "file", lambda self, task: tmp_path / "tasks/gsm100.jsonl")
+    answered = lines(run(tasks=("gsm100",)) / "gsm100.jsonl")
+    assert read == [32, 8], "two questions on each of twenty documents"
+    assert [(one["document"], one["question"]) for one in answered] == [(d, q) for d in range(20) for q in range(2)]
+    assert answered[0]["m_pred"] == answered[38]["m_pred"]

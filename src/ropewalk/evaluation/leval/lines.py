@@ -21,7 +21,7 @@ def json_lines(path: str | Path, what: str) -> Iterator[tuple[int, dict[str, Any
         UserError: the file is missing, not UTF-8, or a line is no JSON object.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected {what}.") from None
     except UnicodeDecodeError as error:

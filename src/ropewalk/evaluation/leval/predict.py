@@ -31,6 +31,8 @@ from ropewalk.rope import Rope
 CONTEXT = 16_000
 """Tokens of what the original calls 16k."""
 MAX_NEW_TOKENS = 512
+TOGETHER = 32
+"""Questions up to which documents of one text are answered together, so that the text is read once for all."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,9 @@ def _resume(state: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """The answers in a file on all documents that it holds whole; the file is cut to them.
+    """The answers in a file on all groups of documents that it holds whole; the file is cut to them.
 
-    A document is answered again as a whole: batches of other questions may round otherwise.
+    A group is answered again as a whole: batches of other questions may round otherwise.
     """
     whole: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
@@ -214,15 +216,29 @@ def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
                 lines.append(json.loads(text))
             except ValueError:
                 break
-    place = 0
-    for document in documents:
-        end = place + len(document.questions)
+    end = 0
+    for group in _groups(documents):
+        end += sum(len(documents[place].questions) for place in group)
         if end > len(lines):
             break
-        whole, place = lines[:end], end
+        whole = lines[:end]
     with whole_file(path) as temporary:
         temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in whole), encoding="utf-8")
     return whole
+
+
+def _groups(documents: Sequence[Document]) -> list[list[int]]:
+    """Places of documents that are answered together: neighbours of one text, as the worked examples of gsm100."""
+    groups: list[list[int]] = []
+    count = 0
+    for place, document in enumerate(documents):
+        count += len(document.questions)
+        if groups and document.text == documents[place - 1].text and count <= TOGETHER:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+            count = len(document.questions)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -242,45 +258,46 @@ class _Answerer:
         kept: Sequence[Mapping[str, Any]],
         key: str,
     ) -> Iterator[list[dict[str, Any]]]:
-        """The lines of each document that has none yet."""
-        # Several documents may be one text, as the worked examples of gsm100 are; cutting it once is enough.
-        fitted: dict[str, Fitted] = {}
-        # A document without questions has no line.
+        """The lines of each group of documents that has none yet."""
         done = max((int(line["document"]) for line in kept), default=-1)
-        for place, document in enumerate(documents):
-            if place <= done or not document.questions:
+        # The last text is remembered, since the next group may have it too; cutting it once is enough.
+        fitted: tuple[str, Fitted] | None = None
+        for group in _groups(documents):
+            text = documents[group[0]].text
+            if group[-1] <= done or not any(documents[place].questions for place in group):
                 continue
-            if document.text not in fitted:
-                fitted = {document.text: self._fit(task, document.text)}
-            yield self._answer(task, prompter, place, document, fitted[document.text], key)
-
-    def _fit(self, task: Task, text: str) -> Fitted:
-        room = self.options.context - self.options.max_new_tokens
-        return fit(self.tokenizer, text, room, keeps_end=task.keeps_end)
+            if fitted is None or fitted[0] != text:
+                room = self.options.context - self.options.max_new_tokens
+                fitted = text, fit(self.tokenizer, text, room, keeps_end=task.keeps_end)
+            yield self._answer(task, prompter, {place: documents[place] for place in group}, fitted[1], key)
 
     def _answer(
-        self, task: Task, prompter: Prompter, place: int, document: Document, fitted: Fitted, key: str
+        self, task: Task, prompter: Prompter, documents: Mapping[int, Document], fitted: Fitted, key: str
     ) -> list[dict[str, Any]]:
-        prompts = [prompter.ids(fitted.text, question) for question in document.questions]
+        asked = [
+            (place, number, question, truth)
+            for place, document in documents.items()
+            for number, (question, truth) in enumerate(zip(document.questions, document.answers, strict=True))
+        ]
+        prompts = [prompter.ids(fitted.text, question) for _, _, question, _ in asked]
         answers = self._texts(prompts)
         if task.kind == "judgement":
-            facts = self._texts([prompter.ids_alone(question) for question in document.questions])
-            answers = [
-                f"{loyalty.strip()} [fact: {fact.strip()}]" for loyalty, fact in zip(answers, facts, strict=True)
-            ]
+            facts = self._texts([prompter.ids_alone(question) for _, _, question, _ in asked])
+            pairs = zip(answers, facts, strict=True)
+            answers = [f"{loyalty.strip()} [fact: {fact.strip()}]" for loyalty, fact in pairs]
         return [
             {
-                "query": document.questions[i],
-                "gt": document.answers[i],
-                key: answers[i],
+                "query": question,
+                "gt": truth,
+                key: answer,
                 "task": task.name,
                 "document": place,
-                "question": i,
+                "question": number,
                 "document_tokens": fitted.tokens,
-                "prompt_tokens": len(prompts[i]),
+                "prompt_tokens": len(prompt),
                 "cut": fitted.cut,
             }
-            for i in range(len(prompts))
+            for (place, number, question, truth), prompt, answer in zip(asked, prompts, answers, strict=True)
         ]
 
     def _texts(self, prompts: Sequence[np.ndarray]) -> list[str]:

@@ -77,7 +77,7 @@ def task_of(path: str | os.PathLike[str]) -> Task:
     # The name first: a folder may be called after anything, as codellama/ is.
     for text in (Path(path).name, os.fspath(path)):
         for task in TASKS.values():
-            if task.mark in text:
+            if task.mark in text.lower():
                 return task
     raise UserError(
         f"{os.fspath(path)}: its name tells no task; expected one of {', '.join(t.mark for t in TASKS.values())} in it."
