@@ -13,6 +13,8 @@ from ropewalk.evaluation.leval.tasks import TASKS
         ("(B)", "B"),
         ("B. by hand", "B"),
         ("**C**", "C"),
+        ("B by boat", "B"),
+        ("A by boat", ""),
         ("ABD", "ABD"),
         ("A, C and D", "ACD"),
         ("Answer: C", "C"),
@@ -55,3 +57,9 @@ def test_options(answer, chosen):
 )
 def test_each_kind(task, answer, truth, scores):
     assert strict.score(TASKS[task], answer, truth) == scores
+
+
+@pytest.mark.parametrize("answer", ["A" + ", " * 5000, " " * 5000 + "A", "(" * 5000, "answer " * 3000, "A " * 5000])
+def test_strange_answers_take_no_time(answer):
+    for task in TASKS.values():
+        strict.score(task, answer, "A")

@@ -1,9 +1,9 @@
 """What the answers are worth when read with care: only an answer that is clearly given counts.
 
-- Options: a letter counts where it stands alone: as all there is, after "answer is" or "answer:", at the start with a
-  mark behind it, or in parentheses. A letter inside a word never counts, the article "A" neither. No answer is wrong;
-  so are two letters where one is asked for. Where several are right, some of them and no wrong one are worth 0.25, as
-  in the original.
+- Options: a letter counts where it stands alone: as all there is, after "answer is" or "answer:", at the start (an
+  A with a mark behind it), or in parentheses. A letter inside a word never counts, the article "A" neither. No answer
+  is wrong; so are two letters where one is asked for. Where several are right, some of them and no wrong one are worth
+  0.25, as in the original.
 - Numbers: the last number behind the first "answer is", else the last one before the model goes on by itself; with its
   sign and decimals.
 - Code: the result must stand in the same few tokens as in the original, but whole: 1 is not found in 10.
@@ -18,14 +18,14 @@ import re
 from ropewalk.evaluation.leval import parity
 from ropewalk.evaluation.leval.tasks import Task
 
-_LETTERS = r"\(?[A-D]\)?(?:(?:\s*(?:,|and|&|/)\s*)+\(?[A-D]\)?|\s*[A-D](?![a-z]))*"
+_LETTERS = r"\(?[A-D]\)?(?:(?:\s*(?:,|and|&|/))+\s*\(?[A-D]\)?|\s*[A-D](?![a-z]))*"
 _ALONE = re.compile(rf"\W*({_LETTERS})\W*")
 _CUED = re.compile(
     rf"\b(?:answers?|options?|choices?)\b(?:\s+(?:is|are|would be|should be))?\s*:?\s*\W{{0,3}}"
     rf"(?:options?\s+|choices?\s+)?({_LETTERS})(?![\w'’])",
     re.IGNORECASE,
 )
-_STARTING = re.compile(rf"\W*({_LETTERS})\s*(?:[.):*,]|$)", re.MULTILINE)
+_STARTING = re.compile(rf"\W*(?:({_LETTERS})\s*(?:[.):*,]|$)|([B-D])\s)", re.MULTILINE)
 _BRACKETED = re.compile(r"\(([A-D])\)|\*\*([A-D])[.)]?\*\*")
 _NUMBER = re.compile(r"(?<![\w.])-?\s?\$?\d[\d,]*(?:\.\d+)?|(?<![\w.])-?\.\d+")
 
@@ -61,7 +61,7 @@ def options(answer: str) -> set[str]:
     if cued:
         return _letters(cued[-1])
     if start := _STARTING.match(text):
-        return _letters(start[1])
+        return _letters(start[1] or start[2])
     return {a or b for a, b in _BRACKETED.findall(text)}
 
 
