@@ -31,7 +31,9 @@ def predict(
     context: Annotated[int, typer.Option(help="tokens of a document and its answer together")] = 16_000,
     max_new_tokens: Annotated[int, typer.Option(help="most tokens of an answer")] = 512,
     documents: Annotated[int | None, typer.Option(help="at most so many of each task")] = None,
-    questions: Annotated[int | None, typer.Option(help="at most so many on each document")] = None,
+    questions: Annotated[
+        int | None, typer.Option(help="at most so many on each document; of topics always all three")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="folder of TASK.toml prompt templates; our own where not given")
     ] = None,

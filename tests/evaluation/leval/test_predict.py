@@ -127,7 +127,11 @@ def test_a_rope_that_changes_with_the_length_is_fixed_at_each_prompt(run, monkey
 def test_limits_and_a_model_with_its_own_rope(run):
     folder = run(rope=None, tasks=("quality",), options=Options(300, 4, documents=2, questions=1))
     assert [(one["document"], one["question"]) for one in lines(folder / "quality.jsonl")] == [(0, 0), (1, 0)]
-    assert json.loads((folder / "settings.json").read_text())["rope"] is None
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["rope"] is None
+    assert settings["own_rope"]["original_length"] == 64
+    topics = run("topics", tasks=("topic_retrieval_longchat",), options=Options(300, 4, documents=1, questions=1))
+    assert len(lines(topics / "topic_retrieval_longchat.jsonl")) == 3, "their places tell them apart"
 
 
 def test_a_context_that_leaves_no_document_is_refused():

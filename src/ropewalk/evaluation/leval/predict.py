@@ -43,7 +43,7 @@ class Options:
         context: tokens of a document and an answer together.
         max_new_tokens: most tokens of an answer.
         documents: at most so many of each task.
-        questions: at most so many on each document.
+        questions: at most so many on each document; of topics always all three.
         prompts: folder of templates; those of this project where None.
         parity: leave the user's turn open where the original does.
         dtype: of the weights.
@@ -98,7 +98,7 @@ def predict(
     Raises:
         UserError: a task, a template or the model cannot be read, the rope does not fit, or memory runs out.
     """
-    wanted = {one: _limited(load_task(data, task_named(one)), options) for one in tasks}
+    wanted = {one: _limited(task_named(one), load_task(data, task_named(one)), options) for one in tasks}
     templates = {one: load_template(task_named(one), options.prompts) for one in tasks}
     if not wanted:
         raise UserError("no task is named; expected at least one.")
@@ -116,7 +116,9 @@ def predict(
         _resume(state, settings)
         tokenizer, model = load_tokenizer(source), load_model(source, dtype=options.dtype)
         say_where_no_chat(tokenizer)
-        used = rope if rope is not None else _own_rope(model)
+        own = _own_rope(model) if rope is None else None
+        # A rope of the model that does not change is left as transformers made it.
+        used = own if own is not None and not own.static else rope
         answerer = _Answerer(model, tokenizer, used, options)
         total = sum(len(document.questions) for documents in wanted.values() for document in documents)
         kept = {one: _kept(state / f"{one}.jsonl", documents) for one, documents in wanted.items()}
@@ -140,7 +142,7 @@ def predict(
                 "device": model.device.type,
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "chat_template": tokenizer.chat_template is not None,
-                "rope": used.to_json() if used is not None else None,
+                "own_rope": own.to_json() if own is not None else None,
                 "model": str(source),
                 "documents": {one: len(documents) for one, documents in wanted.items()},
                 "limits": {"documents": options.documents, "questions": options.questions},
@@ -149,10 +151,11 @@ def predict(
         shutil.rmtree(state)
 
 
-def _limited(documents: list[Document], options: Options) -> list[Document]:
+def _limited(task: Task, documents: list[Document], options: Options) -> list[Document]:
+    # The three questions on a conversation stay together: scorers tell them apart by their places in the file.
+    questions = None if task.kind == "topic" else options.questions
     return [
-        Document(one.text, one.questions[: options.questions], one.answers[: options.questions])
-        for one in documents[: options.documents]
+        Document(one.text, one.questions[:questions], one.answers[:questions]) for one in documents[: options.documents]
     ]
 
 
@@ -182,12 +185,11 @@ def _stamp(source: ModelSource) -> list[list[Any]]:
 
 
 def _own_rope(model: PreTrainedModel) -> Rope | None:
-    """The rope of the model's configuration where it must be fixed at each length; None where it stays as it is."""
+    """The rope of the model's configuration; None where this project cannot compute it, as transformers can."""
     try:
-        rope = binding.read_rope(model.config)
-    except UserError:  # one that this project cannot compute; transformers can
+        return binding.read_rope(model.config)
+    except UserError:
         return None
-    return None if rope.static else rope
 
 
 def _resume(state: Path, settings: Mapping[str, Any]) -> None:
