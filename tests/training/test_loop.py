@@ -10,14 +10,15 @@ import torch
 from ropewalk.errors import UserError
 from ropewalk.metrics import MetricsFile, read_metrics
 from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.training.batches import Batch
 from ropewalk.training.loop import TrainingOptions, count_parameters, train
 
 SHAPE = ModelShape(hidden_size=16, layers=1, heads=1, kv_heads=1, intermediate_size=16, length=16)
 OPTIONS = TrainingOptions(steps=40, learning_rate=1e-2, warmup_steps=5, checkpoint_every=10)
 
 
-def batches(step: int) -> np.ndarray:
-    return np.random.default_rng([7, step]).integers(0, 11, size=(4, 16)) // 3
+def batches(step: int) -> Batch:
+    return Batch(np.random.default_rng([7, step]).integers(0, 11, size=(4, 16)) // 3)
 
 
 class Stop(Exception):

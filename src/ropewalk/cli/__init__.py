@@ -30,7 +30,10 @@ app.command("verify-export")(export.verify_export)
 app.command("fetch-model")(stages.fetch_model)
 app.command()(stages.corpus)
 app.command()(stages.pretrain)
-app.command()(stages.finetune)
+# Its options are those of `python -m ropewalk.training.finetune`, which launchers start.
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    stages.finetune
+)
 app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)

@@ -126,58 +126,11 @@ def pretrain(
     )
 
 
-def finetune(
-    model: Annotated[str, typer.Argument(help="folder, hub id, or gguf:PACKAGE/FILE of the model to start from")],
-    rope: Annotated[Path, typer.Option(help="rope.json to train it with")],
-    corpus: Corpora,
-    length: Annotated[int, typer.Option(help="tokens in a sequence")],
-    steps: Steps,
-    output: Annotated[Path, Output],
-    state: State,
-    metrics: Metrics,
-    batch_tokens: Annotated[int, typer.Option(help="tokens a step")] = 2048,
-    copy_fraction: CopyFraction = 0.0,
-    seed: Annotated[int, typer.Option(help="of the data")] = 0,
-    learning_rate: LearningRate = 2e-5,
-    warmup_steps: WarmupSteps = 0,
-    schedule: Schedule = "constant",
-    final_fraction: FinalFraction = 1.0,
-    weight_decay: WeightDecay = 0.0,
-    clip_norm: ClipNorm = 1.0,
-    accumulation: Accumulation = 1,
-    checkpoint_every: CheckpointEvery = 250,
-) -> None:
-    """Go on training all weights of a model with another rope, which the checkpoint's configuration then holds.
+def finetune(context: typer.Context) -> None:
+    """Go on training a model with another rope; `ropewalk finetune --help` lists the options."""
+    from ropewalk.training.finetune import run
 
-    Killed and called again, it goes on from its last checkpoint. Plain `from_pretrained` restores model and rope.
-    """
-    from ropewalk.corpora import Corpus
-    from ropewalk.models.sources import ModelSource
-    from ropewalk.training.finetuning import finetune as run
-
-    run(
-        ModelSource.parse(model),
-        Rope.load(rope),
-        training_options(
-            schedule,
-            steps=steps,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            final_fraction=final_fraction,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            accumulation=accumulation,
-            checkpoint_every=checkpoint_every,
-        ),
-        [Corpus.open(folder) for folder in corpus],
-        length=length,
-        batch_tokens=batch_tokens,
-        copy_fraction=copy_fraction,
-        seed=seed,
-        state=state,
-        folder=output,
-        metrics=metrics,
-    )
+    run(context.args)
 
 
 def evaluate(

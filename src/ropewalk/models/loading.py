@@ -28,13 +28,16 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         raise failure(source, error) from error
 
 
-def load_model(source: ModelSource, *, dtype: str = "auto", device: str | None = None) -> PreTrainedModel:
+def load_model(
+    source: ModelSource, *, dtype: str = "auto", device: str | None = None, attention: str | None = None
+) -> PreTrainedModel:
     """The model in evaluation mode, every weight accounted for.
 
     Args:
         source: where it is.
         dtype: ``auto`` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is many times slower.
         device: ``cuda``, ``cpu``, …; by default a GPU where there is one.
+        attention: implementation of attention in transformers; its own choice where None.
 
     Raises:
         UserError: the model cannot be found or read, or the checkpoint lacks weights.
@@ -52,7 +55,9 @@ def load_model(source: ModelSource, *, dtype: str = "auto", device: str | None =
         location["quantization_config"] = GgufConfig(dequantize=True)
     try:
         # The stubs do not know that loading info makes it a pair.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(**location, dtype=DTYPES[dtype], output_loading_info=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            **location, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+        )
     except Exception as error:
         raise failure(source, error) from error
     model, info = loaded

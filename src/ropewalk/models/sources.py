@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -73,6 +74,18 @@ def training_record(source: ModelSource) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = read_json(path, "the record of a training")
     return record
+
+
+def weights_hash(source: ModelSource) -> str | None:
+    """What the files of a model folder hold, so that a model trained anew under the same name is another one."""
+    if source.kind != "folder":
+        return source.revision
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CHECKPOINT_FILES for path in Path(source.name).glob(pattern)):
+        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def gguf_path(name: str) -> Path:

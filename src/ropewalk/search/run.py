@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.models.binding import read_rope
 from ropewalk.models.loading import load_config, load_model
-from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource
+from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.search.objective import Ability, Objective, ObjectiveOptions, Reader, ability, make_probes
 from ropewalk.search.space import make_space
@@ -154,18 +153,6 @@ def _objective(
 def default_devices() -> list[str]:
     """Every GPU, or the CPU."""
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
-
-
-def weights_hash(source: ModelSource) -> str | None:
-    """What the files of a model folder hold, so that a model trained anew under the same name is another one."""
-    if source.kind != "folder":
-        return source.revision
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in CHECKPOINT_FILES for path in Path(source.name).glob(pattern)):
-        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _scores(trials: pd.DataFrame, best: Mapping[str, Any], chosen: Mapping[str, float]) -> dict[str, float]:

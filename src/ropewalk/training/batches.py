@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ropewalk.corpora.store import Corpus
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The global batch of a step.
+
+    Attributes:
+        ids: token ids, int64, shape (sequences, length).
+        positions: place of each token in its document, from 0, of the same shape; None where a sequence is one text.
+            Attention does not look past a document's first token.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray | None = None
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The token that each place predicts, of the same shape; -100 where it predicts none."""
+        ends = np.full((len(self.ids), 1), IGNORED)
+        following = self.ids[:, 1:]
+        if self.positions is not None:
+            following = np.where(self.positions[:, 1:] == 0, IGNORED, following)
+        return np.concatenate([following, ends], axis=1)
+
+
+Batches = Callable[[int], Batch]
+
+IGNORED = -100
+"""The target of a place that predicts nothing, as torch has it."""
 
 
 def periodic_strings(rng: np.random.Generator, symbols: np.ndarray, count: int, length: int) -> np.ndarray:
@@ -53,8 +82,8 @@ class TrainingBatches:
     seed: int
     stage: int = 0
 
-    def __call__(self, step: int) -> np.ndarray:
-        """The batch of one step: token ids, shape (size, length), int64."""
+    def __call__(self, step: int) -> Batch:
+        """The batch of one step, of ``size`` sequences."""
         rng = np.random.default_rng([self.seed, step, self.stage])
         copies = round(self.copy_fraction * self.size)
         shares = np.array([corpus.info["splits"]["train"]["tokens"] for corpus in self.corpora], dtype=float)
@@ -62,4 +91,4 @@ class TrainingBatches:
         rows = [c.sample_windows(rng, self.length, int(n)) for c, n in zip(self.corpora, counts, strict=True) if n]
         if copies:
             rows.append(periodic_strings(rng, np.asarray(self.symbols), copies, self.length))
-        return np.concatenate(rows).astype(np.int64)
+        return Batch(np.concatenate(rows).astype(np.int64))

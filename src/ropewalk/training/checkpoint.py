@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
-from ropewalk.training.loop import Batches, TrainingOptions, TrainingResult, train
+from ropewalk.training.batches import Batches
+from ropewalk.training.loop import ONE_DEVICE, Devices, TrainingOptions, TrainingResult, train
 
 
 def train_to_folder(
@@ -28,7 +29,8 @@ def train_to_folder(
     folder: Path,
     metrics: Path,
     name: str,
-    finish: Callable[[PreTrainedModel], None] = lambda model: None,
+    finish: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
+    devices: Devices = ONE_DEVICE,
 ) -> TrainingResult:
     """Train ``model`` in place and write a checkpoint folder in Hugging Face format, whole or not at all.
 
@@ -40,16 +42,16 @@ def train_to_folder(
         folder: the folder to write; ``training.json`` in it holds options and identity, ``metrics.jsonl`` how it went,
             ``scores.json`` what it came to.
         metrics: JSON lines to write while training, one every ten steps.
-        finish: called with the trained model before it is saved.
+        finish: makes of the trained model what is saved.
+        devices: see :func:`ropewalk.training.loop.train`.
     """
     main = PartialState().is_main_process
     with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
-        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name)
+        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, devices=devices)
     if not main:
         return result
-    finish(model)
     with whole_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+        finish(model).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         shutil.copy(metrics, temporary / "metrics.jsonl")
         write_json(temporary / "training.json", {"options": asdict(options), **identity})

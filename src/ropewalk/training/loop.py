@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType
 from torch import nn
+from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
 from ropewalk.files import room_for, whole_folder
 from ropewalk.metrics import MetricsFile
 from ropewalk.progress import Progress
-
-Batches = Callable[[int], np.ndarray]
+from ropewalk.training.batches import Batch, Batches
+from ropewalk.training.loss import CausalLoss
 
 CHECKPOINTS_KEPT = 2
 STEPS_BETWEEN_METRICS = 10
@@ -67,6 +69,30 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """How a training is laid out on GPUs; its result does not depend on it, but for rounding.
+
+    Attributes:
+        shard: weights, gradients and moments are shared out among the processes (FSDP2).
+        context_parallel: processes that a sequence is cut among; needs ``shard``.
+        activation_checkpointing: keep one activation a layer, and compute the others again for the gradient.
+    """
+
+    shard: bool = False
+    context_parallel: int = 1
+    activation_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.context_parallel < 1:
+            raise UserError(f"context_parallel is {self.context_parallel}; expected at least 1.")
+        if self.context_parallel > 1 and not self.shard:
+            raise UserError("context_parallel cuts sequences among processes that share the weights; expected shard.")
+
+
+ONE_DEVICE = Devices()
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """What a training came to.
 
@@ -96,7 +122,7 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def train(
-    model: nn.Module,
+    model: PreTrainedModel,
     batches: Batches,
     options: TrainingOptions,
     *,
@@ -104,6 +130,7 @@ def train(
     identity: Mapping[str, Any],
     sink: MetricsFile | None = None,
     name: str = "training",
+    devices: Devices = ONE_DEVICE,
 ) -> TrainingResult:
     """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
 
@@ -111,31 +138,35 @@ def train(
     one. ``state`` may be removed when the result is safe.
 
     Args:
-        model: anything that maps ``input_ids`` (batch, length) to an output with ``logits``.
-        batches: the global batch of a step, token ids of shape (sequences, length). It is cut evenly into processes
-            and micro-batches.
+        model: a causal language model. The main process has its trained weights in the end.
+        batches: the global batch of a step. It is cut evenly into processes and micro-batches.
         options: how to train.
         state: folder for the checkpoints to resume from.
         identity: what makes this training itself (sizes, seeds, data); checkpoints of another identity are dropped.
         sink: receives loss (nats a token), learning rate, gradient norm and tokens per second every ten steps and at
             each checkpoint.
         name: shown with the progress.
+        devices: how the work is laid out on several GPUs.
 
     Raises:
         UserError: the loss is not a number, a batch cannot be cut evenly, or all checkpoints are damaged.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    accelerator = _accelerator(devices)
     trainable, parameters = count_parameters(model)
     accelerator.print(f"{name}: {trainable:,} of {parameters:,} parameters are trained")
-    model, optimizer = accelerator.prepare(model, _optimizer(model, options))
-    reached = _resume(accelerator, state, {**identity, **_plain(options)})
+    if devices.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    loss_model, optimizer = accelerator.prepare(CausalLoss(model), _optimizer(model, options))
+    # Sharded checkpoints are files of another kind.
+    layout = {"shards": accelerator.num_processes} if devices.shard else {}
+    reached = _resume(accelerator, state, {**identity, **_plain(options), **layout})
     start, loss, earlier = reached["step"], reached["loss"], reached["tokens"]
     if sink is not None and accelerator.is_main_process:
         sink.resume(start)
     if start:
         accelerator.print(f"{name}: resumed at step {start} of {options.steps}")
 
-    model.train()
     began, tokens = time.monotonic(), 0
     losses: list[torch.Tensor] = []
     measured, measured_tokens = began, 0
@@ -145,9 +176,9 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             batch = batches(step)
-            step_loss, norm = _step(accelerator, model, optimizer, batch, options)
+            step_loss, norm = _step(accelerator, loss_model, optimizer, batch, options, devices.context_parallel)
             losses.append(step_loss)
-            tokens += batch.size
+            tokens += batch.ids.size
             last, note = step + 1 == options.steps, ""
             saved = (step + 1) % options.checkpoint_every == 0 or last
             # Looking at the loss waits for the device, so it is done seldom; but nothing is saved unseen.
@@ -165,6 +196,7 @@ def train(
             if saved:
                 _save(accelerator, state, {"step": step + 1, "loss": loss, "tokens": earlier + tokens})
     seconds = time.monotonic() - began
+    _gather(accelerator, loss_model, model)
     rate_or_none = tokens / seconds if tokens else None
     return TrainingResult(options.steps, earlier + tokens, loss, seconds, rate_or_none, trainable, parameters)
 
@@ -188,32 +220,79 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas)
 
 
+def _accelerator(devices: Devices) -> Accelerator:
+    precision = "bf16" if torch.cuda.is_available() else "no"
+    if not devices.shard:
+        return Accelerator(mixed_precision=precision)
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+    if devices.context_parallel == 1:
+        return Accelerator(mixed_precision=precision, fsdp_plugin=plugin)
+    from accelerate.parallelism_config import ParallelismConfig
+
+    processes, cut = int(os.environ.get("WORLD_SIZE", "1")), devices.context_parallel
+    if processes % cut:
+        raise UserError(f"{processes} processes cannot be cut into groups of {cut} that share a sequence.")
+    config = ParallelismConfig(cp_size=cut, dp_shard_size=processes // cut)
+    return Accelerator(mixed_precision=precision, fsdp_plugin=plugin, parallelism_config=config)
+
+
 def _step(
-    accelerator: Accelerator, model: nn.Module, optimizer: Any, batch: np.ndarray, options: TrainingOptions
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Any,
+    batch: Batch,
+    options: TrainingOptions,
+    context_parallel: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimiser step; returns the mean loss over the whole batch and the norm of the gradient."""
-    pieces = accelerator.num_processes * options.accumulation
-    if len(batch) % pieces:
+    processes = accelerator.num_processes // context_parallel
+    pieces = processes * options.accumulation
+    if len(batch.ids) % pieces:
         raise UserError(
-            f"a batch of {len(batch)} sequences cannot be cut into {accelerator.num_processes} processes "
+            f"a batch of {len(batch.ids)} sequences cannot be cut into {processes} processes "
             f"times {options.accumulation} micro-batches."
         )
-    mine = torch.from_numpy(np.split(batch, accelerator.num_processes)[accelerator.process_index])
+    targets = batch.targets
+    parts = [batch.ids, targets] if batch.positions is None else [batch.ids, targets, batch.positions]
+    mine = [np.split(part, processes)[accelerator.process_index // context_parallel] for part in parts]
+    micro_batches = zip(
+        *(torch.from_numpy(part).to(accelerator.device).chunk(options.accumulation) for part in mine), strict=True
+    )
+    # Processes are averaged, and texts may have different numbers of targets.
+    share = accelerator.num_processes / int((targets >= 0).sum())
     total = torch.zeros((), device=accelerator.device)
-    micro_batches = mine.to(accelerator.device).chunk(options.accumulation)
-    for i, ids in enumerate(micro_batches):
+    for i, micro_batch in enumerate(micro_batches):
+        tensors = list(micro_batch)
+        if context_parallel > 1 and len(tensors) < 3:
+            # Each process has a part of the sequence, and must know which.
+            tensors.append(torch.arange(tensors[0].shape[1], device=accelerator.device).expand_as(tensors[0]).clone())
         # Gradients travel between processes with the last micro-batch only.
-        quiet = i + 1 < len(micro_batches)
-        with accelerator.no_sync(model) if quiet else nullcontext():
-            logits = model(input_ids=ids, use_cache=False).logits
-            loss = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
-            accelerator.backward(loss / len(micro_batches))
-        total += loss.detach() / len(micro_batches)
+        quiet = i + 1 < options.accumulation
+        with (
+            accelerator.no_sync(model) if quiet else nullcontext(),
+            accelerator.maybe_context_parallel(
+                buffers=tensors, buffer_seq_dims=[1] * len(tensors), no_restore_buffers=set(tensors)
+            ),
+        ):
+            loss = model(*tensors) * share
+            accelerator.backward(loss)
+        total += loss.detach()
     limit = options.clip_norm or math.inf
     norm = accelerator.clip_grad_norm_(model.parameters(), limit)
     optimizer.step()
     optimizer.zero_grad()
     return accelerator.reduce(total, "mean"), norm
+
+
+def _gather(accelerator: Accelerator, prepared: nn.Module, model: PreTrainedModel) -> None:
+    """Give the main process the whole weights, where they were shared out."""
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return
+    weights = accelerator.get_state_dict(prepared)
+    if accelerator.is_main_process:
+        whole = {name.removeprefix("model."): value for name, value in weights.items()}
+        model.load_state_dict(whole, assign=True)
+        model.tie_weights()
 
 
 def _plain(options: TrainingOptions) -> dict[str, Any]:

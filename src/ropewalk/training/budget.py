@@ -1,0 +1,146 @@
+"""What a fine-tuning will cost, before anything is spent: memory a GPU, tokens a second, hours.
+
+FLOPs of a forward pass over a sequence of S tokens are 2 N S for N weights in products, and 2 L d S² for causal
+attention in L layers of d query dimensions; a backward pass is twice that. Memory follows the tensors that training
+keeps: 16 bytes a trained weight (weight, gradient and two moments in float32), the activations, and the logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from ropewalk.errors import UserError
+from ropewalk.models.binding import head_dim
+from ropewalk.training.loop import ONE_DEVICE, Devices, count_parameters
+from ropewalk.training.lora import Lora, add_adapters
+from ropewalk.training.loss import LOGIT_BYTES
+
+GIB = 2**30
+STATE_BYTES = 16
+"""Of a trained weight: itself, its gradient and Adam's two moments, in float32."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training costs.
+
+    Attributes:
+        parameters: all weights.
+        trainable: trained weights.
+        tokens: trained tokens.
+        sequence_flops: of one sequence, forward and backward, with what is computed twice.
+        tokens_per_second: of all GPUs together.
+        hours: of the whole training.
+        memory: bytes a GPU by what takes them.
+    """
+
+    parameters: int
+    trainable: int
+    tokens: int
+    sequence_flops: float
+    tokens_per_second: float
+    hours: float
+    memory: dict[str, float]
+
+    def text(self, gpu_memory: float) -> str:
+        """The budget as lines for a terminal; ``gpu_memory`` in GiB."""
+        total = sum(self.memory.values()) / GIB
+        verdict = "fits" if total < 0.92 * gpu_memory else "does not fit"
+        lines = [
+            f"weights             {self.parameters:>16,}  ({self.trainable:,} trained)",
+            f"tokens              {self.tokens:>16,}",
+            f"FLOPs a sequence    {self.sequence_flops:>16.3g}",
+            f"tokens a second     {self.tokens_per_second:>16,.0f}",
+            f"hours               {self.hours:>16.2f}",
+            "memory a GPU, GiB",
+            *(f"  {name:<30} {size / GIB:>8.2f}" for name, size in self.memory.items()),
+            f"  {'together':<30} {total:>8.2f}  {verdict} into {gpu_memory:g} GiB",
+        ]
+        return "\n".join(lines)
+
+
+def forward_flops(config: PreTrainedConfig, weights: int, length: int) -> float:
+    """FLOPs of one forward pass over a sequence.
+
+    Args:
+        config: of the model.
+        weights: in matrix products.
+        length: tokens.
+    """
+    dims = config.num_attention_heads * head_dim(config)
+    return 2.0 * weights * length + 2.0 * config.num_hidden_layers * dims * float(length) ** 2
+
+
+def budget(
+    config: PreTrainedConfig,
+    *,
+    length: int,
+    batch_tokens: int,
+    steps: int,
+    gpus: int,
+    accumulation: int = 1,
+    devices: Devices = ONE_DEVICE,
+    lora: Lora | None = None,
+    utilisation: float = 0.4,
+    peak_flops: float = 989e12,
+    fused_loss: bool = True,
+) -> Budget:
+    """What a training costs.
+
+    Args:
+        config: of the model; its weights are not needed.
+        length: tokens in a sequence.
+        batch_tokens: tokens a step.
+        steps: optimiser steps.
+        gpus: how many.
+        accumulation: micro-batches of each process.
+        devices: how the work is laid out.
+        lora: adapters in the place of all weights.
+        utilisation: share of the peak that is reached, what is computed twice included.
+        peak_flops: of one GPU; 989e12 is that of an H100 in dense bfloat16.
+        fused_loss: whether the loss is computed without logits.
+
+    Raises:
+        UserError: the batch cannot be cut evenly.
+    """
+    cut = devices.context_parallel
+    sequences = batch_tokens // length
+    if gpus % cut or batch_tokens % length or sequences % (gpus // cut * accumulation):
+        raise UserError(
+            f"a batch of {batch_tokens} tokens in sequences of {length} cannot be cut into {gpus} GPUs in groups of "
+            f"{cut} times {accumulation} micro-batches."
+        )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        if lora:
+            add_adapters(model, lora, 0)
+    trainable, parameters = count_parameters(model)
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    # Looking up an embedding multiplies nothing.
+    multiplied = parameters if tied else parameters - model.get_input_embeddings().weight.numel()
+    forward = forward_flops(config, multiplied, length)
+    # Gradients of activations cost a forward pass, and so do those of weights, where these are trained.
+    of_weights = 2.0 * min(trainable, multiplied) * length + (forward - 2.0 * multiplied * length)
+    flops = 2 * forward + of_weights + (forward if devices.activation_checkpointing else 0.0)
+    rate = gpus * peak_flops * utilisation / flops * length
+    tokens = batch_tokens * steps
+    here = batch_tokens / (gpus * accumulation)
+    shards = gpus if devices.shard else 1
+    layers, hidden = config.num_hidden_layers, config.hidden_size
+    # In bfloat16: norms, projections, rotated queries and keys, attention; four tensors of the feed-forward's width.
+    layer = 2 * here * (8 * hidden + 4 * config.intermediate_size)
+    kept = {
+        "layer inputs": 2.0 * layers * here * hidden,
+        "activations of one layer": layer,
+    }
+    logits = 4.0 * here * config.vocab_size
+    memory = {
+        "weights, gradients, moments": (STATE_BYTES * trainable + 4.0 * (parameters - trainable)) / shards,
+        "bfloat16 copies of weights": 2.0 * parameters / (layers / 2 if devices.shard else 1),
+        **(kept if devices.activation_checkpointing else {"activations": layers * layer}),
+        "logits": 0.0 if fused_loss else min(logits, float(LOGIT_BYTES)) * 2,
+    }
+    return Budget(parameters, trainable, tokens, flops, rate, tokens / rate / 3600, memory)

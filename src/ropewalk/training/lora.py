@@ -1,0 +1,69 @@
+"""Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685) on the projections of a model, and back into its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from ropewalk.errors import UserError
+
+
+@dataclass(frozen=True)
+class Lora:
+    """What is trained in the place of all weights.
+
+    Attributes:
+        rank: of the adapters.
+        alpha: their product is scaled by alpha / rank.
+        targets: names of the linear layers that get one.
+        train_whole: names of modules that are trained whole; LongLoRA (arXiv 2309.12307) finds that embeddings and
+            norms matter for a longer context.
+    """
+
+    rank: int
+    alpha: float
+    targets: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    train_whole: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"LoRA rank is {self.rank}; expected at least 1.")
+
+
+def add_adapters(model: PreTrainedModel, options: Lora, seed: int) -> Any:
+    """Put adapters into a model, in place; only they are trainable then.
+
+    Returns:
+        What :func:`merge` needs.
+
+    Raises:
+        UserError: the model has no layers of these names, or the package ``peft`` is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise UserError("LoRA needs the package peft; install it, or train all weights.") from None
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=list(options.targets))  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise UserError(f"LoRA targets {', '.join(options.targets)}: {str(error).split('.')[0]}.") from None
+    for wanted in options.train_whole:
+        whole = [p for name, p in model.named_parameters() if wanted in name and "lora_" not in name]
+        if not whole:
+            raise UserError(f"LoRA: no parameter's name contains {wanted!r}, which was to be trained whole.")
+        for parameter in whole:
+            parameter.requires_grad_(True)
+    return adapted
+
+
+def merge(adapted: Any) -> PreTrainedModel:
+    """The model with its adapters in its weights: an ordinary checkpoint, which every engine reads."""
+    merged: PreTrainedModel = adapted.merge_and_unload()
+    return merged
