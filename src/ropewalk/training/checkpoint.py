@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
@@ -45,7 +46,8 @@ def train_to_folder(
         finish: makes of the trained model what is saved.
         devices: see :func:`ropewalk.training.loop.train`.
     """
-    main = PartialState().is_main_process
+    # Without saying so, two processes without a GPU do not find each other.
+    main = PartialState(cpu=not torch.cuda.is_available()).is_main_process
     with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
         result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, devices=devices)
     if not main:

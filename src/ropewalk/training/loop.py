@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.parallelism_config import ParallelismConfig
 from accelerate.utils import DistributedType
 from torch import nn
 from transformers import PreTrainedModel
@@ -221,19 +222,16 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
 
 
 def _accelerator(devices: Devices) -> Accelerator:
-    precision = "bf16" if torch.cuda.is_available() else "no"
+    gpu = torch.cuda.is_available()
+    common: dict[str, Any] = {"mixed_precision": "bf16" if gpu else "no", "cpu": not gpu}
     if not devices.shard:
-        return Accelerator(mixed_precision=precision)
+        return Accelerator(**common)
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
-    if devices.context_parallel == 1:
-        return Accelerator(mixed_precision=precision, fsdp_plugin=plugin)
-    from accelerate.parallelism_config import ParallelismConfig
-
     processes, cut = int(os.environ.get("WORLD_SIZE", "1")), devices.context_parallel
     if processes % cut:
         raise UserError(f"{processes} processes cannot be cut into groups of {cut} that share a sequence.")
-    config = ParallelismConfig(cp_size=cut, dp_shard_size=processes // cut)
-    return Accelerator(mixed_precision=precision, fsdp_plugin=plugin, parallelism_config=config)
+    parallelism = ParallelismConfig(cp_size=cut, dp_shard_size=processes // cut) if cut > 1 else None
+    return Accelerator(**common, fsdp_plugin=plugin, parallelism_config=parallelism)
 
 
 def _step(
@@ -268,12 +266,16 @@ def _step(
             tensors.append(torch.arange(tensors[0].shape[1], device=accelerator.device).expand_as(tensors[0]).clone())
         # Gradients travel between processes with the last micro-batch only.
         quiet = i + 1 < options.accumulation
-        with (
-            accelerator.no_sync(model) if quiet else nullcontext(),
-            accelerator.maybe_context_parallel(
-                buffers=tensors, buffer_seq_dims=[1] * len(tensors), no_restore_buffers=set(tensors)
-            ),
-        ):
+        with ExitStack() as stack:
+            if quiet:
+                stack.enter_context(accelerator.no_sync(model))
+            if context_parallel > 1:
+                dims = [1] * len(tensors)
+                stack.enter_context(
+                    accelerator.maybe_context_parallel(
+                        buffers=tensors, buffer_seq_dims=dims, no_restore_buffers=set(tensors)
+                    )
+                )
             loss = model(*tensors) * share
             accelerator.backward(loss)
         total += loss.detach()
