@@ -17,6 +17,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/scaling.smk"
 include: "workflow/rules/search.smk"
+include: "workflow/rules/finetune.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -62,6 +63,11 @@ rule predictions:
 rule search:
     input:
         expand(rules.search_report.output, experiment=SEARCH),
+
+
+rule finetune:
+    input:
+        expand(rules.finetune_report.output, experiment=FINETUNE),
 
 
 rule posgen:

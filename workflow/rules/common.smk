@@ -42,6 +42,9 @@ PREDICTED = [experiment for experiment in SCALING if STUDY.table(experiment)]
 SEARCH = STUDY.used_search
 SEARCH_FOLDER = f"{RESULTS}/search/{{experiment}}"
 
+FINETUNE = STUDY.used_finetune
+FINETUNE_FOLDER = f"{RESULTS}/finetune/{{experiment}}"
+
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 
@@ -51,6 +54,7 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     cell=r"base-[0-9.e+]+_length-\d+_steps-\d+_seed-\d+",
     base=r"[0-9.e+]+",
+    training=r"[^/]+/[^/]+/seed-\d+",
     reading=r"measured|log-scaled",
     study=r"[a-z]+-[a-z]+-[0-9.e+]+x-seed-\d+",
     worker=r"\d+",
@@ -166,6 +170,52 @@ def search_test(wildcards):
         "seed": experiment.answer_seed,
         "dtype": experiment.dtype,
     }
+
+
+def finetune_rope(wildcards):
+    """The name of the rope that a training is about."""
+    return FINETUNE[wildcards.experiment].trainings[wildcards.training][0]
+
+
+def finetune_options(wildcards):
+    """The options of a training that change its outcome."""
+    experiment = FINETUNE[wildcards.experiment]
+    _, regime, seed = experiment.trainings[wildcards.training]
+    return experiment.options(regime, seed)
+
+
+def finetune_layout(wildcards):
+    """The options of a training that change no more than where it runs, and when it is saved."""
+    keys = {
+        "shard",
+        "context_parallel",
+        "activation_checkpointing",
+        "attention",
+        "checkpoint_every",
+    }
+    return flags(FINETUNE[wildcards.experiment].model_dump(include=keys))
+
+
+def finetune_launcher(wildcards):
+    """What starts a training: one process, or several."""
+    launcher = FINETUNE[wildcards.experiment].launcher
+    return (
+        f"{launcher} -m ropewalk.training.finetune" if launcher else "ropewalk finetune"
+    )
+
+
+def finetune_untuned(wildcards):
+    """The measurements of the model as it was, with the ropes of an experiment."""
+    experiment = FINETUNE[wildcards.experiment]
+    return [EVALUATIONS[rope] for rope in [*experiment.ropes, *experiment.untuned]]
+
+
+def finetune_measured(wildcards):
+    """The measurements of all trainings of an experiment."""
+    folder = FINETUNE_FOLDER.format(**wildcards)
+    return [
+        f"{folder}/{name}/measured" for name in FINETUNE[wildcards.experiment].trainings
+    ]
 
 
 def scaling_cell(wildcards):
@@ -330,6 +380,18 @@ def shown_search(file, title, caption):
     """A file of the report of searches."""
     return shown(
         file, "7 Search", title, caption, f"{SEARCH_FOLDER}/report", "{experiment}"
+    )
+
+
+def shown_finetune(file, title, caption):
+    """A file of the report of a fine-tuning."""
+    return shown(
+        file,
+        "8 Fine-tuning",
+        title,
+        caption,
+        f"{FINETUNE_FOLDER}/report",
+        "{experiment}",
     )
 
 

@@ -76,6 +76,7 @@ rule html:
         expand(rules.scaling_report.output, experiment=SCALING),
         expand(rules.scaling_predict.output, experiment=PREDICTED),
         expand(rules.search_report.output, experiment=SEARCH),
+        expand(rules.finetune_report.output, experiment=FINETUNE),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -89,4 +90,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune > {log} 2>&1"

@@ -34,6 +34,7 @@ app.command()(stages.pretrain)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     stages.finetune
 )
+app.command("finetune-report")(stages.finetune_report)
 app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)

@@ -1,4 +1,4 @@
-"""One command a stage: fetch-model, corpus, pretrain, finetune, evaluate, perplexity, parity, report."""
+"""One command a stage, from `fetch-model` to `report`."""
 
 from __future__ import annotations
 
@@ -131,6 +131,25 @@ def finetune(context: typer.Context) -> None:
     from ropewalk.training.finetune import run
 
     run(context.args)
+
+
+def finetune_report(
+    untuned: Annotated[list[Path], typer.Option(help="folder of `evaluate` of the model as it was; repeat for more")],
+    tuned: Annotated[list[str], typer.Option(help="ROPE/REGIME/seed-N=FOLDER of `evaluate`; repeat for more")],
+    lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for page, table and figures")],
+    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+) -> None:
+    """Say what fine-tuning changed, and whether ropes differ after it; the rope named first is the reference."""
+    from ropewalk.report.finetune import Tuned, write_report
+
+    write_report(
+        by_name(untuned, "evaluations"),
+        [Tuned.parse(text) for text in tuned],
+        lengths=integers(lengths, "--lengths"),
+        confidence=confidence,
+        folder=output,
+    )
 
 
 def evaluate(

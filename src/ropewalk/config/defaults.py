@@ -61,6 +61,20 @@ DEFAULTS: dict[str, Any] = {
             "retrieval": "copy",
         }
     },
+    "finetune": {
+        "embedded": {
+            "ropes": ["yarn", "resonance-yarn"],
+            "untuned": ["dynamic-ntk", "ntk"],
+            # As many tokens in both, as in the paper.
+            "regimes": [
+                {"name": "long", "length": 1024, "steps": 50},
+                {"name": "short", "length": 128, "steps": 400},
+            ],
+            "sequences": 8,
+            "copy_fraction": 0.25,
+            "learning_rate": 5e-4,
+        }
+    },
     "posgen": {
         "embedded": {
             "modulus": 7,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ropewalk.config.finetune import Finetune
 from ropewalk.config.models import Model, Pretraining
 from ropewalk.config.posgen import PosGen
 from ropewalk.config.ropes import NamedRope, check_names
@@ -88,6 +89,7 @@ class StageResources(Section):
     posgen: Resources = Resources(threads=2, gpu=1)
     tuning: Resources = Resources(runtime=120, gpu=1)
     search: Resources = Resources(runtime=120, gpu=1)
+    finetune: Resources = Resources(runtime=240, gpu=1)
 
 
 class Config(Section):
@@ -106,6 +108,7 @@ class Config(Section):
         {}, description="sweeps of the base by name; a preset removes one by null"
     )
     search: dict[Name, Search | None] = Field({}, description="searches by name; a preset removes one by null")
+    finetune: dict[Name, Finetune | None] = Field({}, description="fine-tunings by name; a preset removes one by null")
     resources: StageResources = StageResources()
 
     @model_validator(mode="after")
@@ -122,6 +125,12 @@ class Config(Section):
                 f"evaluation.reference: {self.evaluation.reference!r} is no rope of extension.ropes; "
                 f"expected one of {', '.join(names)}"
             )
+        for name, tuning in self.used_finetune.items():
+            for rope in [*tuning.ropes, *tuning.untuned]:
+                if rope not in names:
+                    raise ValueError(
+                        f"finetune.{name}: {rope!r} is no rope of extension.ropes; expected one of {', '.join(names)}"
+                    )
         for name, experiment in self.used_search.items():
             unknown = sorted(set(experiment.corpora or []) - set(self.used_corpora))
             if unknown:
@@ -178,6 +187,10 @@ class Config(Section):
     def search_corpora(self, name: str) -> list[str]:
         """Names of the corpora that an experiment searches on."""
         return self.used_search[name].corpora or list(self.used_corpora)
+
+    @property
+    def used_finetune(self) -> dict[str, Finetune]:
+        return {name: experiment for name, experiment in self.finetune.items() if experiment is not None}
 
     @property
     def used_posgen(self) -> dict[str, PosGen]:

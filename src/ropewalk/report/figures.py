@@ -16,7 +16,7 @@ from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, save, spread
 from ropewalk.rope import Rope
 
 
-def _first(training: int, last: int) -> int:
+def first_token(training: int, last: int) -> int:
     """Where an axis of tokens starts: six doublings before the training length, the beginning being noise."""
     return min(max(16, training // 64), last // 2)
 
@@ -56,12 +56,12 @@ def draw_position_curves(
     for axes, name in zip(grid.flat, names, strict=False):
         for other, style in ((baseline, {"color": GREY, "lw": 1.6}), (reference, {"color": INK, "lw": 0.9})):
             if other != name:
-                axes.plot(_middles(curves[other]), curves[other]["nll"], **style)
+                axes.plot(curve_middles(curves[other]), curves[other]["nll"], **style)
         curve = curves[name]
-        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
-        axes.plot(_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
+        axes.fill_between(curve_middles(curve), curve["low"], curve["high"], color=ACCENT, alpha=0.22, lw=0)
+        axes.plot(curve_middles(curve), curve["nll"], color=ACCENT, lw=1.8)
         axes.set_title(name, loc="left", color=ACCENT)
-        token_axis(axes, _first(training, last), last, training, most=5)
+        token_axis(axes, first_token(training, last), last, training, most=5)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.05 * (high - low))
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
@@ -96,11 +96,11 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     heights = spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
     for name, colour, height in zip(order, colours, heights, strict=True):
         curve = curves[name]
-        axes.fill_between(_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.07, lw=0)
-        axes.plot(_middles(curve), curve["nll"], color=colour, lw=1.6)
+        axes.fill_between(curve_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.07, lw=0)
+        axes.plot(curve_middles(curve), curve["nll"], color=colour, lw=1.6)
         axes.annotate(
             f"{name}  {ends[name]:.2f}",
-            (_middles(curve)[-1], min(ends[name], high)),
+            (curve_middles(curve)[-1], min(ends[name], high)),
             xytext=(last * 1.06, height),
             color=colour,
             va="center",
@@ -108,7 +108,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
-    token_axis(axes, _first(training, last), last, training)
+    token_axis(axes, first_token(training, last), last, training)
     axes.set_ylim(low - 0.05 * (high - low), max(high, heights[-1]) + 0.03 * (high - low))
     axes.annotate("training length ", (training, axes.get_ylim()[1]), ha="right", va="top", fontsize=8.5)
     axes.set(xlabel="position (tokens)", ylabel="NLL (nats a token)")
@@ -116,7 +116,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     save(figure, path)
 
 
-def _middles(curve: pd.DataFrame) -> np.ndarray:
+def curve_middles(curve: pd.DataFrame) -> np.ndarray:
     return np.sqrt(curve["start"].to_numpy() * (curve["stop"].to_numpy() - 1.0).clip(min=1))
 
 

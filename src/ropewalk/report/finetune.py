@@ -1,0 +1,254 @@
+"""What fine-tuning changed: perplexity by length before and after, and between ropes, over documents and seeds."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ropewalk.errors import UserError
+from ropewalk.evaluation.nll_file import read_nll
+from ropewalk.evaluation.perplexity import ALL, document_nll, position_bins, position_curve
+from ropewalk.files import whole_folder, write_json
+from ropewalk.intervals import bootstrap, student
+from ropewalk.report import finetune_figures as figures
+from ropewalk.report.tables import numbers, page, verdict_class
+from ropewalk.rope import Rope
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One fine-tuned model: rope, regime and seed by name, and the folder that it was measured into."""
+
+    rope: str
+    regime: str
+    seed: int
+    folder: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Tuned:
+        """Read ``ROPE/REGIME/seed-N=FOLDER``.
+
+        Raises:
+            UserError: it is written otherwise.
+        """
+        name, _, folder = text.partition("=")
+        parts = name.split("/")
+        if len(parts) != 3 or not folder or not parts[2].removeprefix("seed-").isdigit():
+            raise UserError(f"--tuned {text!r}: expected ROPE/REGIME/seed-N=FOLDER.")
+        return cls(parts[0], parts[1], int(parts[2].removeprefix("seed-")), Path(folder))
+
+
+def write_report(
+    untuned: Mapping[str, Path],
+    tuned: Sequence[Tuned],
+    *,
+    lengths: Sequence[int],
+    confidence: float,
+    folder: Path,
+) -> None:
+    """Write ``finetune.html``, ``perplexity.csv``, figures and ``scores.json``, whole or not at all.
+
+    Args:
+        untuned: folder of `evaluate` by rope, of the model as it was.
+        tuned: the fine-tuned models; the rope of the first is what others are compared with.
+        lengths: in tokens.
+        confidence: of every interval.
+        folder: where to write.
+
+    Raises:
+        UserError: a file is missing or damaged, models were measured on different documents, or a rope lacks a seed.
+    """
+    before = {name: read_nll(path / "nll.parquet") for name, path in untuned.items()}
+    after = {(one.regime, one.rope, one.seed): read_nll(one.folder / "nll.parquet")[0] for one in tuned}
+    table = compare({name: rows for name, (rows, _) in before.items()}, after, lengths, tuned[0].rope, confidence)
+    ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
+    trained = next(iter(ropes.values())).original_length
+    curves: dict[tuple[str, str], pd.DataFrame] = {
+        ("", name): position_curve(rows, position_bins(lengths, static=ropes[name].static), confidence=confidence)
+        for name, (rows, _) in before.items()
+    }
+    for regime, rope in dict.fromkeys((one.regime, one.rope) for one in tuned):
+        rows = _mean_over_seeds([rows for key, rows in after.items() if key[:2] == (regime, rope)])
+        curves[regime, rope] = position_curve(rows, position_bins(lengths, static=True), confidence=confidence)
+    with whole_folder(folder) as out:
+        table.to_csv(out / "perplexity.csv", index=False, float_format="%.6g")
+        (out / "finetune.html").write_text(tuning_html(table, tuned[0].rope, confidence))
+        write_json(out / "scores.json", scores(table))
+        figures.draw_before_after(curves, trained, out / "before_after.png", confidence)
+        figures.draw_differences(table, tuned[0].rope, out / "differences.png", confidence)
+
+
+def compare(
+    before: Mapping[str, pd.DataFrame],
+    after: Mapping[tuple[str, str, int], pd.DataFrame],
+    lengths: Sequence[int],
+    reference: str,
+    confidence: float,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Perplexity of every model at every length, and two paired differences.
+
+    Args:
+        before: rows of ``nll.parquet`` by rope, of the model as it was.
+        after: the same by regime, rope and seed; all on the same documents.
+        lengths: in tokens.
+        reference: the rope that others are compared with, tuned in the same regime with the same seeds.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        One row for each regime (empty for the model as it was), rope, corpus and length, with ``documents``, ``seeds``,
+        ``nll`` and its bounds over documents (nats a token, averaged over seeds), ``perplexity`` and its bounds;
+        ``gain``, the difference that tuning made with the same rope, and ``difference``, from the reference, each with
+        ``_low`` and ``_high`` over documents, ``_seeds_low`` and ``_seeds_high`` over seeds (Student's t), and
+        ``_better``: yes or no where both intervals exclude zero, and else open.
+
+    Raises:
+        UserError: models were measured on different documents, or a rope lacks seeds that the reference has.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, pd.DataFrame]]] = {("", rope): [(0, r)] for rope, r in before.items()}
+    for (regime, rope, number), rows in after.items():
+        groups.setdefault((regime, rope), []).append((number, rows))
+    table = []
+    for length in lengths:
+        means = {
+            key: pd.DataFrame({number: document_nll(rows, length) for number, rows in members})
+            for key, members in groups.items()
+        }
+        first = next(iter(means.values()))
+        for key, values in means.items():
+            if not values.index.equals(first.index) or values.isna().to_numpy().any():
+                raise UserError(f"{'/'.join(filter(None, key))} was measured on other documents than the others.")
+        for (regime, rope), values in means.items():
+            others = means.get((regime, reference)) if regime and rope != reference else None
+            if others is not None and list(others) != list(values):
+                raise UserError(f"{regime}: {rope!r} has seeds {list(values)}; {reference!r} has {list(others)}.")
+            base = means.get(("", rope)) if regime else None
+            for corpus in [ALL, *sorted(set(first.index.get_level_values("corpus")))]:
+                here = _of(values, corpus)
+                mean = bootstrap(here.mean(axis=1).to_numpy(), confidence=confidence, seed=seed)
+                row: dict[str, Any] = {
+                    "regime": regime,
+                    "rope": rope,
+                    "corpus": corpus,
+                    "length": length,
+                    "documents": mean.count,
+                    "seeds": here.shape[1] if regime else 0,
+                    **dict(zip(("nll", "nll_low", "nll_high"), (mean.mean, mean.low, mean.high), strict=True)),
+                    "perplexity": math.exp(mean.mean),
+                    "perplexity_low": math.exp(mean.low),
+                    "perplexity_high": math.exp(mean.high),
+                }
+                if base is not None:
+                    row |= _paired("gain", here.sub(_of(base, corpus).iloc[:, 0], axis=0), confidence, seed)
+                if others is not None:
+                    row |= _paired("difference", here - _of(others, corpus), confidence, seed)
+                table.append(row)
+    return pd.DataFrame(table)
+
+
+def _of(values: pd.DataFrame, corpus: str) -> pd.DataFrame:
+    return values if corpus == ALL else values[values.index.get_level_values("corpus") == corpus]
+
+
+def _paired(name: str, values: pd.DataFrame, confidence: float, seed: int) -> dict[str, Any]:
+    """A difference, shape (documents, seeds), with its interval over either."""
+    documents = bootstrap(values.mean(axis=1).to_numpy(), confidence=confidence, seed=seed)
+    seeds = student(values.mean(axis=0).to_numpy(), confidence=confidence)
+    agreed = documents.better() if documents.better() == seeds.better() else "open"
+    return {
+        name: documents.mean,
+        f"{name}_low": documents.low,
+        f"{name}_high": documents.high,
+        f"{name}_seeds_low": seeds.low,
+        f"{name}_seeds_high": seeds.high,
+        f"{name}_better": agreed,
+    }
+
+
+def _mean_over_seeds(models: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several models of one kind, with the mean NLL of each token."""
+    keys = ["corpus", "document", "position", "pass_length"]
+    ordered = [rows.sort_values(keys, ignore_index=True) for rows in models]
+    return ordered[0].assign(nll=np.mean([rows["nll"].to_numpy(np.float64) for rows in ordered], axis=0))
+
+
+def scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """The numbers of the report in the tracking UI, over all corpora: by regime, rope and length."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for row in table[table["corpus"] == ALL].to_dict("records"):
+        by_rope = found.setdefault(row["regime"] or "untuned", {}).setdefault(row["rope"], {})
+        by_rope[str(row["length"])] = numbers(row, exclude=("length", "documents", "seeds"))
+    return found
+
+
+def tuning_html(table: pd.DataFrame, reference: str, confidence: float) -> str:
+    """The page: what tuning gained, and how ropes differ, by corpus and length."""
+    share = f"{100 * confidence:g} %"
+    seeds = int(table["seeds"].max())
+    parts = [
+        "<p>Perplexity by length in tokens: the exponential of the mean NLL over the first tokens of each document, "
+        f"averaged over {seeds} seed{'s' if seeds > 1 else ''}. <i>Untuned</i> is the model as it was, with the rope "
+        "put in its place.</p>"
+    ]
+    for corpus in dict.fromkeys(table["corpus"]):
+        part = table[table["corpus"] == corpus]
+        title = "All corpora" if corpus == ALL else str(corpus).capitalize()
+        parts.append(f"<h2>{html.escape(title)} <small>{part['documents'].iloc[0]} documents</small></h2>")
+        gain = f"Below, the difference that tuning made with the same rope, in nats a token, with its {share} interval"
+        parts.append(_table_html(part, "gain", f"{gain} over documents; coloured where that over seeds agrees."))
+        if "difference" in part and part["difference"].notna().any():
+            against = (
+                f"The difference from <b>{html.escape(reference)}</b> tuned alike, in nats a token (less is better), "
+                f"with its {share} interval over documents, and that over seeds."
+            )
+            parts.append(_difference_html(part[part["difference"].notna()], against))
+    return page("Fine-tuning", "What fine-tuning changed", "".join(parts))
+
+
+def _table_html(part: pd.DataFrame, name: str, words: str) -> str:
+    def cell(row: pd.Series) -> str:
+        change = ""
+        if name in row and not pd.isna(row[name]):
+            change = f"<br><small>{_bounds(row, name)}</small>"
+        value = row["perplexity"]
+        return f"<td{_colour(row, name)}>{f'{value:.2f}' if value < 100 else f'{value:,.0f}'}{change}</td>"
+
+    return f"<p class=note>{words}</p>" + _grid(part, cell)
+
+
+def _difference_html(part: pd.DataFrame, words: str) -> str:
+    def cell(row: pd.Series) -> str:
+        seeds = "one seed"
+        if not pd.isna(row["difference_seeds_low"]):
+            seeds = f"seeds [{row['difference_seeds_low']:+.3f}, {row['difference_seeds_high']:+.3f}]"
+        return f"<td{_colour(row, 'difference')}>{_bounds(row, 'difference')}<br><small>{seeds}</small></td>"
+
+    return f"<p class=note>{words}</p>" + _grid(part, cell)
+
+
+def _grid(part: pd.DataFrame, cell: Any) -> str:
+    lengths = sorted(part["length"].unique())
+    rows = []
+    for regime, rope in part[["regime", "rope"]].drop_duplicates().itertuples(index=False):
+        by_length = part[(part["regime"] == regime) & (part["rope"] == rope)].set_index("length")
+        cells = "".join(cell(by_length.loc[length]) for length in lengths)
+        rows.append(f"<tr><td>{html.escape(rope)} <small>{html.escape(regime) or 'untuned'}</small></td>{cells}</tr>")
+    head = "".join(f"<th>{length:,}</th>" for length in lengths)
+    return f"<div class=wide><table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _bounds(row: pd.Series, name: str) -> str:
+    bounds = "" if pd.isna(row[f"{name}_low"]) else f" [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]"
+    return f"{row[name]:+.3f}{bounds}"
+
+
+def _colour(row: pd.Series, name: str) -> str:
+    return verdict_class(pd.Series({"better": row.get(f"{name}_better")}))
