@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from ropewalk.rope import apply, default_rope
 from ropewalk.training.batches import TrainingBatches
 from ropewalk.training.finetuning import finetune
 from ropewalk.training.loop import TrainingOptions
+from ropewalk.training.lora import Lora
 
 SHAPE = ModelShape(hidden_size=32, layers=1, heads=1, kv_heads=1, intermediate_size=32, length=32)
 OPTIONS = TrainingOptions(steps=20, learning_rate=5e-3, warmup_steps=2, checkpoint_every=5)
@@ -40,7 +43,9 @@ def source(tmp_path_factory) -> ModelSource:
     return ModelSource("folder", str(folder))
 
 
-def tune(source, corpus, folder, rope, *, batch_tokens=256, length=64, options=OPTIONS, seed=0):
+def tune(
+    source, corpus, folder, rope, *, batch_tokens=256, length=64, options=OPTIONS, seed=0, copy_fraction=0.25, **more
+):
     return finetune(
         source,
         rope,
@@ -48,11 +53,12 @@ def tune(source, corpus, folder, rope, *, batch_tokens=256, length=64, options=O
         [corpus],
         length=length,
         batch_tokens=batch_tokens,
-        copy_fraction=0.25,
+        copy_fraction=copy_fraction,
         seed=seed,
         state=folder.parent / "state",
         folder=folder,
         metrics=folder.parent / "metrics.jsonl",
+        **more,
     )
 
 
@@ -131,3 +137,47 @@ def test_what_cannot_be_saved_is_refused_before_training(source, corpus, tmp_pat
     with pytest.raises(UserError, match=message):
         tune(source, corpus, tmp_path / "tuned", rope, **more)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_adapters_end_up_in_the_weights(source, corpus, tmp_path):
+    rope = apply(ORIGINAL, "yarn", factor=2.0)
+    result = tune(source, corpus, tmp_path / "tuned", rope, lora=Lora(rank=4, alpha=8.0))
+    assert result.trainable == 4 * 4 * 2 * 32
+    before = AutoModelForCausalLM.from_pretrained(source.name)
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned")
+    changed = {
+        name for (name, a), b in zip(before.named_parameters(), after.parameters(), strict=True) if (a != b).any()
+    }
+    assert changed == {f"model.layers.0.self_attn.{which}_proj.weight" for which in "qkvo"}
+    for name in changed:
+        difference = after.get_parameter(name) - before.get_parameter(name)
+        assert torch.linalg.matrix_rank(difference, rtol=1e-4) <= 4
+    with pytest.raises(UserError, match="LoRA targets nothing_proj: Target modules"):
+        tune(source, corpus, tmp_path / "other", rope, lora=Lora(rank=4, alpha=8.0, targets=("nothing_proj",)))
+
+
+def test_packed_documents_train_too(source, corpus, tmp_path):
+    rope = apply(ORIGINAL, "yarn", factor=2.0)
+    result = tune(source, corpus, tmp_path / "tuned", rope, packed=True, copy_fraction=0.0)
+    assert result.final_loss < 5.0
+    with pytest.raises(UserError, match="packed sequences are documents only"):
+        tune(source, corpus, tmp_path / "other", rope, packed=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [[], ["--shard", "--activation-checkpointing"]])
+def test_two_processes_come_to_what_one_does(source, corpus, tmp_path, layout):
+    apply(ORIGINAL, "yarn", factor=2.0).save(tmp_path / "rope.json")
+    options = [source.name, "--rope", tmp_path / "rope.json", "--corpus", corpus.folder, "--length", "64"]
+    options += ["--batch-tokens", "256", "--steps", "8", "--learning-rate", "1e-3", "--checkpoint-every", "4"]
+    module = ["-m", "ropewalk.training.finetune", *options]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, start in (("one", []), ("two", launcher)):
+        more = layout if name == "two" else []
+        command = [sys.executable, *start, *module, *more, "-o", tmp_path / name]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert not (tmp_path / "two.state").exists()

@@ -67,8 +67,8 @@ DEFAULTS: dict[str, Any] = {
             "untuned": ["dynamic-ntk", "ntk"],
             # As many tokens in both, as in the paper.
             "regimes": [
-                {"name": "long", "length": 1024, "steps": 50},
-                {"name": "short", "length": 128, "steps": 400},
+                {"name": "long", "length": 1024, "steps": 25},
+                {"name": "short", "length": 128, "steps": 200},
             ],
             "sequences": 8,
             "copy_fraction": 0.25,
