@@ -89,7 +89,7 @@ def only_one(state: Path) -> Iterator[None]:
         with FileLock(state.with_name(f"{state.name}.lock"), blocking=False):
             yield
     except Timeout:
-        raise UserError(f"{state} is in use by another training process; wait for it to end, or stop it.") from None
+        raise UserError(f"{state} is in use by another process; wait for it to end, or stop it.") from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -19,8 +19,9 @@ def test_true_options(truth, options):
 @pytest.mark.parametrize(
     ("answer", "chosen"),
     [
-        ("", "A"),  # becomes None, in which nothing is found
-        (" \n", "A"),
+        ("", "None"),  # no letter of it is an option, so it is wrong
+        (" \n", "None"),
+        ("AB\n", "A"),  # no substring of ABCD
         ("B", "B"),
         (" C\n", "C"),
         ("AB", "AB"),
@@ -50,7 +51,8 @@ def test_single_option(answer, chosen):
         ("The options are B. and D.", "BD"),
         ("B, C.", "BC"),  # the leading B, and C before its full stop
         ("b c", "A"),
-        ("", "A"),
+        ("", "None"),
+        ("BCD", "BCD"),
         ("I. think", "A"),  # a capital that is no option
         ("Xth DBA", "DBA"),  # the first run, in its own order
         (" AB", "AB"),
@@ -59,7 +61,7 @@ def test_single_option(answer, chosen):
     ],
 )
 def test_several_options(answer, chosen):
-    assert parity.options(answer) == chosen
+    assert parity.several_options(answer) == chosen
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,8 @@ def test_several_options(answer, chosen):
         ("110", "x", 0),
         ("The Bees ON a roof", "bees on a roof", 1),
         ("bees on roofs", "bees on a roof", 0),
+        ("x\nthe bees\nthe wasps", "bees", 1),  # the first line of more than one character
+        ("x\nthe bees\nthe wasps", "wasps", 0),
     ],
 )
 def test_exact_match(answer, truth, score):
@@ -112,8 +116,9 @@ def test_code():
     assert parity.plain_code("[ [1, 'a'], [2.0] ]") == "[[1 a][2]]"
     assert parity.plain_code("a\\b  c") == "ab c"
     assert parity.code_result("one two three four five six", "6") == "three four five six"
-    assert parity.code_result("The final output. x the final output is 7 8 9 10 11", "6") == "7 8 9 10"
-    assert parity.code_result("The value of x will be printed", "6") == "The value of x"
+    assert parity.code_result("The final output. x the final output is 7 8 9 10 11", "6") == " 7 8 9"
+    assert parity.code_result("The value of x will be printed", "6") == "value of x "
+    assert parity.code_result("a b c d e f g", "[1] [2]") == "c d e f g", "the truth is counted as it was written"
     (right,) = parity.score(TASKS["codeU"], "So the final output of the code is: [3, 4.0]", "[3, 4]")
     assert right == 1
     (flawed,) = parity.score(TASKS["codeU"], "it gives 10 here", "1")
@@ -127,6 +132,7 @@ def test_code():
     [
         ("True [fact: False]", ("true", "false")),
         ("I think it is TRUE. [fact: untrue]", ("true", "true")),
+        ("True [fact: true", ("true", "<error>")),  # the last character is taken for a bracket
         ("maybe [fact: False because]", ("<error>", "false")),
         ("False", ("false", "<error>")),
         ("", ("<error>", "<error>")),

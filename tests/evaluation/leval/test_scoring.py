@@ -21,7 +21,7 @@ def write(tmp_path):
 
 def test_choice(write):
     scored = score_file(write("tpo.pred.jsonl", [("A", ""), ("B", "Based on this, C"), ("C", "C"), ("C", "Answer: C")]))
-    assert scored.score() == 75.0
+    assert scored.score() == 50.0
     assert scored.score("strict") == 50.0
 
 
@@ -31,7 +31,7 @@ def test_several_options_are_rounded_to_four_decimals(write):
 
 
 def test_judgements_are_the_mean_of_their_two_parts(write):
-    pairs = [("True [fact: False]", "True [fact: True]"), ("False [fact: True]", "no [fact: True")]
+    pairs = [("True [fact: False]", "True [fact: True]"), ("False [fact: True]", "no [fact: True]")]
     path = write("sci_fi.jsonl", pairs)
     scored = score_file(path)
     assert scored.parts() == {"loyalty": 50.0, "fact": 50.0}

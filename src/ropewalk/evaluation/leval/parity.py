@@ -1,6 +1,6 @@
 """The scores of L-Eval's own script, rule by rule and flaw by flaw, so that published numbers come out again.
 
-Flaws that are kept on purpose: no answer counts as the answer "A"; the first A, B, C or D of a response is its option
+Flaws that are kept on purpose: a response without any option counts as A; the first A, B, C or D of a response is its option
 even inside a word ("Answer: C" is A); a result counts as right where it is merely contained ("1" in "10"); an answer to
 a sum loses its sign. `strict` does without them.
 """
@@ -26,13 +26,11 @@ def score(task: Task, answer: str, truth: str) -> tuple[float, ...]:
         case "choice":
             return (exact_match(single_option(answer), true_options(truth)),)
         case "choices":
-            return (exact_match(options(answer), true_options(truth)),)
+            return (exact_match(several_options(answer), true_options(truth)),)
         case "number":
-            # The truth is taken as it is; all hundred are plain digits.
-            return (exact_match(number(answer), truth),)
+            return (exact_match(number(answer), number(truth)),)
         case "code":
-            result = plain_code(truth)
-            return (exact_match(code_result(answer, result), result),)
+            return (exact_match(code_result(answer, truth), plain_code(truth)),)
         case "topic":
             return (exact_match(answer, truth),)
         case "judgement":
@@ -50,7 +48,9 @@ def exact_match(answer: str, truth: str) -> float:
     try:
         return float(float(answer) == float(truth))
     except ValueError:
-        return float(_squeezed(truth) in _squeezed(answer))
+        # Of several lines only the first counts that is longer than one character.
+        line = next((one for one in answer.split("\n") if len(one) > 1), answer)
+        return float(_squeezed(truth) in _squeezed(line))
 
 
 def normalised(text: str) -> str:
@@ -71,20 +71,32 @@ def true_options(truth: str) -> str:
 
 def single_option(answer: str) -> str:
     """What counts as chosen where exactly one option is right."""
-    response = answer.strip() or "None"
-    if response in OPTIONS:  # as a substring: "BCD" stands, "AC" does not
-        return response
-    first = next((char for char in response if char in OPTIONS), None)
-    return first or options(response)
+    plain = _plain_answer(answer)
+    if plain is not None:
+        return plain
+    first = next((char for char in answer if char in OPTIONS), None)
+    return first or _standing_options(answer)
 
 
-def options(answer: str) -> str:
+def several_options(answer: str) -> str:
     """What counts as chosen where several options may be right."""
+    plain = _plain_answer(answer)
+    return _standing_options(answer) if plain is None else plain
+
+
+def _plain_answer(answer: str) -> str | None:
+    """An answer that is taken as it stands: none at all, or a piece of "ABCD", so that "BCD" stands and "AC" not."""
+    if not answer.strip():
+        return "None"
+    return answer if answer in OPTIONS else None
+
+
+def _standing_options(answer: str) -> str:
     leading = _first_run(answer) if answer[:1] in set(OPTIONS) else ""
     if len(leading) > 1:
         return "".join(sorted(set(leading)))
     # Models go on with questions of their own.
-    response = answer.split("Question")[0]
+    response = answer.removeprefix(leading).split("Question")[0]
     standing = "".join(re.findall(r"\s*[A-Z](?=[\s.)])", response)) + leading
     chosen = "".join(sorted(set(standing) & set(OPTIONS)))
     return chosen or _first_run(response) or "A"
@@ -117,19 +129,21 @@ def plain_code(text: str) -> str:
     return text
 
 
-def code_result(answer: str, result: str) -> str:
+def code_result(answer: str, truth: str) -> str:
     """The few tokens of a response that may be the result.
 
     Args:
         answer: as it was generated.
-        result: the right one in plain writing, whose number of tokens says how many are looked at.
+        truth: the right result, whose number of tokens says how many are looked at.
     """
     response = plain_code(answer)
     for filler in FILLERS:
         response = response.replace(filler, "")
-    count = len(result.split()) + SPARE_TOKENS
+    count = len(truth.split()) + SPARE_TOKENS
     _before, found, after = response.rpartition(FINAL)
-    tokens = after.split()[:count] if found else after.split()[-count:]
+    # Space at either end makes an empty token, which counts.
+    tokens = re.split(r"\s+", after)
+    tokens = tokens[:count] if found else tokens[-count:]
     return " ".join(tokens)
 
 
@@ -137,7 +151,8 @@ def judgements(answer: str) -> tuple[str, str]:
     """Loyalty and fact, each true, false or an error."""
     parts = answer.lower().split("[fact:")
     # The original has no rule for a response that lacks the second part; it is an error here.
-    return _judgement(parts[0]), _judgement(parts[1] if len(parts) > 1 else "")
+    # Its last character is taken for the closing bracket, whatever it is.
+    return _judgement(parts[0]), _judgement(parts[1][:-1] if len(parts) > 1 else "")
 
 
 def _judgement(text: str) -> str:
