@@ -18,6 +18,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/scaling.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/finetune.smk"
+include: "workflow/rules/leval.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -68,6 +69,11 @@ rule search:
 rule finetune:
     input:
         expand(rules.finetune_report.output, experiment=FINETUNE),
+
+
+rule leval:
+    input:
+        expand(rules.leval_report.output, experiment=LEVAL),
 
 
 rule posgen:

@@ -45,6 +45,9 @@ SEARCH_FOLDER = f"{RESULTS}/search/{{experiment}}"
 FINETUNE = STUDY.used_finetune
 FINETUNE_FOLDER = f"{RESULTS}/finetune/{{experiment}}"
 
+LEVAL = STUDY.used_leval
+LEVAL_FOLDER = f"{RESULTS}/leval/{{experiment}}"
+
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 
@@ -55,6 +58,7 @@ wildcard_constraints:
     cell=r"base-[0-9.e+]+_length-\d+_steps-\d+_seed-\d+",
     base=r"[0-9.e+]+",
     training=r"[^/]+/[^/]+/seed-\d+",
+    subject=r"[A-Za-z0-9][A-Za-z0-9_.+-]*",
     reading=r"measured|log-scaled",
     study=r"[a-z]+-[a-z]+-[0-9.e+]+x-seed-\d+",
     worker=r"\d+",
@@ -216,6 +220,76 @@ def finetune_measured(wildcards):
     return [
         f"{folder}/{name}/measured" for name in FINETUNE[wildcards.experiment].trainings
     ]
+
+
+def subject_of(section):
+    """The subject that a job of a section is about, as a function of its wildcards."""
+
+    def find(wildcards):
+        subjects = section[wildcards.experiment].subjects
+        return next(one for one in subjects if one.name == wildcards.subject)
+
+    return find
+
+
+def subject_model(section):
+    """The model of a subject, as a function of a job's wildcards."""
+
+    def find(wildcards):
+        subject = subject_of(section)(wildcards)
+        if not subject.tuned:
+            return MODEL
+        experiment, training = subject.tuned.split("/", 1)
+        return f"{FINETUNE_FOLDER.format(experiment=experiment)}/{training}/model"
+
+    return find
+
+
+def subject_rope(section):
+    """The rope of a subject, as a function of a job's wildcards."""
+
+    def find(wildcards):
+        subject = subject_of(section)(wildcards)
+        if subject.found:
+            experiment, study = subject.found.split("/")
+            # A folder of several files; the rope is one of them.
+            return f"{SEARCH_FOLDER.format(experiment=experiment)}/studies/{study}"
+        return ROPES[subject.tuned.split("/")[1] if subject.tuned else subject.rope]
+
+    return find
+
+
+def rope_file(wildcards, input):
+    """The rope of a job: a file, or in the folder of a search."""
+    return f"{input.rope}/rope.json" if not input.rope.endswith(".json") else input.rope
+
+
+def leval_data(wildcards):
+    """Where the questions of an experiment are: made here, or elsewhere."""
+    experiment = LEVAL[wildcards.experiment]
+    return (
+        f"folder:{LEVAL_FOLDER.format(**wildcards)}/pocket"
+        if experiment.data == "pocket"
+        else experiment.data
+    )
+
+
+def leval_files(wildcards):
+    """The files of the questions, so that a change of them is noticed."""
+    experiment = LEVAL[wildcards.experiment]
+    if experiment.data == "pocket":
+        return f"{LEVAL_FOLDER.format(**wildcards)}/pocket"
+    wanted = {f"{task}.jsonl" for task in experiment.tasks}
+    return files_of(experiment.data, *wanted)
+
+
+def leval_options(wildcards):
+    """The options of an experiment that change its answers."""
+    experiment = LEVAL[wildcards.experiment]
+    return {
+        **experiment.model_dump(exclude={"data", "revision", "pocket", "subjects"}),
+        "data_revision": experiment.revision,
+    }
 
 
 def scaling_cell(wildcards):
@@ -392,6 +466,13 @@ def shown_finetune(file, title, caption):
         caption,
         f"{FINETUNE_FOLDER}/report",
         "{experiment}",
+    )
+
+
+def shown_leval(file, title, caption):
+    """A file of the report of L-Eval."""
+    return shown(
+        file, "9 L-Eval", title, caption, f"{LEVAL_FOLDER}/report", "{experiment}"
     )
 
 

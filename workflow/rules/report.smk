@@ -77,6 +77,7 @@ rule html:
         expand(rules.scaling_predict.output, experiment=PREDICTED),
         expand(rules.search_report.output, experiment=SEARCH),
         expand(rules.finetune_report.output, experiment=FINETUNE),
+        expand(rules.leval_report.output, experiment=LEVAL),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -90,4 +91,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval > {log} 2>&1"

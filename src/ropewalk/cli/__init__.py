@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, export, leval, posgen, predict, ropes, scaling, search, stages, tracking
+from ropewalk.cli import configuration, export, leval, needle, posgen, predict, ropes, scaling, search, stages, tracking
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("search-compare")(search.search_compare)
 app.command("search-report")(search.search_report)
 app.add_typer(posgen.posgen_app, name="posgen")
 app.add_typer(leval.leval_app, name="leval")
+app.add_typer(needle.needle_app, name="needle")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
 app.add_typer(configuration.config_app, name="config")

@@ -75,6 +75,18 @@ DEFAULTS: dict[str, Any] = {
             "learning_rate": 5e-4,
         }
     },
+    "leval": {
+        "embedded": {
+            "subjects": [
+                {"rope": "none"},
+                {"rope": "yarn"},
+                {"tuned": "embedded/yarn/long/seed-0"},
+                {"tuned": "embedded/resonance-yarn/long/seed-0"},
+            ],
+            "context": 1024,
+            "max_new_tokens": 24,
+        }
+    },
     "posgen": {
         "embedded": {
             "modulus": 7,

@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ropewalk.config.finetune import Finetune
+from ropewalk.config.finetune import Finetune, Subject
 from ropewalk.config.models import Model, Pretraining
 from ropewalk.config.posgen import PosGen
+from ropewalk.config.retrieval import LEval
 from ropewalk.config.ropes import NamedRope, check_names
 from ropewalk.config.scaling import Cell, Scaling, Table
 from ropewalk.config.search import Search
@@ -90,6 +91,7 @@ class StageResources(Section):
     tuning: Resources = Resources(runtime=120, gpu=1)
     search: Resources = Resources(runtime=120, gpu=1)
     finetune: Resources = Resources(runtime=240, gpu=1)
+    retrieval: Resources = Resources(runtime=240, gpu=1)
 
 
 class Config(Section):
@@ -109,6 +111,7 @@ class Config(Section):
     )
     search: dict[Name, Search | None] = Field({}, description="searches by name; a preset removes one by null")
     finetune: dict[Name, Finetune | None] = Field({}, description="fine-tunings by name; a preset removes one by null")
+    leval: dict[Name, LEval | None] = Field({}, description="L-Eval by name; a preset removes one by null")
     resources: StageResources = StageResources()
 
     @model_validator(mode="after")
@@ -131,6 +134,9 @@ class Config(Section):
                     raise ValueError(
                         f"finetune.{name}: {rope!r} is no rope of extension.ropes; expected one of {', '.join(names)}"
                     )
+        for name, asked in self.used_leval.items():
+            for subject in asked.subjects:
+                self._check_subject(f"leval.{name}.subjects", subject)
         for name, experiment in self.used_search.items():
             unknown = sorted(set(experiment.corpora or []) - set(self.used_corpora))
             if unknown:
@@ -187,6 +193,24 @@ class Config(Section):
     def search_corpora(self, name: str) -> list[str]:
         """Names of the corpora that an experiment searches on."""
         return self.used_search[name].corpora or list(self.used_corpora)
+
+    def _check_subject(self, key: str, subject: Subject) -> None:
+        experiment, _, rest = (subject.tuned or subject.found or "").partition("/")
+        if subject.rope:
+            wanted, known = subject.rope, [rope.name for rope in self.extension.ropes]
+        elif subject.tuned:
+            tuning = self.used_finetune.get(experiment)
+            wanted, known = rest, list(tuning.trainings) if tuning else []
+        else:
+            search = self.used_search.get(experiment)
+            wanted, known = rest, list(search.studies) if search else []
+        if wanted not in known:
+            what = "rope of extension.ropes" if subject.rope else f"result of {experiment!r}"
+            raise ValueError(f"{key}: {wanted!r} is no {what}; expected one of {', '.join(known) or 'none'}")
+
+    @property
+    def used_leval(self) -> dict[str, LEval]:
+        return {name: asked for name, asked in self.leval.items() if asked is not None}
 
     @property
     def used_finetune(self) -> dict[str, Finetune]:

@@ -41,12 +41,12 @@ def _yaml_lines(section: BaseModel, depth: int) -> list[str]:
             lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
             for key, corpus in value.items():
                 lines.append(f"{pad}  {key}: {_flow(corpus.model_dump(exclude_unset=True))}\n")
-        elif name in ("posgen", "scaling", "search", "finetune"):
+        elif name in ("posgen", "scaling", "search", "finetune", "leval", "needle"):
             lines += ["\n", *_comment(_describe(field), pad), f"{pad}{name}:\n"]
             for key, experiment in value.items():
                 note = inspect.getdoc(type(experiment)) or ""
                 lines += [*_comment(note, f"{pad}  "), f"{pad}  {key}:\n", *_yaml_lines(experiment, depth + 2)]
-        elif name in ("sweeps", "searches", "regimes") or (name == "ropes" and isinstance(value[0], BaseModel)):
+        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             lines += [*_comment(_describe(field), pad), f"{pad}{name}:\n"]
             lines += [f"{pad}  - {_flow(item.model_dump(exclude_unset=True))}\n" for item in value]
         else:

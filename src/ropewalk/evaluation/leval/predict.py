@@ -292,6 +292,8 @@ class _Answerer:
                 "query": question,
                 "gt": truth,
                 key: answer,
+                # The original scores no line without it.
+                "evaluation": "exam",
                 "task": task.name,
                 "document": place,
                 "question": number,

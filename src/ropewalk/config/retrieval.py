@@ -1,0 +1,62 @@
+"""What is asked of models with ropes: the closed-ended tasks of L-Eval, and facts hidden in long texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ropewalk.config.finetune import Subject
+from ropewalk.config.section import Section, Tokens
+
+
+def _check_subjects(subjects: Sequence[Subject]) -> None:
+    names = [subject.name for subject in subjects]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"subjects: {name!r} stands there {names.count(name)} times")
+
+
+class Pocket(Section):
+    """The bundled tasks, made of invented people and places."""
+
+    documents: int = Field(6, ge=1, description="of each task")
+    questions: int = Field(2, ge=1, description="on each document")
+    words: int = Field(60, ge=20, description="of each document, about")
+    seed: int = Field(0, ge=0, description="of names, places and numbers")
+
+
+class LEval(Section):
+    """Questions on long documents, with answers that are right or wrong."""
+
+    data: str = Field(
+        "pocket",
+        pattern=r"^(pocket|folder:.+|hub:[^/]+/[^/]+)$",
+        description="pocket (made here), folder:PATH with TASK.jsonl files, or hub:L4NLP/LEval",
+    )
+    revision: str | None = Field(None, description="revision on the hub; a commit hash pins it")
+    pocket: Pocket = Pocket()
+    subjects: list[Subject] = Field(
+        min_length=1,
+        description="models with ropes: {rope: NAME}, {tuned: EXPERIMENT/ROPE/REGIME/seed-N} or {found: "
+        "EXPERIMENT/SEARCH}; the others are compared with the first",
+    )
+    tasks: list[Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]] = Field(
+        ["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"], min_length=1
+    )
+    context: Tokens = Field(16000, description="tokens of a document and its answer together; longer ones are cut")
+    max_new_tokens: int = Field(512, ge=1, description="most tokens of an answer")
+    documents: int | None = Field(None, ge=1, description="at most so many of each task")
+    questions: int | None = Field(None, ge=1, description="at most so many on each document")
+    prompts: str | None = Field(None, description="folder of TASK.toml prompt templates; our own where null")
+    parity: bool = Field(False, description="leave the user's turn open where the original does")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the weights")
+    rows: int = Field(8, ge=1, description="questions that are answered together")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LEval:
+        _check_subjects(self.subjects)
+        if self.max_new_tokens >= self.context:
+            raise ValueError(f"max_new_tokens {self.max_new_tokens} leaves nothing of the context {self.context}")
+        return self

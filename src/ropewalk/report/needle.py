@@ -1,0 +1,181 @@
+"""Hidden facts: heatmaps of length and depth, scores with intervals, and how far each model can be used."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ropewalk.errors import UserError
+from ropewalk.evaluation.retrieval import EFFECTIVE, by_sample, effective_interval
+from ropewalk.files import whole_folder, write_json
+from ropewalk.intervals import bootstrap
+from ropewalk.report.style import save
+from ropewalk.report.tables import numbers, page, verdict_class
+
+
+def write_report(measured: Mapping[str, Path], folder: Path, *, confidence: float) -> None:
+    """Write ``needle.html``, ``needle.csv``, ``needle.png`` and ``scores.json``, whole or not at all.
+
+    Args:
+        measured: folder of `needle measure` by name; the others are compared with the first.
+        folder: where to write.
+        confidence: of the intervals.
+
+    Raises:
+        UserError: a file is missing or damaged, or not all were asked the same.
+    """
+    answers = {name: _read(path / "answers.jsonl") for name, path in measured.items()}
+    table = compare(answers, confidence)
+    usable = effective_table(answers, confidence)
+    with whole_folder(folder) as out:
+        table.to_csv(out / "needle.csv", index=False, float_format="%.6g")
+        (out / "needle.html").write_text(_page(table, usable, next(iter(answers)), confidence))
+        write_json(out / "scores.json", _scores(table, usable))
+        draw_heatmaps(answers, out / "needle.png")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        answers = pd.read_json(path, lines=True)
+        answers[["task", "length", "depth", "sample", "score"]]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected the answers of `needle measure`.") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged or holds no answers of `needle measure`: {error}.") from None
+    return answers
+
+
+def compare(answers: Mapping[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """Scores by task and length, and their difference from the first of the compared.
+
+    Returns:
+        One row for each subject, task and length: ``score``, ``low``, ``high`` (share, over samples), ``nll`` and
+        ``gain`` (nats a token of the answer, and how much less than without the facts; where measured), and for all
+        but the first ``difference`` with its bounds and ``better``.
+
+    Raises:
+        UserError: not all were asked the same.
+    """
+    first = next(iter(answers))
+    keys = ["task", "length", "depth", "sample"]
+    table = []
+    for name, rows in answers.items():
+        if not rows[keys].equals(answers[first][keys]) or list(rows["answer"]) != list(answers[first]["answer"]):
+            raise UserError(f"{name} was asked other questions than {first}; measure all alike.")
+        for task, part in rows.groupby("task", sort=False):
+            here, there = by_sample(part), by_sample(answers[first][answers[first]["task"] == task])
+            for length in here.columns:
+                score = bootstrap(here[length].to_numpy(), confidence=confidence)
+                row = {"subject": name, "task": task, "length": int(length), "samples": score.count}
+                row |= {"score": score.mean, "low": score.low, "high": score.high}
+                if "nll" in part:
+                    own = part[part["length"] == length]
+                    row |= {"nll": own["nll"].mean(), "gain": (own["control_nll"] - own["nll"]).astype(float).mean()}
+                if name != first:
+                    paired = bootstrap((here[length] - there[length]).to_numpy(), confidence=confidence)
+                    row |= {"difference": paired.mean, "difference_low": paired.low, "difference_high": paired.high}
+                    row["better"] = paired.better(lower=False)
+                table.append(row)
+    return pd.DataFrame(table)
+
+
+def effective_table(answers: Mapping[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """``effective`` (tokens, 0 for none) with ``low`` and ``high`` by ``subject`` and ``task``."""
+    rows = []
+    for name, every in answers.items():
+        for task, part in every.groupby("task", sort=False):
+            point, low, high = effective_interval(part, confidence)
+            rows.append({"subject": name, "task": task, "effective": point, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def draw_heatmaps(answers: Mapping[str, pd.DataFrame], path: str | Path) -> None:
+    """Score by length and depth: a row of panels a task, a panel a subject."""
+    tasks = list(dict.fromkeys(task for rows in answers.values() for task in rows["task"]))
+    figure = Figure(figsize=(2.5 * len(answers) + 1.2, 1.9 * len(tasks) + 0.7))
+    grid = figure.subplots(len(tasks), len(answers), squeeze=False, sharex="row", sharey="row")
+    image: Any = None
+    for row, task in enumerate(tasks):
+        for column, (name, rows) in enumerate(answers.items()):
+            axes = grid[row, column]
+            part = rows[rows["task"] == task]
+            cells = part.pivot_table(index="depth", columns="length", values="score", aggfunc="mean")
+            image = axes.imshow(cells.to_numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto")
+            for (i, j), value in np.ndenumerate(cells.to_numpy()):
+                ink = "white" if value < 0.6 else "black"
+                axes.text(j, i, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", color=ink, fontsize=7)
+            axes.set_xticks(range(len(cells.columns)), [f"{n:,}" for n in cells.columns], rotation=35, ha="right")
+            axes.set_yticks(range(len(cells.index)), [f"{100 * depth:g} %" for depth in cells.index])
+            axes.spines[:].set_visible(False)
+            if row == 0:
+                axes.set_title(name.replace("_", "\n"), loc="left", fontsize=9)
+        grid[row, 0].set_ylabel(f"{task}\ndepth" if len(cells.index) > 1 else task)
+    figure.supxlabel("length of the text (tokens)", fontsize=9.5)
+    figure.tight_layout()
+    figure.colorbar(image, ax=grid.ravel().tolist(), label="share right", shrink=0.8, pad=0.02)
+    save(figure, path)
+
+
+def _scores(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in usable.to_dict("records"):
+        found.setdefault(row["subject"], {}).setdefault(row["task"], {})["effective_length"] = float(row["effective"])
+    for row in table.to_dict("records"):
+        values = numbers(row, exclude=("length", "samples"))
+        found[row["subject"]][row["task"]] |= {f"{name}_{row['length']}": value for name, value in values.items()}
+    return found
+
+
+def _page(table: pd.DataFrame, usable: pd.DataFrame, first: str, confidence: float) -> str:
+    share = f"{100 * confidence:g} %"
+    by_nll = "nll" in table
+    scored = (
+        "the share of the answer's tokens that were the model's first choice, and below it how many nats a token the "
+        "answer costs less than without the facts"
+        if by_nll
+        else "the share of what was asked that the generated answer holds"
+    )
+    parts = [
+        f"<p>Score: {scored}; averaged over depths, with its {share} bootstrap interval over samples. Coloured where "
+        f"the paired difference from <b>{html.escape(first)}</b> excludes zero. Effective length: the longest up to "
+        f"which scores are at least {100 * EFFECTIVE:g} % of that at the shortest length; none where even that is below "
+        "one half.</p>"
+    ]
+    for task in dict.fromkeys(table["task"]):
+        part = table[table["task"] == task]
+        lengths = sorted(part["length"].unique())
+        rows = []
+        for subject in dict.fromkeys(part["subject"]):
+            own = part[part["subject"] == subject].set_index("length")
+            reach = usable[(usable["subject"] == subject) & (usable["task"] == task)].iloc[0]
+            cells = "".join(_cell(own.loc[length]) for length in lengths)
+            rows.append(f"<tr><td>{html.escape(subject)}</td>{cells}<td>{_reach(reach)}</td></tr>")
+        head = "".join(f"<th>{length:,}</th>" for length in lengths)
+        parts.append(
+            f"<h2>{html.escape(task)} <small>{part['samples'].iloc[0]} samples</small></h2><div class=wide><table>"
+            f"<thead><tr><th></th>{head}<th>effective length</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+            "</table></div>"
+        )
+    return page("Needles", "Facts hidden in long texts, by length in tokens", "".join(parts))
+
+
+def _cell(row: pd.Series) -> str:
+    bounds = "" if math.isnan(row["low"]) else f"<br><small>[{row['low']:.2f}, {row['high']:.2f}]</small>"
+    gain = row.get("gain")
+    nats = "" if gain is None or pd.isna(gain) else f"<br><small>{gain:+.2f} nats</small>"
+    return f"<td{verdict_class(row)}>{row['score']:.2f}{bounds}{nats}</td>"
+
+
+def _reach(row: pd.Series) -> str:
+    def tokens(value: float) -> str:
+        return f"{value:,.0f}" if value else "none"
+
+    bounds = "" if math.isnan(row["low"]) else f"<br><small>[{tokens(row['low'])}, {tokens(row['high'])}]</small>"
+    return f"{tokens(row['effective'])}{bounds}"
