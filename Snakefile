@@ -19,6 +19,7 @@ include: "workflow/rules/scaling.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/leval.smk"
+include: "workflow/rules/needle.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -74,6 +75,11 @@ rule finetune:
 rule leval:
     input:
         expand(rules.leval_report.output, experiment=LEVAL),
+
+
+rule needle:
+    input:
+        expand(rules.needle_report.output, experiment=NEEDLE),
 
 
 rule posgen:

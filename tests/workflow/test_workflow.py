@@ -104,6 +104,11 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
         "scaling/embedded/predictions/predictions.csv",
         "search/embedded/studies/scan-groups-2x-seed-0/rope.json",
         "search/embedded/report/search.html",
+        "finetune/embedded/yarn/long/seed-0/model/model.safetensors",
+        "finetune/embedded/report/differences.png",
+        "leval/embedded/answers/none_long_seed-0/tpo.jsonl",
+        "leval/embedded/report/leval.html",
+        "needle/embedded/report/needle.png",
         "posgen/embedded/report/accuracy.csv",
         "posgen/embedded/recursive/models/models.safetensors",
     ):
@@ -113,6 +118,9 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     assert "feature_gap.html" in page
     assert "scaling.html" in page
     assert "search.html" in page
+    assert "finetune.html" in page
+    assert "leval.html" in page
+    assert "needle.html" in page
     again = snakemake(finished)
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -126,6 +134,7 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     assert set(experiments) == {
         f"tiny/{stage}"
         for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "search", "report")
+        + ("finetune", "leval", "needle")
     }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}
@@ -243,6 +252,7 @@ def test_how_often_to_save_trains_nothing_again(finished):
 def test_confidence_measures_nothing_again(finished):
     write_config(finished, evaluation__confidence=0.9)
     reports = {"figures": 1, "posgen_report": 1, "scaling_report": 1, "search_report": 1}
+    reports |= {"finetune_report": 1, "leval_report": 1, "needle_report": 1}
     assert planned(finished) == {**reports, "html": 1, "study_config": 1, "all": 1}
 
 
@@ -277,10 +287,20 @@ def test_another_threshold_only_reads_again(finished):
 def test_more_trials_of_one_search_leave_the_other_alone(finished):
     kinds = [{"sampler": "sobol", "space": "ramp", "budget": 8}, {"sampler": "scan", "space": "groups"}]
     write_config(finished, search__embedded__searches=kinds)
-    again = {"search_study": 1, "search_compare": 1, "search_report": 1}
+    again = {"search_study": 1, "search_compare": 1, "search_report": 1, "needle_measure": 1, "needle_report": 1}
     assert planned(finished) == {**again, "html": 1, "study_config": 1, "all": 1}
     write_config(finished, search__embedded__test_documents=1)
     assert planned(finished, "search") == {"search_compare": 1, "search_report": 1, "search": 1}
+
+
+@pytest.mark.slow
+def test_another_learning_rate_tunes_again_and_where_it_runs_does_not(finished):
+    write_config(finished, finetune__embedded__learning_rate=1e-3)
+    jobs = {"finetune_tune": 2, "finetune_measure": 2, "finetune_report": 1}
+    asked = {"leval_predict": 1, "leval_report": 1, "needle_measure": 1, "needle_report": 1}
+    assert planned(finished) == {**jobs, **asked, "html": 1, "study_config": 1, "all": 1}
+    write_config(finished, finetune__embedded__activation_checkpointing=True, finetune__embedded__checkpoint_every=7)
+    assert planned(finished, "finetune", "needle", "leval") == {}
 
 
 @pytest.mark.slow

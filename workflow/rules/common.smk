@@ -48,6 +48,9 @@ FINETUNE_FOLDER = f"{RESULTS}/finetune/{{experiment}}"
 LEVAL = STUDY.used_leval
 LEVAL_FOLDER = f"{RESULTS}/leval/{{experiment}}"
 
+NEEDLE = STUDY.used_needle
+NEEDLE_FOLDER = f"{RESULTS}/needle/{{experiment}}"
+
 POSGEN = STUDY.used_posgen
 POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
 
@@ -292,6 +295,11 @@ def leval_options(wildcards):
     }
 
 
+def needle_options(wildcards):
+    """The options of an experiment with hidden facts."""
+    return NEEDLE[wildcards.experiment].model_dump(exclude={"subjects"})
+
+
 def scaling_cell(wildcards):
     """The cell of a sweep that a job is about."""
     return SCALING_CELLS[wildcards.experiment][wildcards.cell]
@@ -473,6 +481,13 @@ def shown_leval(file, title, caption):
     """A file of the report of L-Eval."""
     return shown(
         file, "9 L-Eval", title, caption, f"{LEVAL_FOLDER}/report", "{experiment}"
+    )
+
+
+def shown_needle(file, title, caption):
+    """A file of the report of hidden facts."""
+    return shown(
+        file, "10 Needles", title, caption, f"{NEEDLE_FOLDER}/report", "{experiment}"
     )
 
 

@@ -78,6 +78,7 @@ rule html:
         expand(rules.search_report.output, experiment=SEARCH),
         expand(rules.finetune_report.output, experiment=FINETUNE),
         expand(rules.leval_report.output, experiment=LEVAL),
+        expand(rules.needle_report.output, experiment=NEEDLE),
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
@@ -91,4 +92,4 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval needle > {log} 2>&1"

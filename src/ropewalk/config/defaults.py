@@ -9,6 +9,13 @@ from ropewalk.config.schema import Config
 
 _POSGEN_YARN = {"method": "yarn_written", "beta": 2.0, "mixing": "wavelength"}
 
+_SUBJECTS = [
+    {"rope": "yarn"},
+    {"rope": "resonance-yarn"},
+    {"tuned": "embedded/yarn/long/seed-0"},
+    {"tuned": "embedded/resonance-yarn/long/seed-0"},
+]
+
 DEFAULTS: dict[str, Any] = {
     "corpora": {
         "books": {"source": "package:books"},
@@ -75,17 +82,16 @@ DEFAULTS: dict[str, Any] = {
             "learning_rate": 5e-4,
         }
     },
-    "leval": {
+    "needle": {
         "embedded": {
-            "subjects": [
-                {"rope": "none"},
-                {"rope": "yarn"},
-                {"tuned": "embedded/yarn/long/seed-0"},
-                {"tuned": "embedded/resonance-yarn/long/seed-0"},
-            ],
-            "context": 1024,
-            "max_new_tokens": 24,
+            "subjects": [{"rope": "none"}, {"rope": "dynamic-ntk"}, *_SUBJECTS],
+            "tasks": ["digits", "passkey"],
+            "lengths": [128, 256, 512, 1024],
+            "by": "nll",
         }
+    },
+    "leval": {
+        "embedded": {"subjects": [{"rope": "none"}, *_SUBJECTS], "context": 1024, "max_new_tokens": 24},
     },
     "posgen": {
         "embedded": {

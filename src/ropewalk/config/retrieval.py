@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,38 @@ def _check_subjects(subjects: Sequence[Subject]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"subjects: {name!r} stands there {names.count(name)} times")
+
+
+class Needle(Section):
+    """Facts hidden in long texts, by length and depth."""
+
+    subjects: list[Subject] = Field(
+        min_length=1,
+        description="models with ropes: {rope: NAME}, {tuned: EXPERIMENT/ROPE/REGIME/seed-N} or {found: "
+        "EXPERIMENT/SEARCH}; the others are compared with the first",
+    )
+    tasks: list[
+        Literal["single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words"]
+    ] = Field(["single", "multi-key", "multi-value", "variable-tracking", "common-words", "passkey"], min_length=1)
+    lengths: list[Tokens] = Field(min_length=1, description="tokens of a prompt, its answer included")
+    depths: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        [0, 0.25, 0.5, 0.75, 1], min_length=1, description="where the asked fact stands, as shares of the text"
+    )
+    samples: int = Field(12, ge=1, description="prompts a task, length and depth")
+    by: Literal["generation", "nll"] = Field(
+        "generation", description="what the model says; or how likely the answer is to it, for small models"
+    )
+    seed: int = Field(0, ge=0, description="of all prompts")
+    split: Literal["train", "search", "selection", "test"] = Field("test", description="documents to hide facts in")
+    chunk: int = Field(1024, ge=1, description="tokens that go through the model at a time")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the weights")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Needle:
+        _check_subjects(self.subjects)
+        if sorted(set(self.lengths)) != self.lengths:
+            raise ValueError(f"lengths are {self.lengths}; expected ascending ones")
+        return self
 
 
 class Pocket(Section):

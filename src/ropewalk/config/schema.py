@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ropewalk.config.finetune import Finetune, Subject
 from ropewalk.config.models import Model, Pretraining
 from ropewalk.config.posgen import PosGen
-from ropewalk.config.retrieval import LEval
+from ropewalk.config.retrieval import LEval, Needle
 from ropewalk.config.ropes import NamedRope, check_names
 from ropewalk.config.scaling import Cell, Scaling, Table
 from ropewalk.config.search import Search
@@ -112,6 +112,7 @@ class Config(Section):
     search: dict[Name, Search | None] = Field({}, description="searches by name; a preset removes one by null")
     finetune: dict[Name, Finetune | None] = Field({}, description="fine-tunings by name; a preset removes one by null")
     leval: dict[Name, LEval | None] = Field({}, description="L-Eval by name; a preset removes one by null")
+    needle: dict[Name, Needle | None] = Field({}, description="hidden facts by name; a preset removes one by null")
     resources: StageResources = StageResources()
 
     @model_validator(mode="after")
@@ -134,9 +135,10 @@ class Config(Section):
                     raise ValueError(
                         f"finetune.{name}: {rope!r} is no rope of extension.ropes; expected one of {', '.join(names)}"
                     )
-        for name, asked in self.used_leval.items():
-            for subject in asked.subjects:
-                self._check_subject(f"leval.{name}.subjects", subject)
+        for section, experiments in (("leval", self.used_leval), ("needle", self.used_needle)):
+            for name, asked in experiments.items():
+                for subject in asked.subjects:
+                    self._check_subject(f"{section}.{name}.subjects", subject)
         for name, experiment in self.used_search.items():
             unknown = sorted(set(experiment.corpora or []) - set(self.used_corpora))
             if unknown:
@@ -211,6 +213,10 @@ class Config(Section):
     @property
     def used_leval(self) -> dict[str, LEval]:
         return {name: asked for name, asked in self.leval.items() if asked is not None}
+
+    @property
+    def used_needle(self) -> dict[str, Needle]:
+        return {name: asked for name, asked in self.needle.items() if asked is not None}
 
     @property
     def used_finetune(self) -> dict[str, Finetune]:

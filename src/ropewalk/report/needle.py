@@ -145,8 +145,8 @@ def _page(table: pd.DataFrame, usable: pd.DataFrame, first: str, confidence: flo
     parts = [
         f"<p>Score: {scored}; averaged over depths, with its {share} bootstrap interval over samples. Coloured where "
         f"the paired difference from <b>{html.escape(first)}</b> excludes zero. Effective length: the longest up to "
-        f"which scores are at least {100 * EFFECTIVE:g} % of that at the shortest length; none where even that is below "
-        "one half.</p>"
+        f"which scores are at least {100 * EFFECTIVE:g} % of that at the shortest length; none where even that is "
+        "below one half.</p>"
     ]
     for task in dict.fromkeys(table["task"]):
         part = table[table["task"] == task]
