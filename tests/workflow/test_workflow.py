@@ -125,6 +125,9 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+MORE = ("finetune", "leval", "needle")
+
+
 @pytest.mark.slow
 def test_every_job_is_one_current_run_in_mlflow(finished):
     from mlflow import MlflowClient
@@ -133,8 +136,7 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
     assert set(experiments) == {
         f"tiny/{stage}"
-        for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "search", "report")
-        + ("finetune", "leval", "needle")
+        for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "search", "report", *MORE)
     }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}

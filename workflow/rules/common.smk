@@ -184,6 +184,12 @@ def finetune_rope(wildcards):
     return FINETUNE[wildcards.experiment].trainings[wildcards.training][0]
 
 
+def finetune_corpora(wildcards):
+    """The corpora that an experiment trains on."""
+    named = FINETUNE[wildcards.experiment].corpora or list(CORPORA)
+    return [CORPORA[name] for name in named]
+
+
 def finetune_options(wildcards):
     """The options of a training that change its outcome."""
     experiment = FINETUNE[wildcards.experiment]

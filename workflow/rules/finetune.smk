@@ -5,7 +5,7 @@ rule finetune_tune:
     input:
         model=MODEL,
         rope=lambda wildcards: ROPES[finetune_rope(wildcards)],
-        corpora=CORPORA.values(),
+        corpora=finetune_corpora,
     output:
         directory(f"{FINETUNE_FOLDER}/{{training}}/model"),
     log:

@@ -36,6 +36,9 @@ class Finetune(Section):
         min_length=1, description="of extension.ropes; the others are compared with the first of them"
     )
     untuned: list[Name] = Field([], description="ropes to show beside them without training")
+    corpora: list[Name] | None = Field(
+        None, description="names of the corpora to train on; all where null. Measured is on all of them"
+    )
     regimes: list[Regime] = Field(min_length=1, description="a preset replaces the whole list")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0, 1, 2], min_length=1, description="of the data of tuning")
     sequences: int = Field(64, ge=1, description="sequences a step")

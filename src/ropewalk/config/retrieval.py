@@ -55,7 +55,7 @@ class Pocket(Section):
 
     documents: int = Field(6, ge=1, description="of each task")
     questions: int = Field(2, ge=1, description="on each document")
-    words: int = Field(60, ge=20, description="of each document, about")
+    words: int = Field(60, ge=50, description="of each document, about")
     seed: int = Field(0, ge=0, description="of names, places and numbers")
 
 

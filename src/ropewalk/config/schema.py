@@ -135,6 +135,12 @@ class Config(Section):
                     raise ValueError(
                         f"finetune.{name}: {rope!r} is no rope of extension.ropes; expected one of {', '.join(names)}"
                     )
+            unknown = sorted(set(tuning.corpora or []) - set(self.used_corpora))
+            if unknown:
+                raise ValueError(
+                    f"finetune.{name}.corpora: {unknown[0]!r} is no corpus of this study; expected some of "
+                    f"{', '.join(self.used_corpora)}"
+                )
         for section, experiments in (("leval", self.used_leval), ("needle", self.used_needle)):
             for name, asked in experiments.items():
                 for subject in asked.subjects:
