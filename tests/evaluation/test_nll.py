@@ -197,3 +197,27 @@ def test_a_window_travels_beside_the_nll(model, tokens, tmp_path):
     for window in (31, 130):
         with pytest.raises(UserError, match=f"window is {window}; expected an even number of 2 to 128 tokens"):
             nll.score(model, rope, [nll.Text("c", "d", tokens)], [64, 128], window=window)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(32, 8), (33, 5), (40, 30)])
+def test_a_stride_of_its_own_shows_each_token_more_or_less_of_the_window(model, tokens, window, stride):
+    binding.patch(model, binding.read_rope(model.config))
+    found = nll.window_nll(model, tokens[:150], window, stride=stride, chunk=64)
+    for position in (1, window - 1, window, window + stride, 120, 149):
+        # The first window on the grid that ends behind the position, or the last one, which ends with the text.
+        start = min(-(-max(0, position + 1 - window) // stride) * stride, 150 - window)
+        if position >= 150 - stride and position >= window:
+            start = 150 - window
+        wanted = plain_nll(model, tokens[start : start + window])[position - start - 1]
+        assert found[position - 1] == pytest.approx(wanted, abs=2e-4), position
+        assert window - stride <= position - start < window or start == 0
+    half = nll.window_nll(model, tokens, 32)
+    assert (nll.window_nll(model, tokens, 32, stride=16) == half).all(), "half a window where none is given"
+
+
+def test_a_stride_without_a_window_or_beyond_it_is_refused(model, tokens):
+    rope, text = binding.read_rope(model.config), [nll.Text("c", "d", tokens)]
+    with pytest.raises(UserError, match="window stride is 8; expected a window to go with it"):
+        nll.score(model, rope, text, [64], stride=8)
+    with pytest.raises(UserError, match="window stride is 32; expected 1 to 31 tokens, fewer than the window"):
+        nll.score(model, rope, text, [64], window=32, stride=32)

@@ -168,6 +168,9 @@ def evaluate(
     window: Annotated[
         int | None, typer.Option(help="score each token a second time with half to all of so many tokens before it")
     ] = None,
+    window_stride: Annotated[
+        int | None, typer.Option(help="tokens between the starts of windows; half a window where not given")
+    ] = None,
 ) -> None:
     """Measure one rope on one model: the NLL of every token of some documents, and copying over a distance.
 
@@ -190,6 +193,7 @@ def evaluate(
         samples=samples,
         seed=seed,
         window=window,
+        window_stride=window_stride,
         folder=output,
     )
 

@@ -130,22 +130,25 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
 
 
 @torch.inference_mode()
-def window_nll(model: PreTrainedModel, tokens: np.ndarray, window: int, *, chunk: int = DEFAULT_CHUNK) -> np.ndarray:
-    """NLL of each token given only the last ``window / 2`` to ``window - 1`` tokens before it (fewer at the start).
+def window_nll(
+    model: PreTrainedModel, tokens: np.ndarray, window: int, *, stride: int | None = None, chunk: int = DEFAULT_CHUNK
+) -> np.ndarray:
+    """NLL of each token given the last ``window - stride`` to ``window - 1`` tokens before it (fewer at the start).
 
-    Windows of ``window`` tokens start every half window, each at position 0; the second half of each is scored, and of
-    the first window all of it.
+    Windows of ``window`` tokens start every ``stride`` tokens, each at position 0; the last ``stride`` tokens of each
+    are scored, and of the first window all of it.
 
     Args:
         model: a causal language model with a static rope.
         tokens: token ids, shape (length,), at least a window.
-        window: tokens; even.
+        window: tokens.
+        stride: tokens, fewer than a window; half of it where None.
         chunk: tokens that go through the model at a time, at least a window.
 
     Returns:
         Nats, float32, shape (length - 1,): entry i is the NLL of token i + 1.
     """
-    stride = window // 2
+    stride = window // 2 if stride is None else stride
     ids = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(model.device)
     # The last window is moved back to end with the text; it scores some tokens anew, with more before them.
     starts = sorted({*range(0, len(ids) - window, stride), len(ids) - window})
@@ -158,7 +161,7 @@ def window_nll(model: PreTrainedModel, tokens: np.ndarray, window: int, *, chunk
             logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
             losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="none")
             for start, row in zip(starts[first:], losses.view(len(part), -1), strict=False):
-                scored = 1 if start == 0 else stride
+                scored = 1 if start == 0 else window - stride
                 nll[start + scored : start + window] = row[scored - 1 :]
     return nll[1:].cpu().numpy()
 
@@ -197,6 +200,7 @@ def score(
     *,
     chunk: int = DEFAULT_CHUNK,
     window: int | None = None,
+    stride: int | None = None,
 ) -> pd.DataFrame:
     """The rows of ``nll.parquet`` for one model, one rope and some texts.
 
@@ -207,16 +211,21 @@ def score(
         lengths: in tokens.
         chunk: tokens that go through the model at a time.
         window: where given, adds ``window_nll`` for windows of so many tokens.
+        stride: tokens between the starts of windows; half a window where None.
 
     Raises:
-        UserError: a text is too short, the window is odd or longer than the texts or the rope not static, or memory
-            runs out.
+        UserError: a text is too short, the window does not fit its stride or the texts or the rope is not static, or
+            memory runs out.
     """
     passes = [max(lengths)] if rope.static else sorted(lengths)
     if window is not None and not rope.static:
         raise UserError("a rope that changes with the length has no table for a window; leave the window out.")
-    if window is not None and (window < 2 or window % 2 or window > max(lengths)):
-        raise UserError(f"window is {window}; expected an even number of 2 to {max(lengths)} tokens.")
+    if window is not None and (window < 2 or (stride is None and window % 2) or window > max(lengths)):
+        even = "an even number of " if stride is None else ""
+        raise UserError(f"window is {window}; expected {even}2 to {max(lengths)} tokens.")
+    if stride is not None and (window is None or not 1 <= stride < window):
+        expected = "a window to go with it" if window is None else f"1 to {window - 1} tokens, fewer than the window"
+        raise UserError(f"window stride is {stride}; expected {expected}.")
     frames = []
     with Progress("NLL", len(passes) * len(wanted), unit="text") as progress:
         for length in passes:
@@ -238,7 +247,9 @@ def score(
                     "pass_length": np.int32(length),
                 }
                 if window is not None:
-                    columns["window_nll"] = window_nll(model, text.tokens[:length], window, chunk=max(chunk, window))
+                    columns["window_nll"] = window_nll(
+                        model, text.tokens[:length], window, stride=stride, chunk=max(chunk, window)
+                    )
                 frames.append(pd.DataFrame(columns))
                 progress.advance(note=f"{length} tokens · {nll.mean():.3f} nats")
     return pd.concat(frames, ignore_index=True)

@@ -7,8 +7,9 @@ Two ropes are compared on the same documents, resampled together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -79,37 +80,62 @@ def perplexity_table(
     """
     if reference is not None and reference not in ropes:
         raise UserError(f"reference rope {reference!r} was not measured; measured: {', '.join(ropes)}.")
-    table = []
+    table: list[dict[str, Any]] = []
     for length in lengths:
         means = {name: document_nll(rows, length) for name, rows in ropes.items()}
-        others = _by_corpus(means[reference]) if reference is not None else {}
-        for name, values in means.items():
-            if reference is not None and not values.index.equals(means[reference].index):
-                raise UserError(f"rope {name!r} was measured on other documents than {reference!r}.")
-            for corpus, group in _by_corpus(values).items():
-                mean = bootstrap(group.to_numpy(), confidence=confidence, seed=seed)
-                row = {
-                    "rope": name,
-                    "corpus": corpus,
-                    "length": length,
-                    "documents": mean.count,
-                    "nll": mean.mean,
-                    "nll_low": mean.low,
-                    "nll_high": mean.high,
-                    "perplexity": math.exp(mean.mean),
-                    "perplexity_low": math.exp(mean.low),
-                    "perplexity_high": math.exp(mean.high),
-                }
-                if reference is not None and name != reference:
-                    paired = bootstrap((group - others[corpus]).to_numpy(), confidence=confidence, seed=seed)
-                    row |= {
-                        "difference": paired.mean,
-                        "difference_low": paired.low,
-                        "difference_high": paired.high,
-                        "better": paired.better(),
-                    }
-                table.append(row)
+        table += compare_means(means, length, "perplexity", reference=reference, confidence=confidence, seed=seed)
     return pd.DataFrame(table)
+
+
+def compare_means(
+    means: Mapping[str, pd.Series],
+    length: int,
+    name_of_exp: str,
+    *,
+    reference: str | None,
+    confidence: float,
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """The rows of a table at one length, by rope and corpus, from the mean NLL of each document.
+
+    Args:
+        means: nats a token by rope, each indexed by corpus and document.
+        length: in tokens.
+        name_of_exp: the column for the exponential of the mean over documents.
+        reference: the rope that others are compared with.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: a rope was measured on other documents than the reference.
+    """
+    others = _by_corpus(means[reference]) if reference is not None else {}
+    for name, values in means.items():
+        if reference is not None and not values.index.equals(means[reference].index):
+            raise UserError(f"rope {name!r} was measured on other documents than {reference!r}.")
+        for corpus, group in _by_corpus(values).items():
+            mean = bootstrap(group.to_numpy(), confidence=confidence, seed=seed)
+            row = {
+                "rope": name,
+                "corpus": corpus,
+                "length": length,
+                "documents": mean.count,
+                "nll": mean.mean,
+                "nll_low": mean.low,
+                "nll_high": mean.high,
+                name_of_exp: math.exp(mean.mean),
+                f"{name_of_exp}_low": math.exp(mean.low),
+                f"{name_of_exp}_high": math.exp(mean.high),
+            }
+            if reference is not None and name != reference:
+                paired = bootstrap((group - others[corpus]).to_numpy(), confidence=confidence, seed=seed)
+                row |= {
+                    "difference": paired.mean,
+                    "difference_low": paired.low,
+                    "difference_high": paired.high,
+                    "better": paired.better(),
+                }
+            yield row
 
 
 def position_bins(lengths: Sequence[int], *, static: bool, per_octave: int = 4, first: int = 16) -> list[int]:

@@ -34,6 +34,7 @@ def evaluate(
     seed: int,
     folder: Path,
     window: int | None = None,
+    window_stride: int | None = None,
 ) -> None:
     """Write ``nll.parquet``, ``scores.json``, ``metrics.jsonl`` and, where there are gaps, ``copying.csv``.
 
@@ -51,6 +52,7 @@ def evaluate(
         seed: of the strings.
         folder: where to write, whole or not at all.
         window: tokens before each token in a second, short reading, which shows what reading on costs.
+        window_stride: tokens between the starts of windows; half a window where None.
 
     Raises:
         UserError: a corpus was tokenised by another tokenizer, has too few documents, or the rope does not fit.
@@ -65,7 +67,7 @@ def evaluate(
     symbols = digit_tokens(tokenizer) if gaps else []
     model = load_model(source, dtype=dtype)
     copies = copy_accuracy(model, rope, symbols, gaps, samples=samples, seed=seed) if gaps else None
-    rows = nll.score(model, rope, wanted, lengths, chunk=chunk, window=window)
+    rows = nll.score(model, rope, wanted, lengths, chunk=chunk, window=window, stride=window_stride)
     metadata = {
         "model": str(source),
         "rope": rope.to_json(),
@@ -73,6 +75,7 @@ def evaluate(
         "split": split,
         "lengths": list(lengths),
         "window": window,
+        "window_stride": window // 2 if window is not None and window_stride is None else window_stride,
         "training": training_record(source),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
