@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from ropewalk.cli import configuration, export, leval, needle, posgen, predict, ropes, scaling, search, stages, tracking
+from ropewalk.cli import (
+    configuration,
+    export,
+    leval,
+    longppl,
+    needle,
+    posgen,
+    predict,
+    ropes,
+    scaling,
+    search,
+    stages,
+    tracking,
+)
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -39,6 +52,7 @@ app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)
 app.command()(stages.report)
+app.add_typer(longppl.longppl_app, name="longppl")
 app.add_typer(scaling.scaling_app, name="scaling")
 app.command()(search.search)
 app.command("search-compare")(search.search_compare)

@@ -28,7 +28,11 @@ class Needle(Section):
     )
     tasks: list[
         Literal["single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words"]
-    ] = Field(["single", "multi-key", "multi-value", "variable-tracking", "common-words", "passkey"], min_length=1)
+    ] = Field(
+        ["single", "multi-key", "multi-value", "variable-tracking", "common-words", "passkey"],
+        min_length=1,
+        description="what is hidden and asked; `ropewalk needle measure --help` says more",
+    )
     lengths: list[Tokens] = Field(min_length=1, description="tokens of a prompt, its answer included")
     depths: list[Annotated[float, Field(ge=0, le=1)]] = Field(
         [0, 0.25, 0.5, 0.75, 1], min_length=1, description="where the asked fact stands, as shares of the text"
@@ -75,7 +79,9 @@ class LEval(Section):
         "EXPERIMENT/SEARCH}; the others are compared with the first",
     )
     tasks: list[Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]] = Field(
-        ["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"], min_length=1
+        ["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"],
+        min_length=1,
+        description="by the names of their files",
     )
     context: Tokens = Field(16000, description="tokens of a document and its answer together; longer ones are cut")
     max_new_tokens: int = Field(512, ge=1, description="most tokens of an answer")

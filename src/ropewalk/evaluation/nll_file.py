@@ -9,7 +9,8 @@ One row a scored token, with columns
   one, since a causal model's prediction does not depend on what follows. A rope that changes with the length needs
   a pass for each;
 - ``window_nll``, where a window was asked for: nats of the same token, given no more than the last ``window - stride``
-  to ``window - 1`` tokens before it, where the stride is half a window if none was given. What ``nll`` is above it, the model loses by reading on.
+  to ``window - 1`` tokens before it; the stride is half a window where none was given. What ``nll`` is above it, the
+  model loses by reading on.
 
 The file's metadata hold a JSON object ``ropewalk`` with the model, the rope and the settings.
 """

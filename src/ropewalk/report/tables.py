@@ -54,12 +54,12 @@ def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def perplexity_text(table: pd.DataFrame) -> str:
-    """Perplexity by rope and length, one block a corpus, as text."""
+def perplexity_text(table: pd.DataFrame, value: str = "perplexity") -> str:
+    """Perplexity, or another column, by rope and length, one block a corpus, as text."""
     blocks = []
     for corpus in _corpora(table):
         part = table[table["corpus"] == corpus]
-        wide = part.pivot(index="rope", columns="length", values="perplexity").loc[part["rope"].unique()]
+        wide = part.pivot(index="rope", columns="length", values=value).loc[part["rope"].unique()]
         blocks.append(f"{corpus} ({part['documents'].iloc[0]} documents)\n{wide.to_string(float_format='%.2f')}")
     return "\n\n".join(blocks)
 
