@@ -41,7 +41,7 @@ def test_all_facts_stand_in_the_text_in_their_order_and_the_control_has_none(tas
         assert places == sorted(places)
         assert made.control.shape == made.tokens.shape
         before = read(made.control[: -made.answer - made.question])
-            assert not any(fact in before for fact in puzzle.facts)
+        assert not any(fact in before for fact in puzzle.facts)
 
 
 @pytest.mark.parametrize("task", ["single", "passkey", "digits", "multi-key"])
