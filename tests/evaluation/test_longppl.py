@@ -202,6 +202,8 @@ def test_commands(monkeypatch, tmp_path, capsys):
     run("keys", files[0], "-o", tmp_path / "keys.parquet")
     assert "3 key tokens of 15, in 2 documents" in capsys.readouterr().out
     run("table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "--reference", "a")
-    assert f"{math.exp(0.625):.2f}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "c (2 documents)" in printed
+    assert f"{math.exp(0.625):.2f}" in printed
     run("table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "-o", tmp_path / "t.csv")
     assert pd.read_csv(tmp_path / "t.csv")["rope"].tolist() == ["a", "b"]

@@ -60,7 +60,8 @@ def perplexity_text(table: pd.DataFrame, value: str = "perplexity") -> str:
     for corpus in _corpora(table):
         part = table[table["corpus"] == corpus]
         wide = part.pivot(index="rope", columns="length", values=value).loc[part["rope"].unique()]
-        blocks.append(f"{corpus} ({part['documents'].iloc[0]} documents)\n{wide.to_string(float_format='%.2f')}")
+        counts = sorted({int(part["documents"].min()), int(part["documents"].max())})
+        blocks.append(f"{corpus} ({' to '.join(map(str, counts))} documents)\n{wide.to_string(float_format='%.2f')}")
     return "\n\n".join(blocks)
 
 
