@@ -4,8 +4,8 @@
     uv run python benchmarks/finetune.py --config config.json --length 8192 --sequences 8 --steps 20     # on a GPU
 
 Both train all weights of the same random model with AdamW, without accumulation, in bfloat16 on a GPU and float32 on a
-CPU. Printed are tokens a second, the share of the peak (--peak-tflops; three forward passes' FLOPs a step, recomputation
-not counted), their ratio, and the last losses.
+CPU. Printed are tokens a second, the share of the peak (--peak-tflops; three forward passes' FLOPs a step, without what
+is computed again), their ratio, and the losses.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ropewalk.corpora import Corpus, build
 from ropewalk.errors import UserError
 from ropewalk.evaluation import retrieval
-from ropewalk.evaluation.retrieval import Grid, answer_nll, effective_interval, effective_length, measure
+from ropewalk.evaluation.retrieval import Grid, answer_nll, effective_interval, effective_length, found_share, measure
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
@@ -108,6 +108,11 @@ def test_a_killed_measurement_goes_on_as_if_nothing_had_happened(source, corpus,
     resumed = run(source, corpus, tmp_path / "cut", grid=grid)
     pd.testing.assert_frame_equal(resumed, whole)
     assert len(calls) - before < (12 if by == "nll" else 16), "some cells were not measured again"
+
+
+def test_an_answer_holds_words_not_pieces_of_them():
+    assert found_share("They are BL, CM and DN.", ["BL", "CM", "XX", "D"]) == 0.5
+    assert found_share("code 12345678", ["1234567"]) == 0.0
 
 
 def test_the_effective_length_is_the_longest_before_the_fall():

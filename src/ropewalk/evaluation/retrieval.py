@@ -7,6 +7,7 @@ prompt without the facts, which shows what the answer costs that nobody told.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -195,7 +196,7 @@ def _answers(
             if grid.by == "generation":
                 for row, prompt in zip(cell, asked, strict=True):
                     said = _said(model, tokenizer, prompt, chunk)
-                    row |= {"said": said, "score": float(np.mean([part in said for part in prompt.parts]))}
+                    row |= {"said": said, "score": found_share(said, prompt.parts)}
             else:
                 if (task, length) not in controls and asked[0].control is not None:
                     without = [prompt.control for prompt in asked if prompt.control is not None]
@@ -288,6 +289,11 @@ def _said(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: Pr
         chunk=chunk,
     )
     return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def found_share(said: str, parts: Sequence[str]) -> float:
+    """The share of the parts that stand in an answer as words of their own."""
+    return float(np.mean([re.search(rf"(?<!\w){re.escape(part)}(?!\w)", said) is not None for part in parts]))
 
 
 def summary(answers: pd.DataFrame) -> pd.DataFrame:
