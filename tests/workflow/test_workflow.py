@@ -362,7 +362,8 @@ def test_switches_that_are_turned_off_and_lengths_of_methods_reach_the_command(t
         {"name": "yarn", "method": "yarn", "truncate": False},
         {"name": "log", "method": "log_scaling", "length": 99},
     ]
-    write_config(clone, extension__ropes=ropes)
+    others = {f"{stage}__embedded": None for stage in ("finetune", "needle", "leval")}
+    write_config(clone, extension__ropes=ropes, **others)
     done = snakemake(clone, "-n", "-p", "ropes")
     assert "--no-truncate" in done.stdout + done.stderr
     assert "log-scaling --on results/tiny/original.json --at-length 99" in done.stdout + done.stderr
