@@ -12,6 +12,7 @@ import typer
 from ropewalk.cli import (
     configuration,
     export,
+    harness,
     leval,
     longppl,
     needle,
@@ -60,6 +61,7 @@ app.command("search-report")(search.search_report)
 app.add_typer(posgen.posgen_app, name="posgen")
 app.add_typer(leval.leval_app, name="leval")
 app.add_typer(needle.needle_app, name="needle")
+app.command()(harness.harness)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
 app.add_typer(configuration.config_app, name="config")
