@@ -23,6 +23,7 @@ test_split: test
 output_type: loglikelihood
 doc_to_text: "{{{{text}}}}"
 doc_to_target: "{{{{target}}}}"
+target_delimiter: ""
 metric_list: [{{metric: perplexity, aggregation: perplexity, higher_is_better: false}}]
 """
 
@@ -58,5 +59,5 @@ def test_the_harness_scores_the_model_with_its_rope(source, tmp_path, monkeypatc
 
 def test_without_the_package_it_says_what_to_install(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(UserError, match="need the package lm-eval; run: uv sync --extra lm-eval"):
+    with pytest.raises(UserError, match="needs the package lm-eval; run: uv sync --extra lm-eval"):
         run_harness(source, None, ["ruler"], length=256, folder=tmp_path / "out")

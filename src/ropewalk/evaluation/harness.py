@@ -59,9 +59,7 @@ def run_harness(
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
     except ImportError:
-        raise UserError(
-            "Tasks of the lm-evaluation-harness need the package lm-eval; run: uv sync --extra lm-eval."
-        ) from None
+        raise UserError("The lm-evaluation-harness needs the package lm-eval; run: uv sync --extra lm-eval.") from None
     model = load_model(source, dtype=dtype)
     if rope is not None:
         binding.patch(model, rope.at(length))
