@@ -39,7 +39,7 @@ def source(tmp_path_factory) -> ModelSource:
 def test_the_harness_scores_the_model_with_its_rope(source, tmp_path, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm-eval is not installed; uv sync --extra lm-eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    lines = [{"text": "long ago " * 12, "target": " there was a king"}, {"text": "so " * 40, "target": " it goes"}]
+    lines = [{"text": "long ago," * 12, "target": " there was a king"}, {"text": "so, so" * 20, "target": " it goes"}]
     (tmp_path / "toy.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (tmp_path / "toy.yaml").write_text(TASK.format(file=tmp_path / "toy.jsonl"))
     rope = apply(default_rope(32, 10_000.0, 64), "yarn", factor=4.0)
