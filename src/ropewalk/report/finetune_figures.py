@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ropewalk.evaluation.perplexity import ALL
 from ropewalk.report.figures import curve_middles, first_token, token_axis
-from ropewalk.report.style import INK, inks, label_ends, save
+from ropewalk.report.style import INK, inks, save
 
 
 def draw_before_after(
@@ -31,27 +32,24 @@ def draw_before_after(
     before = pd.concat([curve for (regime, _), curve in curves.items() if not regime])
     low, high = every["nll"].min(), max(every["nll"].max(), before["nll"].quantile(0.95))
     last = int(every["stop"].max())
-    figure = Figure(figsize=(5.4 * len(regimes) + 0.6, 4.3))
+    figure = Figure(figsize=(4.6 * len(regimes) + 1.8, 4.3))
     grid = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
     for axes, regime in zip(grid, regimes, strict=True):
         token_axis(axes, first_token(training, last), last, training, most=6)
         axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
-        ends, inked = {}, {}
         for (own, rope), curve in curves.items():
             if own not in ("", regime):
                 continue
             colour = colours[rope]
-            axes.plot(
-                curve_middles(curve), curve["nll"], color=colour, lw=1.8 if own else 1.1, ls="-" if own else (0, (3, 2))
-            )
+            style: dict[str, Any] = {"lw": 1.8} if own else {"lw": 1.1, "ls": (0, (3, 2))}
+            name = f"{rope} tuned" if own else rope
+            axes.plot(curve_middles(curve), curve["nll"], color=colour, label=name, **style)
             if own:
                 axes.fill_between(curve_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
-            name = f"{rope} tuned" if own else rope
-            ends[name], inked[name] = min(float(curve["nll"].iloc[-1]), high), colour
-        label_ends(axes, ends, inked)
         axes.set_title(regime, loc="left")
         axes.set_xlabel("position (tokens)")
     grid[0].set_ylabel("NLL (nats a token)")
+    grid[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.suptitle(
         f"Before (dashed) and after fine-tuning, with the {100 * confidence:g} % interval over documents",
         x=0.01,
