@@ -229,7 +229,8 @@ def _difference_html(part: pd.DataFrame, words: str) -> str:
         seeds = "one seed"
         if not pd.isna(row["difference_seeds_low"]):
             seeds = f"seeds [{row['difference_seeds_low']:+.3f}, {row['difference_seeds_high']:+.3f}]"
-        return f"<td{_colour(row, 'difference')}>{_bounds(row, 'difference')}<br><small>{seeds}</small></td>"
+        value, _, bounds = _bounds(row, "difference").partition(" ")
+        return f"<td{_colour(row, 'difference')}>{value}<br><small>{bounds}<br>{seeds}</small></td>"
 
     return f"<p class=note>{words}</p>" + _grid(part, cell)
 
