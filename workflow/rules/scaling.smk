@@ -1,5 +1,6 @@
 # A sweep of the base: one model, tuned with each base at each length and seed, a job each; then measured, a job each.
 
+
 if any(sweep.fresh for sweep in SCALING.values()):
 
     rule scaling_pretrain:

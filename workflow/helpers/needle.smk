@@ -1,0 +1,13 @@
+# The options of experiments with hidden facts.
+
+
+def needle_options(wildcards):
+    """The options of an experiment with hidden facts."""
+    return NEEDLE[wildcards.experiment].model_dump(exclude={"subjects"})
+
+
+def shown_needle(file, title, caption):
+    """A file of the report of hidden facts."""
+    return shown(
+        file, "10 Needles", title, caption, f"{NEEDLE_FOLDER}/report", "{experiment}"
+    )
