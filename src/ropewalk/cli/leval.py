@@ -10,11 +10,12 @@ import typer
 
 from ropewalk.cli.options import Output
 from ropewalk.errors import UserError
+from ropewalk.evaluation.leval.tasks import TASKS
 from ropewalk.rope import Rope
 
 leval_app = typer.Typer(help="Closed-ended tasks of L-Eval: answer, score, report.", no_args_is_help=True)
 
-ALL_TASKS = "tpo,quality,coursera,sci_fi,gsm100,codeU,topic_retrieval_longchat"
+ALL_TASKS = ",".join(TASKS)
 
 
 @leval_app.command()

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ropewalk.config.finetune import Subject
 from ropewalk.config.section import Section, Tokens
 
 
-def _check_subjects(subjects: Sequence[Subject]) -> None:
+def _subjects_differ(subjects: list[Subject]) -> list[Subject]:
     names = [subject.name for subject in subjects]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"subjects: {name!r} stands there {names.count(name)} times")
+            raise ValueError(f"{name!r} stands there {names.count(name)} times; expected different subjects")
+    return subjects
+
+
+Subjects = Annotated[
+    list[Subject],
+    Field(
+        min_length=1,
+        description="models with ropes: {rope: NAME}, {tuned: EXPERIMENT/ROPE/REGIME/seed-N} or {found: "
+        "EXPERIMENT/SEARCH}; the others are compared with the first",
+    ),
+    AfterValidator(_subjects_differ),
+]
+Task = Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]
 
 
 class Needle(Section):
     """Facts hidden in long texts, by length and depth."""
 
-    subjects: list[Subject] = Field(
-        min_length=1,
-        description="models with ropes: {rope: NAME}, {tuned: EXPERIMENT/ROPE/REGIME/seed-N} or {found: "
-        "EXPERIMENT/SEARCH}; the others are compared with the first",
-    )
+    subjects: Subjects
     tasks: list[
         Literal["single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words"]
     ] = Field(
@@ -48,7 +56,6 @@ class Needle(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Needle:
-        _check_subjects(self.subjects)
         if sorted(set(self.lengths)) != self.lengths:
             raise ValueError(f"lengths are {self.lengths}; expected ascending ones")
         return self
@@ -73,13 +80,9 @@ class LEval(Section):
     )
     revision: str | None = Field(None, description="revision on the hub; a commit hash pins it")
     pocket: Pocket = Pocket()
-    subjects: list[Subject] = Field(
-        min_length=1,
-        description="models with ropes: {rope: NAME}, {tuned: EXPERIMENT/ROPE/REGIME/seed-N} or {found: "
-        "EXPERIMENT/SEARCH}; the others are compared with the first",
-    )
-    tasks: list[Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]] = Field(
-        ["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"],
+    subjects: Subjects
+    tasks: list[Task] = Field(
+        list(get_args(Task)),
         min_length=1,
         description="by the names of their files",
     )
@@ -94,7 +97,6 @@ class LEval(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> LEval:
-        _check_subjects(self.subjects)
         if self.max_new_tokens >= self.context:
             raise ValueError(f"max_new_tokens {self.max_new_tokens} leaves nothing of the context {self.context}")
         return self
