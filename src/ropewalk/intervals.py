@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +41,14 @@ class Interval:
     def excludes_zero(self) -> bool:
         """True where the whole interval lies on one side of zero, and there are values enough to say so."""
         return self.count >= self.fewest and (self.low > 0 or self.high < 0)
+
+    def columns(self, name: str) -> dict[str, float]:
+        """The mean and its bounds as columns of a table: ``NAME``, ``NAME_low`` and ``NAME_high``."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    def exponential(self) -> Interval:
+        """The exponential of the mean and of its bounds: from nats a token to perplexity."""
+        return replace(self, mean=math.exp(self.mean), low=math.exp(self.low), high=math.exp(self.high))
 
     def better(self, *, lower: bool = True) -> str:
         """What a difference says of the first of two: yes or no where the interval excludes zero, and else open.

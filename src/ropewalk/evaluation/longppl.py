@@ -11,22 +11,19 @@ and the mean is taken within each document first, as everywhere here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerFast
 
 from ropewalk.corpora import Corpus
 from ropewalk.corpora.splits import text_hash
 from ropewalk.errors import UserError
-from ropewalk.evaluation.perplexity import compare_means, rows_at
-from ropewalk.files import whole_file
+from ropewalk.evaluation.nll_file import read_table, write_table
+from ropewalk.evaluation.perplexity import check_reference, compare_means, rows_at
 from ropewalk.intervals import CONFIDENCE
 
 ALPHA = 2.0
@@ -69,10 +66,7 @@ def keys_metadata(measured: Mapping[str, Any], alpha: float = ALPHA, beta: float
 
 def write_keys(path: str | Path, keys: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Write a file of key tokens, whole or not at all."""
-    table = pa.Table.from_pandas(keys[list(COLUMNS)], preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _METADATA: json.dumps(metadata).encode()})
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(path, keys[list(COLUMNS)], _METADATA, metadata)
 
 
 def read_keys(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -81,16 +75,10 @@ def read_keys(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected key tokens of `ropewalk longppl keys`.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is damaged or no parquet file: {error}.") from None
-    metadata = (table.schema.metadata or {}).get(_METADATA)
-    if metadata is None or set(COLUMNS) - set(table.column_names):
+    rows, metadata = read_table(path, _METADATA, "key tokens of `ropewalk longppl keys`")
+    if metadata is None or set(COLUMNS) - set(rows):
         raise UserError(f"{path} holds no key tokens; expected a file of `ropewalk longppl keys`.")
-    return table.to_pandas(), json.loads(metadata)
+    return rows, metadata
 
 
 def check_same_tokens(keys: Mapping[str, Any], measured: Mapping[str, Any], name: str) -> None:
@@ -165,8 +153,7 @@ def longppl_table(
     Raises:
         UserError: the reference is unknown, a key token was not measured, or a length holds none.
     """
-    if reference is not None and reference not in subjects:
-        raise UserError(f"reference rope {reference!r} was not measured; measured: {', '.join(subjects)}.")
+    check_reference(reference, subjects)
     table: list[dict[str, Any]] = []
     for length in lengths:
         means = {name: key_nll(rows, keys, length) for name, rows in subjects.items()}

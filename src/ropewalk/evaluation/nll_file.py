@@ -18,6 +18,7 @@ The file's metadata hold a JSON object ``ropewalk`` with the model, the rope and
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 from ropewalk.errors import UserError
 from ropewalk.files import whole_file
 
+METADATA = b"ropewalk"
 COLUMNS = ("corpus", "document", "position", "nll", "pass_length")
 
 
@@ -47,10 +49,7 @@ def write_nll(path: str | Path, rows: pd.DataFrame, metadata: dict[str, Any]) ->
             f"{first['document']!r}; the model or the rope is broken."
         )
     categories = rows.astype({"corpus": "category", "document": "category"})
-    table = pa.Table.from_pandas(categories[[*COLUMNS, *measured[1:]]], preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"ropewalk": json.dumps(metadata).encode()})
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(path, categories[[*COLUMNS, *measured[1:]]], METADATA, metadata)
 
 
 def read_nll(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -59,14 +58,32 @@ def read_nll(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
+    rows, metadata = read_table(path, METADATA, "an nll.parquet")
+    lacking = [column for column in COLUMNS if column not in rows]
+    if metadata is None or lacking:
+        raise UserError(f"{path} is no nll.parquet: it lacks {', '.join(lacking) or 'its ropewalk metadata'}.")
+    return rows, metadata
+
+
+def write_table(path: str | Path, rows: pd.DataFrame, key: bytes, metadata: Mapping[str, Any]) -> None:
+    """Write a parquet file that holds a JSON object under a key of its metadata, whole or not at all."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), key: json.dumps(metadata).encode()})
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: str | Path, key: bytes, what: str) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Read a parquet file: its rows, and the JSON object under a key of its metadata; None where there is none.
+
+    Raises:
+        UserError: the file is missing or no parquet file; ``what`` says what it should have been.
+    """
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected an nll.parquet.") from None
+        raise UserError(f"{path}: no such file; expected {what}.") from None
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is damaged or no parquet file: {error}.") from None
-    metadata = (table.schema.metadata or {}).get(b"ropewalk")
-    lacking = [column for column in COLUMNS if column not in table.column_names]
-    if metadata is None or lacking:
-        raise UserError(f"{path} is no nll.parquet: it lacks {', '.join(lacking) or 'its ropewalk metadata'}.")
-    return table.to_pandas(), json.loads(metadata)
+    metadata = (table.schema.metadata or {}).get(key)
+    return table.to_pandas(), None if metadata is None else json.loads(metadata)

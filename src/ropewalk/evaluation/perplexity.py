@@ -7,7 +7,7 @@ Two ropes are compared on the same documents, resampled together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -78,13 +78,18 @@ def perplexity_table(
     Raises:
         UserError: the reference is unknown, or a rope was measured on other documents than the reference.
     """
-    if reference is not None and reference not in ropes:
-        raise UserError(f"reference rope {reference!r} was not measured; measured: {', '.join(ropes)}.")
+    check_reference(reference, ropes)
     table: list[dict[str, Any]] = []
     for length in lengths:
         means = {name: document_nll(rows, length) for name, rows in ropes.items()}
         table += compare_means(means, length, "perplexity", reference=reference, confidence=confidence, seed=seed)
     return pd.DataFrame(table)
+
+
+def check_reference(reference: str | None, ropes: Collection[str]) -> None:
+    """Raise ``UserError`` where the rope that others are to be compared with was not measured."""
+    if reference is not None and reference not in ropes:
+        raise UserError(f"reference rope {reference!r} was not measured; measured: {', '.join(ropes)}.")
 
 
 def compare_means(
@@ -120,21 +125,12 @@ def compare_means(
                 "corpus": corpus,
                 "length": length,
                 "documents": mean.count,
-                "nll": mean.mean,
-                "nll_low": mean.low,
-                "nll_high": mean.high,
-                name_of_exp: math.exp(mean.mean),
-                f"{name_of_exp}_low": math.exp(mean.low),
-                f"{name_of_exp}_high": math.exp(mean.high),
+                **mean.columns("nll"),
+                **mean.exponential().columns(name_of_exp),
             }
             if reference is not None and name != reference:
                 paired = bootstrap((group - others[corpus]).to_numpy(), confidence=confidence, seed=seed)
-                row |= {
-                    "difference": paired.mean,
-                    "difference_low": paired.low,
-                    "difference_high": paired.high,
-                    "better": paired.better(),
-                }
+                row |= {**paired.columns("difference"), "better": paired.better()}
             yield row
 
 

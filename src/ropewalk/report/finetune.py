@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from ropewalk.evaluation.perplexity import ALL, document_nll, position_bins, pos
 from ropewalk.files import whole_folder, write_json
 from ropewalk.intervals import bootstrap, student
 from ropewalk.report import finetune_figures as figures
-from ropewalk.report.tables import numbers, page, verdict_class
+from ropewalk.report.tables import bounds_text, numbers, page, perplexity_number, verdict_class
 from ropewalk.rope import Rope
 
 
@@ -141,10 +140,8 @@ def compare(
                     "length": length,
                     "documents": mean.count,
                     "seeds": here.shape[1] if regime else 0,
-                    **dict(zip(("nll", "nll_low", "nll_high"), (mean.mean, mean.low, mean.high), strict=True)),
-                    "perplexity": math.exp(mean.mean),
-                    "perplexity_low": math.exp(mean.low),
-                    "perplexity_high": math.exp(mean.high),
+                    **mean.columns("nll"),
+                    **mean.exponential().columns("perplexity"),
                 }
                 if base is not None:
                     row |= _paired("gain", here.sub(_of(base, corpus).iloc[:, 0], axis=0), confidence, seed)
@@ -164,9 +161,7 @@ def _paired(name: str, values: pd.DataFrame, confidence: float, seed: int) -> di
     seeds = student(values.mean(axis=0).to_numpy(), confidence=confidence)
     agreed = documents.better() if documents.better() == seeds.better() else "open"
     return {
-        name: documents.mean,
-        f"{name}_low": documents.low,
-        f"{name}_high": documents.high,
+        **documents.columns(name),
         f"{name}_seeds_low": seeds.low,
         f"{name}_seeds_high": seeds.high,
         f"{name}_better": agreed,
@@ -217,20 +212,20 @@ def _table_html(part: pd.DataFrame, name: str, words: str) -> str:
     def cell(row: pd.Series) -> str:
         change = ""
         if name in row and not pd.isna(row[name]):
-            change = f"<br><small>{_bounds(row, name)}</small>"
-        value = row["perplexity"]
-        return f"<td{_colour(row, name)}>{f'{value:.2f}' if value < 100 else f'{value:,.0f}'}{change}</td>"
+            change = f"<br><small>{row[name]:+.3f} {bounds_text(row, name, '+.3f')}</small>"
+        return f"<td{verdict_class(row, f'{name}_better')}>{perplexity_number(row['perplexity'])}{change}</td>"
 
     return f"<p class=note>{words}</p>" + _grid(part, cell)
 
 
 def _difference_html(part: pd.DataFrame, words: str) -> str:
     def cell(row: pd.Series) -> str:
-        seeds = "one seed"
-        if not pd.isna(row["difference_seeds_low"]):
-            seeds = f"seeds [{row['difference_seeds_low']:+.3f}, {row['difference_seeds_high']:+.3f}]"
-        value, _, bounds = _bounds(row, "difference").partition(" ")
-        return f"<td{_colour(row, 'difference')}>{value}<br><small>{bounds}<br>{seeds}</small></td>"
+        over_seeds = bounds_text(row, "difference_seeds", "+.3f")
+        seeds = f"seeds {over_seeds}" if over_seeds else "one seed"
+        value, over_documents = f"{row['difference']:+.3f}", bounds_text(row, "difference", "+.3f")
+        return (
+            f"<td{verdict_class(row, 'difference_better')}>{value}<br><small>{over_documents}<br>{seeds}</small></td>"
+        )
 
     return f"<p class=note>{words}</p>" + _grid(part, cell)
 
@@ -244,12 +239,3 @@ def _grid(part: pd.DataFrame, cell: Any) -> str:
         rows.append(f"<tr><td>{html.escape(rope)} <small>{html.escape(regime) or 'untuned'}</small></td>{cells}</tr>")
     head = "".join(f"<th>{length:,}</th>" for length in lengths)
     return f"<div class=wide><table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-
-
-def _bounds(row: pd.Series, name: str) -> str:
-    bounds = "" if pd.isna(row[f"{name}_low"]) else f" [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]"
-    return f"{row[name]:+.3f}{bounds}"
-
-
-def _colour(row: pd.Series, name: str) -> str:
-    return verdict_class(pd.Series({"better": row.get(f"{name}_better")}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from ropewalk.evaluation.leval.comparison import AVERAGE, Subjects
 from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
-from ropewalk.report.tables import page
+from ropewalk.report.tables import bounds_text, page, verdict_class
 
 
 def leval_html(table: pd.DataFrame, scored: Subjects, reference: str, confidence: float, figure: bytes) -> str:
@@ -39,7 +38,8 @@ def _sections(table: pd.DataFrame, scored: Subjects, reference: str, confidence:
     ) + _scores(table, tasks, "strict", "strict_difference", "strict_better")
     yield (
         "<h2>What the flaws of the scorer give</h2><p>Percent that L-Eval's rules give beyond the strict ones. They "
-        "count no answer as A, read the first of the letters A to D even inside a word, and find 1 in 10.</p>"
+        "count a response without any option as A, read the first of the letters A to D even inside a word, and find 1 "
+        "in 10.</p>"
     ) + _grid(table, tasks, lambda row: f"<td>{_interval(row, 'flaws', '+.2f')}</td>")
     if any(len(one.task.parts) > 1 for subjects in scored.values() for one in subjects.values()):
         yield "<h2>Parts</h2>" + _parts(scored)
@@ -48,9 +48,8 @@ def _sections(table: pd.DataFrame, scored: Subjects, reference: str, confidence:
 
 def _scores(table: pd.DataFrame, tasks: list[str], name: str, difference: str, verdict: str) -> str:
     def cell(row: Mapping[Any, Any]) -> str:
-        mark = {"yes": " class=better", "no": " class=worse"}.get(row[verdict], "")
         paired = f"<br>{_small(row, difference, '+.2f')}" if row[verdict] else ""
-        return f"<td{mark}>{_interval(row, name, '.2f')}{paired}</td>"
+        return f"<td{verdict_class(row, verdict)}>{_interval(row, name, '.2f')}{paired}</td>"
 
     return _grid(table, tasks, cell)
 
@@ -103,14 +102,9 @@ def _title(task: str) -> str:
     return "average over tasks" if task == AVERAGE else TASKS[task].title
 
 
-def _bounds(row: Mapping[Any, Any], name: str, form: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
-
-
 def _interval(row: Mapping[Any, Any], name: str, form: str) -> str:
-    return f"{row[name]:{form}}<br><small>{_bounds(row, name, form)}</small>"
+    return f"{row[name]:{form}}<br><small>{bounds_text(row, name, form)}</small>"
 
 
 def _small(row: Mapping[Any, Any], name: str, form: str) -> str:
-    return f"<small>{row[name]:{form}} {_bounds(row, name, form)}</small>"
+    return f"<small>{row[name]:{form}} {bounds_text(row, name, form)}</small>"

@@ -80,8 +80,7 @@ def compare(answers: Mapping[str, pd.DataFrame], confidence: float) -> pd.DataFr
                     row |= {"nll": own["nll"].mean(), "gain": (own["control_nll"] - own["nll"]).astype(float).mean()}
                 if name != first:
                     paired = bootstrap((here[length] - there[length]).to_numpy(), confidence=confidence)
-                    row |= {"difference": paired.mean, "difference_low": paired.low, "difference_high": paired.high}
-                    row["better"] = paired.better(lower=False)
+                    row |= {**paired.columns("difference"), "better": paired.better(lower=False)}
                 table.append(row)
     return pd.DataFrame(table)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ropewalk.report.tables import page, verdict_class
+from ropewalk.report.tables import bounds_text, page, verdict_class
 from ropewalk.search.results import ORIGINAL, Comparison
 
 
@@ -145,7 +145,7 @@ def _standings_html(table: pd.DataFrame, answers: str) -> str:
         answer = "" if answers == "none" else f"<td>{row['answer']:.3f}</td><td>{row['accuracy']:.0%}</td>"
         rows.append(
             f"<tr><td>{_name(row)}</td><td>{_cell(row, 'objective')}</td>"
-            f"<td{verdict_class(pd.Series(row))}>{_cell(row, 'difference')}</td><td>{row['tail']:.3f}</td>{answer}"
+            f"<td{verdict_class(row)}>{_cell(row, 'difference')}</td><td>{row['tail']:.3f}</td>{answer}"
             f"<td>{_cell(row, 'short_cost')}</td></tr>"
         )
     answer = "" if answers == "none" else "<th>answer<br><small>nats</small></th><th>answers right</th>"
@@ -162,7 +162,7 @@ def _rivals_html(raced: pd.DataFrame) -> str:
         f"<tr><td>{row['method']} · {row['factor']:g}x</td><td>{row['seeds']}</td><td>{row['trials']:.0f}</td>"
         f"<td>{row['documents']:.0f}</td><td>{row['seconds']:.0f}</td><td>{row['proposing']:.0f}</td>"
         f"<td>{_cell(row, 'found')}</td><td>{_cell(row, 'tested')}</td>"
-        f"<td{verdict_class(pd.Series(row))}>{_cell(row, 'difference')}</td></tr>"
+        f"<td{verdict_class(row)}>{_cell(row, 'difference')}</td></tr>"
         for row in raced.to_dict("records")
     ]
     first = html.escape(str(raced.iloc[0]["method"]))
@@ -185,7 +185,7 @@ def _transfer_html(carried: pd.DataFrame) -> str:
     for (factor, method), group in carried.groupby(["factor", "method"], sort=False):
         by_length = {row["at"]: row for row in group.to_dict("records")}
         cells = "".join(
-            f"<td{verdict_class(pd.Series(by_length[at]))}>{_cell(by_length[at], 'difference')}</td>" for at in lengths
+            f"<td{verdict_class(by_length[at])}>{_cell(by_length[at], 'difference')}</td>" for at in lengths
         )
         rows.append(f"<tr><td>{method}, found for {factor:g}x</td>{cells}</tr>")
     return (
@@ -206,14 +206,11 @@ def _seeds(count: int) -> str:
 
 
 def _interval(row: Mapping[Any, Any] | pd.Series, name: str) -> str:
-    if math.isnan(row[f"{name}_low"]):
-        return f"{row[name]:+.3f} (too few for an interval)"
-    return f"{row[name]:+.3f} [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]"
+    return f"{row[name]:+.3f} {bounds_text(row, name, '+.3f') or '(too few for an interval)'}"
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> str:
     if name not in row or math.isnan(row[name]):
         return ""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    bounds = "" if math.isnan(low) else f"<br><small>[{low:+.3f}, {high:+.3f}]</small>"
-    return f"{row[name]:+.3f}{bounds}"
+    bounds = bounds_text(row, name, "+.3f")
+    return f"{row[name]:+.3f}" + (f"<br><small>{bounds}</small>" if bounds else "")

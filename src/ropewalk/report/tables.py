@@ -109,9 +109,15 @@ def numbers(row: Mapping[Any, Any], exclude: Sequence[str] = ()) -> dict[str, fl
     }
 
 
-def verdict_class(row: pd.Series) -> str:
-    """The attribute that colours a cell by its verdict; nothing where there is none or it is open."""
-    return {"yes": " class=better", "no": " class=worse"}.get(str(row.get("better")), "")
+def bounds_text(row: Mapping[Any, Any] | pd.Series, name: str, form: str) -> str:
+    """The interval of a column as ``[low, high]``, in a format of Python's; nothing where there is none."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
+
+
+def verdict_class(row: Mapping[Any, Any] | pd.Series, verdict: str = "better") -> str:
+    """The attribute that colours a cell by the verdict in a column; nothing where there is none or it is open."""
+    return {"yes": " class=better", "no": " class=worse"}.get(str(row.get(verdict)), "")
 
 
 def _cell(row: pd.Series) -> str:
@@ -120,11 +126,13 @@ def _cell(row: pd.Series) -> str:
         paired = (
             f"<br><small>{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]</small>"
         )
-    interval = f"<small>[{_ppl(row['perplexity_low'])}, {_ppl(row['perplexity_high'])}]</small>"
-    return f"<td{verdict_class(row)}>{_ppl(row['perplexity'])}<br>{interval}{paired}</td>"
+    low, high = (perplexity_number(row[f"perplexity_{end}"]) for end in ("low", "high"))
+    value = perplexity_number(row["perplexity"])
+    return f"<td{verdict_class(row)}>{value}<br><small>[{low}, {high}]</small>{paired}</td>"
 
 
-def _ppl(value: float) -> str:
+def perplexity_number(value: float) -> str:
+    """A perplexity with as many digits as mean something to a reader."""
     return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 

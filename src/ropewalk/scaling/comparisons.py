@@ -13,7 +13,6 @@ from ropewalk.intervals import bootstrap, quantile_interval
 from ropewalk.rope.prediction import limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.measured import Measured, Options, alike, documents, groups, mean_log_limits
-from ropewalk.scaling.tables import bounded
 
 
 def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
@@ -82,6 +81,6 @@ def log_scaling_effects(measured: Sequence[Measured], options: Options) -> pd.Da
             )
             row = {"tune_length": key.tune_length, "steps": key.steps, "new_base": key.new_base}
             row |= {"start": start, "stop": stop}
-            row |= bounded("difference", bootstrap(scaled - unscaled, confidence=options.confidence))
+            row |= bootstrap(scaled - unscaled, confidence=options.confidence).columns("difference")
             table.append(row)
     return pd.DataFrame(table)

@@ -78,13 +78,13 @@ def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
             **ends,
             **widest(ends),
             "censored": int(np.isinf(own).sum()),
-            **bounded("far_degradation", bootstrap(_far(group), confidence=options.confidence)),
+            **bootstrap(_far(group), confidence=options.confidence).columns("far_degradation"),
         }
         original = key._replace(new_base=setting.base, log_scaling=False)
         pair = alike(group, found.get(original, []))
         if pair[0]:
             here, there = (_mean_to(side, setting.train_length) for side in pair)
-            row |= bounded("short_context_price", bootstrap(here - there, confidence=options.confidence))
+            row |= bootstrap(here - there, confidence=options.confidence).columns("short_context_price")
         table.append(row)
     return pd.DataFrame(table)
 
@@ -95,11 +95,6 @@ def widest(row: Mapping[Any, Any]) -> dict[str, float]:
     if math.isfinite(low) and math.isfinite(row["seeds_low"]):
         low, high = min(low, row["seeds_low"]), max(high, row["seeds_high"])
     return {"widest_low": low, "widest_high": high}
-
-
-def bounded(name: str, interval: Interval) -> dict[str, float]:
-    """Columns of a mean and its bounds."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def far_difference(group: Sequence[Measured], other: Sequence[Measured], options: Options) -> Interval:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json
-from ropewalk.intervals import Interval, bootstrap, student
+from ropewalk.intervals import bootstrap, student
 from ropewalk.rope import Rope
 from ropewalk.rope import methods as m
 from ropewalk.search.value import REFERENCE, document_values
@@ -237,20 +237,16 @@ def standings(comparison: Comparison, factor: float, confidence: float) -> pd.Da
             "method": method,
             "found": method in found,
             "seeds": len(group) if method in found else 0,
-            **_bounds("objective", bootstrap(values, confidence=confidence)),
+            **bootstrap(values, confidence=confidence).columns("objective"),
             **{name: float(known[name].mean()) for name in ("tail", "answer", "accuracy")},
-            **_bounds("short_cost", cost),
+            **cost.columns("short_cost"),
         }
         if group != hardest:
             paired = bootstrap(values - against, confidence=confidence)
-            row |= _bounds("difference", paired)
+            row |= paired.columns("difference")
             row["better"] = paired.better()
         rows.append(row)
     return pd.DataFrame(rows).sort_values("objective", kind="stable", ignore_index=True)
-
-
-def _bounds(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def transfer(comparison: Comparison, confidence: float) -> pd.DataFrame:
@@ -272,7 +268,7 @@ def transfer(comparison: Comparison, confidence: float) -> pd.DataFrame:
                         "factor": factor,
                         "at": at,
                         "against": hardest,
-                        **_bounds("difference", paired),
+                        **paired.columns("difference"),
                         "better": paired.better(),
                         "accuracy": float(comparison.mean_rows(group, at)["accuracy"].mean()),
                         "accuracy_against": float(comparison.rows(hardest, at)["accuracy"].mean()),
@@ -340,13 +336,13 @@ def rivals(comparison: Comparison, confidence: float) -> pd.DataFrame:
                 "documents": float(np.mean([one["documents"].sum() for one in trials])),
                 "seconds": proposing + float(np.mean([one["seconds_measuring"].sum() for one in trials])),
                 "proposing": proposing,
-                **_bounds("found", student([one["best"].iloc[-1] for one in trials], confidence=confidence)),
-                **_bounds("tested", student(list(tested.values()), confidence=confidence)),
+                **student([one["best"].iloc[-1] for one in trials], confidence=confidence).columns("found"),
+                **student(list(tested.values()), confidence=confidence).columns("tested"),
             }
             common = sorted(set(seeds) & set(first))
             if method != leader and common:
                 paired = student([tested[seed] - values[leader][seed] for seed in common], confidence=confidence)
-                row |= _bounds("difference", paired)
+                row |= paired.columns("difference")
                 row["better"] = paired.better()
                 row["overtakes"] = float(
                     np.median([_first_below(first[s].trials, seeds[s].trials["best"].iloc[-1]) for s in common])

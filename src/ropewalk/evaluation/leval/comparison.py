@@ -110,7 +110,7 @@ def _columns(
         verdicts[f"{prefix}better"] = "" if itself else difference.better(lower=False)
     columns: dict[str, Any] = {"documents": found["parity"].count}
     for name, interval in found.items():
-        columns |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        columns |= interval.columns(name)
     return columns | verdicts
 
 
