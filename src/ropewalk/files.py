@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,38 @@ def only_one(state: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise UserError(f"{state} is in use by another process; wait for it to end, or stop it.") from None
+
+
+def claim_state(state: Path, identity: Mapping[str, Any]) -> None:
+    """Keep what a state folder holds if it is of the same work, and begin it anew otherwise.
+
+    Args:
+        state: folder of what is to outlive a killed job.
+        identity: what makes the work itself, as it is written to JSON; what JSON does not know, by its text.
+
+    Raises:
+        UserError: the folder holds files that no work of this kind left there.
+    """
+    wanted = json.dumps(identity, sort_keys=True, default=str)
+    known = state / "identity.json"
+    if known.is_file() and known.read_text() == wanted:
+        return
+    if state.is_dir() and not known.is_file() and any(state.iterdir()):
+        raise UserError(f"state folder {state} holds other files; expected a new folder, or one of this command.")
+    with whole_folder(state) as fresh:
+        (fresh / "identity.json").write_text(wanted)
+
+
+def whole_lines(path: Path) -> list[Any]:
+    """The values of a file of JSON lines, up to the first that a killed writer left torn; none of a missing file."""
+    values: list[Any] = []
+    # What follows the last line feed is torn.
+    for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            break
+    return values
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

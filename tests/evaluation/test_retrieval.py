@@ -100,7 +100,7 @@ def test_a_killed_measurement_goes_on_as_if_nothing_had_happened(source, corpus,
     monkeypatch.setattr(retrieval, name, failing)
     with pytest.raises(KeyboardInterrupt):
         run(source, corpus, tmp_path / "cut", grid=grid)
-    state = tmp_path / "cut.state"
+    state = tmp_path / "cut.state/answers.jsonl"
     assert len(state.read_text().splitlines()) > 1
     with state.open("a") as file:
         file.write('{"task": "dig')  # torn

@@ -39,7 +39,7 @@ rule needle_measure:
         rope=rope_file,
         code=code(*NEEDLE_CODE),
         # Not an output: it must outlive a job that is killed.
-        state=f"{RESULTS}/state/needle/{{experiment}}/{{subject}}.jsonl",
+        state=f"{RESULTS}/state/needle/{{experiment}}/{{subject}}",
     shell:
         tracked(
             "needle/measure/{wildcards.experiment}/{wildcards.subject}",

@@ -34,7 +34,7 @@ def measure(
     split: Annotated[str, typer.Option(help="train, search, selection or test")] = "test",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
     chunk: Annotated[int, typer.Option(help="tokens that go through the model at a time")] = 1024,
-    state: Annotated[Path | None, typer.Option(help="file of the answers so far; OUTPUT.state where not given")] = None,
+    state: Annotated[Path | None, typer.Option(help="folder of answers so far; OUTPUT.state where not given")] = None,
 ) -> None:
     """Ask a model for facts in long texts; killed and called again, it goes on after the last finished cell.
 

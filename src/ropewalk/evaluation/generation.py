@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll import DEFAULT_CHUNK, check_memory, memory_errors
+from ropewalk.evaluation.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill
 
 DEFAULT_ROWS = 8
 """Endings that are continued together."""
@@ -60,11 +60,18 @@ def generate(
     rows = _rows_that_fit(model, length, min(rows, len(endings)))
     found: dict[int, np.ndarray] = {}
     with memory_errors(length):
-        read = _read(model, prefix, chunk)
+        read = prefill(model, torch.from_numpy(np.asarray(prefix, dtype=np.int64)).to(model.device)[None], chunk)
         for batch in _batches(model, len(prefix), endings, rows):
             texts = _continue(model, read, len(prefix), [endings[i] for i in batch], max_new_tokens, frozenset(stop))
             found.update(zip(batch, texts, strict=True))
     return [found[i] for i in range(len(endings))]
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """The tokens that end an answer: those of the generation configuration and that of the tokenizer."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None)
 
 
 def _rows_that_fit(model: PreTrainedModel, length: int, rows: int) -> int:
@@ -75,15 +82,6 @@ def _rows_that_fit(model: PreTrainedModel, length: int, rows: int) -> int:
             return count
     check_memory(model, length, 1)
     return 1
-
-
-def _read(model: PreTrainedModel, prefix: np.ndarray, chunk: int) -> DynamicCache:
-    """The key/value cache of a prefix."""
-    ids = torch.from_numpy(np.asarray(prefix, dtype=np.int64)).to(model.device)[None]
-    cache = DynamicCache(config=model.config)
-    for part in ids.split(chunk, dim=1) if len(prefix) else ():
-        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache
 
 
 def _batches(model: PreTrainedModel, prefix: int, endings: Sequence[np.ndarray], rows: int) -> Iterator[list[int]]:

@@ -129,6 +129,20 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
         )
 
 
+def prefill(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> DynamicCache:
+    """The key/value cache of texts, read in chunks; of the logits only the last of each chunk are computed.
+
+    Args:
+        model: a causal language model with a static rope.
+        ids: token ids, shape (rows, tokens).
+        chunk: tokens of each row that go through the model at a time.
+    """
+    cache = DynamicCache(config=model.config)
+    for part in ids.split(chunk, dim=1) if ids.shape[1] else ():
+        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache
+
+
 @torch.inference_mode()
 def window_nll(
     model: PreTrainedModel, tokens: np.ndarray, window: int, *, stride: int | None = None, chunk: int = DEFAULT_CHUNK

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -17,14 +18,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.corpora import Corpus
 from ropewalk.errors import UserError
-from ropewalk.evaluation.generation import generate
-from ropewalk.evaluation.nll import DEFAULT_CHUNK, check_memory, memory_errors, texts
+from ropewalk.evaluation.generation import generate, stop_tokens
+from ropewalk.evaluation.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
 from ropewalk.evaluation.puzzles import PUZZLES, Prompt, make_prompt
-from ropewalk.files import only_one, whole_folder, write_json
+from ropewalk.files import claim_state, only_one, whole_folder, whole_lines, write_json
 from ropewalk.intervals import CONFIDENCE, FEWEST_RESAMPLED, quantile_interval
 from ropewalk.metrics import write_metrics
 from ropewalk.models import binding
@@ -103,7 +104,7 @@ def measure(
         grid: what is asked.
         dtype: of the weights.
         chunk: tokens that go through the model at a time.
-        state: file of the answers so far; removed at the end.
+        state: folder of the answers so far; removed at the end.
         folder: where to write.
 
     Raises:
@@ -132,18 +133,19 @@ def measure(
         "dtype": dtype,
     }
     with only_one(state):
-        rows = _answers(source, tokenizer, rope, grid, prompts, dtype, chunk, state, identity)
+        claim_state(state, identity)
+        rows = _answers(source, tokenizer, rope, grid, prompts, dtype, chunk, state / "answers.jsonl")
         answers = pd.DataFrame(rows)
         with whole_folder(folder) as out:
             answers.to_json(out / "answers.jsonl", orient="records", lines=True)
             summary(answers).to_csv(out / "needle.csv", index=False, float_format="%.6g")
             write_json(out / "scores.json", scores(answers))
-            write_json(out / "settings.json", json.loads(json.dumps(identity, default=list)))
+            write_json(out / "settings.json", identity)
             by_length: dict[int, dict[str, float]] = {}
             for row in answers.groupby(["length", "task"])["score"].mean().reset_index().to_dict("records"):
                 by_length.setdefault(int(row["length"]), {})[str(row["task"])] = float(row["score"])
             write_metrics(out / "metrics.jsonl", by_length)
-        state.unlink()
+        shutil.rmtree(state)
 
 
 def prompt_of(
@@ -167,11 +169,13 @@ def _answers(
     prompts: Mapping[tuple[str, int, float], Sequence[Prompt]],
     dtype: str,
     chunk: int,
-    state: Path,
-    identity: Mapping[str, Any],
+    kept: Path,
 ) -> list[dict[str, Any]]:
-    """The rows of all cells; those that an earlier, killed run finished are read from ``state``."""
-    rows = _resume(state, identity)
+    """The rows of all cells; those that an earlier, killed run finished are read from the file ``kept``."""
+    rows = whole_lines(kept)
+    # Whole cells only.
+    rows = rows[: len(rows) // grid.samples * grid.samples]
+    kept.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     done = {(row["task"], row["length"], row["depth"]) for row in rows}
     left = [cell for cell in prompts if cell not in done]
     if not left:
@@ -182,7 +186,7 @@ def _answers(
     bound = None
     with (
         Progress("needles", len(prompts), done=len(prompts) - len(left), unit="cell") as progress,
-        state.open("a") as file,
+        kept.open("a") as file,
     ):
         for task, length, depth in left:
             if bound != length:
@@ -211,24 +215,6 @@ def _answers(
             file.flush()
             mean = float(np.mean([row["score"] for row in cell]))
             progress.advance(note=f"{task} · {length} tokens · depth {depth:g} · {mean:.2f}")
-    return rows
-
-
-def _resume(state: Path, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that were finished, whole cells only, if they belong to this measurement; else none."""
-    head = json.dumps(identity, sort_keys=True, default=list)
-    lines = state.read_text().splitlines() if state.is_file() else []
-    rows = []
-    if lines and lines[0] == head:
-        for line in lines[1:]:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:  # a killed writer left it unfinished
-                break
-        samples = identity["grid"]["samples"]
-        rows = rows[: len(rows) // samples * samples]
-    state.parent.mkdir(parents=True, exist_ok=True)
-    state.write_text("".join(f"{line}\n" for line in [head, *map(json.dumps, rows)]))
     return rows
 
 
@@ -266,14 +252,11 @@ def answer_nll(
 
 def _last_logits(model: PreTrainedModel, ids: torch.Tensor, keep: int, chunk: int) -> torch.Tensor:
     """The logits that predict the last ``keep`` tokens, shape (rows, keep, vocabulary); no others are kept."""
-    cut = ids.shape[1] - 1 - keep
     if ids.shape[1] <= chunk:
         logits: torch.Tensor = model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=keep).logits
         return logits
-    cache = DynamicCache(config=model.config)
-    for start in range(0, cut, chunk):
-        part = ids[:, start : min(start + chunk, cut)]
-        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cut = ids.shape[1] - 1 - keep
+    cache = prefill(model, ids[:, :cut], chunk)
     last: torch.Tensor = model(input_ids=ids[:, cut:-1], past_key_values=cache, use_cache=True).logits
     return last
 
@@ -285,7 +268,7 @@ def _said(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: Pr
         prompt.tokens[: end - prompt.question],
         [prompt.tokens[end - prompt.question : end]],
         max_new_tokens=prompt.answer + SPARE_TOKENS,
-        stop=[] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id],
+        stop=stop_tokens(model, tokenizer),
         chunk=chunk,
     )
     return str(tokenizer.decode(ids, skip_special_tokens=True))

@@ -77,15 +77,20 @@ def training_record(source: ModelSource) -> dict[str, Any] | None:
 
 
 def weights_hash(source: ModelSource) -> str | None:
-    """What the files of a model folder hold, so that a model trained anew under the same name is another one."""
-    if source.kind != "folder":
+    """What the files of a local model hold, so that a model made anew under the same name is another one."""
+    if source.kind == "hub":
         return source.revision
+    files = [gguf_path(source.name)] if source.kind == "gguf" else _weights(Path(source.name))
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in CHECKPOINT_FILES for path in Path(source.name).glob(pattern)):
-        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _weights(folder: Path) -> list[Path]:
+    files = sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern))
+    return [path for path in files if path.suffix in (".safetensors", ".bin") or path.name == "config.json"]
 
 
 def gguf_path(name: str) -> Path:

@@ -7,7 +7,6 @@ would alone, though by the same law. A single model of the paper's size leaves a
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -21,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from ropewalk.errors import UserError
-from ropewalk.files import whole_file, whole_folder
+from ropewalk.files import claim_state, whole_file
 from ropewalk.metrics import MetricsFile
 from ropewalk.posgen.data import batch_rows
 from ropewalk.posgen.model import StackedDecoder, rotations, with_start
@@ -328,11 +327,7 @@ def _save(state: Path, step: int, run: _Run) -> None:
 
 def _resume(state: Path, identity: Mapping[str, Any], run: _Run) -> int:
     """Load the newest sound checkpoint of this training; return its step."""
-    wanted = json.dumps(identity, sort_keys=True)
-    known = state / "identity.json"
-    if not known.is_file() or known.read_text() != wanted:
-        with whole_folder(state) as fresh:
-            (fresh / "identity.json").write_text(wanted)
+    claim_state(state, identity)
     checkpoints = _checkpoints(state)
     for checkpoint in reversed(checkpoints):
         try:

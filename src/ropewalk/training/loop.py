@@ -22,7 +22,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
-from ropewalk.files import room_for, whole_folder
+from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
 from ropewalk.progress import Progress
 from ropewalk.training.batches import Batch, Batches
@@ -327,11 +327,8 @@ def _save(accelerator: Accelerator, state: Path, reached: Mapping[str, float]) -
 
 def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Load the newest sound checkpoint of this training; return its step, its loss and the tokens trained so far."""
-    wanted = json.dumps(identity, sort_keys=True, default=str)
-    known = state / "identity.json"
-    if accelerator.is_main_process and (not known.is_file() or known.read_text() != wanted):
-        with whole_folder(state) as fresh:
-            (fresh / "identity.json").write_text(wanted)
+    if accelerator.is_main_process:
+        claim_state(state, identity)
     accelerator.wait_for_everyone()
     checkpoints = _checkpoints(state)
     for checkpoint in reversed(checkpoints):

@@ -15,15 +15,15 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.generation import DEFAULT_ROWS, generate
+from ropewalk.evaluation.generation import DEFAULT_ROWS, generate, stop_tokens
 from ropewalk.evaluation.leval.data import DataSource, Document, load_task
 from ropewalk.evaluation.leval.prompting import Fitted, Prompter, fit, load_template, say_where_no_chat, shared_length
 from ropewalk.evaluation.leval.tasks import Task, task_named
 from ropewalk.evaluation.nll import DEFAULT_CHUNK
-from ropewalk.files import only_one, whole_file, whole_folder, write_json
+from ropewalk.files import claim_state, only_one, whole_file, whole_folder, whole_lines, write_json
 from ropewalk.models import binding
 from ropewalk.models.loading import load_model
-from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, gguf_path, training_record
+from ropewalk.models.sources import ModelSource, gguf_path, training_record, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
@@ -104,7 +104,7 @@ def predict(
         raise UserError("no task is named; expected at least one.")
     settings = {
         "model": _place(source),
-        "weights": _stamp(source),
+        "weights": weights_hash(source),
         "training": training_record(source),
         "rope": rope.to_json() if rope is not None else None,
         "name": name,
@@ -113,7 +113,7 @@ def predict(
         **{key: value for key, value in asdict(options).items() if key not in ("prompts", "chunk", "rows")},
     }
     with only_one(state):
-        _resume(state, settings)
+        claim_state(state, settings)
         tokenizer, model = load_tokenizer(source), load_model(source, dtype=options.dtype)
         say_where_no_chat(tokenizer)
         own = _own_rope(model) if rope is None else None
@@ -175,15 +175,6 @@ def _local(source: ModelSource) -> Path:
     return gguf_path(source.name) if source.kind == "gguf" else Path(source.name)
 
 
-def _stamp(source: ModelSource) -> list[list[Any]]:
-    """Sizes and times of the files of a local model: one that was made anew is another one."""
-    if source.kind == "hub":
-        return []
-    place = _local(source)
-    files = sorted(p for pattern in CHECKPOINT_FILES for p in place.glob(pattern)) if place.is_dir() else [place]
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
 def _own_rope(model: PreTrainedModel) -> Rope | None:
     """The rope of the model's configuration; None where this project cannot compute it, as transformers can."""
     try:
@@ -192,32 +183,13 @@ def _own_rope(model: PreTrainedModel) -> Rope | None:
         return None
 
 
-def _resume(state: Path, settings: Mapping[str, Any]) -> None:
-    """Keep the answers of a state folder if they are of the same settings, and drop them otherwise."""
-    wanted = json.dumps(settings, sort_keys=True)
-    known = state / "identity.json"
-    if known.is_file() and known.read_text(encoding="utf-8") == wanted:
-        return
-    if state.is_dir() and not known.is_file() and any(state.iterdir()):
-        raise UserError(f"state folder {state} holds other files; expected a new folder, or one of this command.")
-    shutil.rmtree(state, ignore_errors=True)
-    with whole_folder(state) as fresh:
-        (fresh / "identity.json").write_text(wanted, encoding="utf-8")
-
-
 def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
     """The answers in a file on all groups of documents that it holds whole; the file is cut to them.
 
     A group is answered again as a whole: batches of other questions may round otherwise.
     """
     whole: list[dict[str, Any]] = []
-    lines: list[dict[str, Any]] = []
-    if path.is_file():
-        for text in path.read_bytes().split(b"\n")[:-1]:  # what follows the last line feed is torn
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
+    lines = whole_lines(path)
     end = 0
     for group in _groups(documents):
         end += sum(len(documents[place].questions) for place in group)
@@ -326,10 +298,3 @@ class _Answerer:
             chunk=self.options.chunk,
             rows=self.options.rows,
         )
-
-
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """The tokens that end an answer: those of the generation configuration and that of the tokenizer."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None)
