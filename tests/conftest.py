@@ -46,3 +46,31 @@ def make_cell(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def lettered(tmp_path_factory):
+    """A corpus of eighty short documents that are much alike, one token a byte."""
+    from ropewalk.corpora import build
+    from ropewalk.models.tokenizers import byte_tokenizer
+
+    folder = tmp_path_factory.mktemp("text")
+    for i in range(80):
+        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
+    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory):
+    """Write a random byte-level model of a shape, and say where it is."""
+    from ropewalk.models.fresh import fresh_llama
+    from ropewalk.models.sources import ModelSource
+    from ropewalk.models.tokenizers import byte_tokenizer
+
+    def make(shape, seed=0):
+        folder = tmp_path_factory.mktemp("model")
+        fresh_llama(shape, len(byte_tokenizer()), seed).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        return ModelSource("folder", str(folder))
+
+    return make

@@ -29,11 +29,8 @@ metric_list: [{{metric: perplexity, aggregation: perplexity, higher_is_better: f
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> ModelSource:
-    folder = tmp_path_factory.mktemp("model")
-    fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return ModelSource("folder", str(folder))
+def source(make_model) -> ModelSource:
+    return make_model(SHAPE)
 
 
 def test_the_harness_scores_the_model_with_its_rope(source, tmp_path, monkeypatch):

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ropewalk.corpora import Corpus, build
+from ropewalk.corpora import Corpus
 from ropewalk.errors import UserError
 from ropewalk.evaluation import retrieval
 from ropewalk.evaluation.retrieval import Grid, answer_nll, effective_interval, effective_length, found_share, measure
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.models.sources import ModelSource
-from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.report.needle import write_report
 from ropewalk.rope import apply, default_rope
 
@@ -24,19 +23,13 @@ GRID = Grid(["digits", "passkey"], [64, 128], [0.0, 0.5], samples=6)
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Corpus:
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(80):
-        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+def corpus(lettered) -> Corpus:
+    return lettered
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> ModelSource:
-    folder = tmp_path_factory.mktemp("model")
-    fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return ModelSource("folder", str(folder))
+def source(make_model) -> ModelSource:
+    return make_model(SHAPE)
 
 
 def run(source, corpus, folder, *, grid=GRID, rope=ROPE):

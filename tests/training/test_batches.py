@@ -3,17 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ropewalk.corpora import Corpus, build
+from ropewalk.corpora import Corpus
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
 from ropewalk.training.batches import TrainingBatches, periodic_strings
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Corpus:
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(30):
-        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+def corpus(lettered) -> Corpus:
+    return lettered
 
 
 def test_periodic_strings_repeat_with_a_period_of_at_most_half_their_length():

@@ -8,10 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ropewalk.corpora import build
 from ropewalk.errors import UserError
-from ropewalk.models.fresh import ModelShape, fresh_llama
-from ropewalk.models.tokenizers import byte_tokenizer
+from ropewalk.models.fresh import ModelShape
 from ropewalk.rope import apply, default_rope
 from ropewalk.training.finetune import run
 
@@ -26,16 +24,10 @@ with torch.no_grad():
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory) -> list[str]:
-    root = tmp_path_factory.mktemp("given")
-    (root / "text").mkdir()
-    for i in range(40):
-        (root / "text" / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    build(f"folder:{root / 'text'}", byte_tokenizer(), root / "corpus")
-    fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).save_pretrained(root / "model")
-    byte_tokenizer().save_pretrained(root / "model")
-    apply(apply(default_rope(32, 1e4, 32), "yarn", factor=4.0), "resonance").save(root / "rope.json")
-    given = [str(root / "model"), "--rope", str(root / "rope.json"), "--corpus", str(root / "corpus")]
+def options(tmp_path_factory, lettered, make_model) -> list[str]:
+    rope = tmp_path_factory.mktemp("given") / "rope.json"
+    apply(apply(default_rope(32, 1e4, 32), "yarn", factor=4.0), "resonance").save(rope)
+    given = [make_model(SHAPE).name, "--rope", str(rope), "--corpus", str(lettered.folder)]
     return [*given, "--length", "64", "--batch-tokens", "256", "--steps", "6", "--learning-rate", "1e-3"]
 
 

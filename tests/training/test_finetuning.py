@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ropewalk.corpora import Corpus, build
+from ropewalk.corpora import Corpus
 from ropewalk.errors import UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import ModelShape, fresh_llama
@@ -28,19 +28,13 @@ ORIGINAL = default_rope(32, 10_000.0, 32)
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Corpus:
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(60):
-        (folder / f"{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    return build(f"folder:{folder}", byte_tokenizer(), tmp_path_factory.mktemp("corpus") / "c")
+def corpus(lettered) -> Corpus:
+    return lettered
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> ModelSource:
-    folder = tmp_path_factory.mktemp("model")
-    fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return ModelSource("folder", str(folder))
+def source(make_model) -> ModelSource:
+    return make_model(SHAPE)
 
 
 def tune(
