@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.files import read_json, whole_file, whole_folder, write_json
+from ropewalk.files import claim_state, read_json, whole_file, whole_folder, whole_lines, write_json
 
 
 def test_a_failed_write_keeps_what_was_there_and_leaves_nothing_else(tmp_path):
@@ -37,3 +37,28 @@ def test_damaged_and_missing_json_are_named(tmp_path):
         read_json(tmp_path / "bad.json", "a rope")
     with pytest.raises(UserError, match=r"none\.json: no such file; expected a rope"):
         read_json(tmp_path / "none.json", "a rope")
+
+
+def test_a_state_folder_is_kept_for_the_same_work_and_begun_anew_for_another(tmp_path):
+    state = tmp_path / "state"
+    claim_state(state, {"seed": 0, "folder": tmp_path})
+    (state / "step-1").write_text("far")
+    claim_state(state, {"folder": tmp_path, "seed": 0})
+    assert (state / "step-1").is_file()
+    claim_state(state, {"seed": 1})
+    assert [path.name for path in state.iterdir()] == ["identity.json"]
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter.txt").write_text("precious")
+    with pytest.raises(UserError, match="thesis holds other files; expected a new folder"):
+        claim_state(foreign, {"seed": 0})
+    assert (foreign / "chapter.txt").read_text() == "precious"
+
+
+def test_lines_are_read_up_to_the_torn_one(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    assert whole_lines(path) == []
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
+    assert whole_lines(path) == [{"a": 1}, {"a": 2}]
+    path.write_bytes(b'{"a": 1}\n{"a":\n{"a": 3}\n')
+    assert whole_lines(path) == [{"a": 1}], "nothing behind a tear is trusted"

@@ -85,3 +85,11 @@ def test_what_a_difference_says():
     lower, higher, open_ = (student([x - 0.1, x, x + 0.1]) for x in (-2.0, 2.0, 0.05))
     assert [i.better() for i in (lower, higher, open_)] == ["yes", "no", "open"]
     assert [i.better(lower=False) for i in (lower, higher, open_)] == ["no", "yes", "open"]
+
+
+def test_an_interval_as_columns_and_as_a_perplexity():
+    interval = student([1.0, 2.0, 3.0])
+    assert interval.columns("nll") == {"nll": 2.0, "nll_low": interval.low, "nll_high": interval.high}
+    perplexity = interval.exponential()
+    assert (perplexity.mean, perplexity.low) == pytest.approx((math.e**2, math.exp(interval.low)))
+    assert (perplexity.count, perplexity.fewest) == (interval.count, interval.fewest)

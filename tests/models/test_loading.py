@@ -8,7 +8,7 @@ import torch
 from ropewalk.errors import UserError
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.models.loading import fetch, load_model
-from ropewalk.models.sources import ModelSource
+from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens, load_tokenizer
 
 SHAPE = ModelShape(hidden_size=16, layers=1, heads=1, kv_heads=1, intermediate_size=16, length=16)
@@ -105,3 +105,10 @@ def test_smollm2_is_unpacked_once_and_then_loads_as_any_folder(tmp_path):
     ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert tokenizer.decode(model(ids.to(model.device)).logits[0, -1].argmax()) == " Paris"
+
+
+def test_weights_are_told_apart_by_what_they_are(make_model):
+    shape = ModelShape(hidden_size=16, layers=1, heads=1, kv_heads=1, intermediate_size=16, length=16)
+    one, same, other = make_model(shape), make_model(shape), make_model(shape, seed=1)
+    assert weights_hash(one) == weights_hash(same) != weights_hash(other)
+    assert weights_hash(ModelSource.parse("hub:a/b", "main")) == "main"
