@@ -32,5 +32,10 @@ def leval_options(wildcards):
 def shown_leval(file, title, caption):
     """A file of the report of L-Eval."""
     return shown(
-        file, "9 L-Eval", title, caption, f"{LEVAL_FOLDER}/report", "{experiment}"
+        file,
+        "9 Needles and L-Eval",
+        title,
+        caption,
+        f"{LEVAL_FOLDER}/report",
+        "L-Eval, {experiment}",
     )

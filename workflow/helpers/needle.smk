@@ -9,5 +9,10 @@ def needle_options(wildcards):
 def shown_needle(file, title, caption):
     """A file of the report of hidden facts."""
     return shown(
-        file, "10 Needles", title, caption, f"{NEEDLE_FOLDER}/report", "{experiment}"
+        file,
+        "9 Needles and L-Eval",
+        title,
+        caption,
+        f"{NEEDLE_FOLDER}/report",
+        "Needles, {experiment}",
     )
