@@ -20,6 +20,7 @@ from ropewalk.cli import (
     predict,
     ropes,
     scaling,
+    scorecard,
     search,
     stages,
     tracking,
@@ -53,6 +54,8 @@ app.command()(stages.evaluate)
 app.command()(stages.perplexity)
 app.command("parity")(stages.parity_perplexity)
 app.command()(stages.report)
+app.command()(scorecard.scorecard)
+app.command()(scorecard.summary)
 app.add_typer(longppl.longppl_app, name="longppl")
 app.add_typer(scaling.scaling_app, name="scaling")
 app.command()(search.search)

@@ -66,7 +66,9 @@ def write_report(
     """
     before = {name: read_nll(path / "nll.parquet") for name, path in untuned.items()}
     after = {(one.regime, one.rope, one.seed): read_nll(one.folder / "nll.parquet")[0] for one in tuned}
-    table = compare({name: rows for name, (rows, _) in before.items()}, after, lengths, tuned[0].rope, confidence)
+    rows_before = {name: rows for name, (rows, _) in before.items()}
+    table = compare(rows_before, after, lengths, tuned[0].rope, confidence)
+    others = against_untuned(rows_before, after, lengths, confidence)
     ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
     trained = next(iter(ropes.values())).original_length
     curves: dict[tuple[str, str], pd.DataFrame] = {
@@ -79,7 +81,7 @@ def write_report(
     with whole_folder(folder) as out:
         table.to_csv(out / "perplexity.csv", index=False, float_format="%.6g")
         (out / "finetune.html").write_text(tuning_html(table, tuned[0].rope, confidence))
-        write_json(out / "scores.json", scores(table))
+        write_json(out / "scores.json", scores(table, others, ropes, tuned[0].rope))
         figures.draw_before_after(curves, trained, out / "before_after.png", confidence)
         figures.draw_differences(table, tuned[0].rope, out / "differences.png", confidence)
 
@@ -175,12 +177,61 @@ def _mean_over_seeds(models: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return ordered[0].assign(nll=np.mean([rows["nll"].to_numpy(np.float64) for rows in ordered], axis=0))
 
 
-def scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """The numbers of the report in the tracking UI, over all corpora: by regime, rope and length."""
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for row in table[table["corpus"] == ALL].to_dict("records"):
+def against_untuned(
+    before: Mapping[str, pd.DataFrame],
+    after: Mapping[tuple[str, str, int], pd.DataFrame],
+    lengths: Sequence[int],
+    confidence: float,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How tuned models differ from the untuned one with another rope, as of a method that needs no tuning.
+
+    Args:
+        before: rows of ``nll.parquet`` by rope, of the model as it was.
+        after: the same by regime, rope and seed; all on the same documents.
+        lengths: in tokens.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        One row for each regime, tuned rope, other rope and length, over all corpora: ``difference`` in nats a token
+        with bounds over documents and over seeds, as of :func:`compare`.
+    """
+    kinds = dict.fromkeys((regime, rope) for regime, rope, _ in after)
+    table = []
+    for length in lengths:
+        tuned = {key: document_nll(rows, length) for key, rows in after.items()}
+        untuned = {rope: document_nll(rows, length) for rope, rows in before.items()}
+        for regime, rope in kinds:
+            values = pd.DataFrame({key[2]: mean for key, mean in tuned.items() if key[:2] == (regime, rope)})
+            for other, base in untuned.items():
+                if other != rope:
+                    paired = _paired("difference", values.sub(base, axis=0), confidence, seed)
+                    table.append({"regime": regime, "rope": rope, "other": other, "length": length, **paired})
+    return pd.DataFrame(table)
+
+
+def scores(table: pd.DataFrame, others: pd.DataFrame, ropes: Mapping[str, Rope], reference: str) -> dict[str, Any]:
+    """The numbers of the report over all corpora by regime, rope and length, what the ropes are, and the scale."""
+    every = table[table["corpus"] == ALL]
+    trained = ropes[reference].original_length
+    factor = max((step.params.get("factor", 1.0) for step in ropes[reference].steps), default=1.0)
+    found: dict[str, Any] = {
+        "setting": {
+            "train_length": trained,
+            "target_length": round(factor * trained),
+            "documents": int(every["documents"].min()),
+            "seeds": int(every["seeds"].max()),
+        },
+        "reference": reference,
+        "ropes": {name: rope.recipe for name, rope in ropes.items()},
+    }
+    for row in every.to_dict("records"):
         by_rope = found.setdefault(row["regime"] or "untuned", {}).setdefault(row["rope"], {})
-        by_rope[str(row["length"])] = numbers(row, exclude=("length", "documents", "seeds"))
+        by_rope[str(row["length"])] = numbers(row, exclude=("documents", "seeds"))
+    for row in others.to_dict("records"):
+        name = f"against_untuned_{row['other']}"
+        found[row["regime"]][row["rope"]][str(row["length"])][name] = numbers(row, exclude=("length",))
     return found
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ropewalk.evaluation.leval.comparison import compare, read_answers
+from ropewalk.evaluation.leval.comparison import AVERAGE, Subjects, compare, read_answers
 from ropewalk.evaluation.leval.scoring import Scored
 from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
-from ropewalk.files import whole_file, whole_folder, write_json
+from ropewalk.files import read_json, whole_file, whole_folder, write_json
 from ropewalk.intervals import CONFIDENCE
 from ropewalk.report.leval_page import leval_html
 from ropewalk.report.style import GREY, inks, save
+from ropewalk.report.tables import numbers
+from ropewalk.rope import Rope
 
 
 def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, confidence: float = CONFIDENCE) -> None:
@@ -39,18 +43,30 @@ def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, 
         draw(table, out / "leval.png", confidence)
         page = leval_html(table, scored, reference, confidence, (out / "leval.png").read_bytes())
         (out / "leval.html").write_text(page, encoding="utf-8")
-        write_json(out / "scores.json", summary(table))
+        write_json(out / "scores.json", scores(predictions, scored, table, confidence))
 
 
-def summary(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Parity and strict scores by subject and task."""
-    return {
-        str(subject): {
-            str(row["task"]): {"parity": float(row["parity"]), "strict": float(row["strict"])}
-            for row in rows.to_dict("records")
+def scores(predictions: Mapping[str, Path], scored: Subjects, table: pd.DataFrame, confidence: float) -> dict[str, Any]:
+    """Parity and strict scores by subject and task, what the subjects are, and every paired difference of averages."""
+    found: dict[str, Any] = {"setting": {}, "subjects": {}, "averages": {}}
+    for subject, rows in table.groupby("subject", sort=False):
+        found[str(subject)] = {
+            row["task"]: numbers(row, exclude=("difference", "strict_difference")) for row in rows.to_dict("records")
         }
-        for subject, rows in table.groupby("subject", sort=False)
-    }
+        about = read_json(predictions[str(subject)] / "settings.json", "settings of `leval predict`")
+        rope = Rope.from_json(about["rope"] or about["own_rope"])
+        training = about["training"] or {}
+        found["subjects"][subject] = {"recipe": rope.recipe, "tuned_at": training.get("length")}
+        pocket = Path(about["data"]).name == "pocket"
+        found["setting"] = {"pocket": pocket, "train_length": rope.original_length, "tasks": len(scored)}
+    for one, other in permutations(predictions, 2):
+        rows = compare(
+            {task: {name: by[name] for name in (one, other)} for task, by in scored.items()}, other, confidence
+        )
+        average = rows[(rows["task"] == AVERAGE) & (rows["subject"] == one)].iloc[0]
+        kept = [f"{scorer}difference{end}" for scorer in ("", "strict_") for end in ("", "_low", "_high")]
+        found["averages"][f"{one}_less_{other}"] = numbers(average[kept].to_dict())
+    return found
 
 
 def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:

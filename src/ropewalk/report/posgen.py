@@ -127,7 +127,7 @@ def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, fol
         gaps.to_csv(out / "feature_gap.csv", float_format="%.6g", index_label="rope")
         (out / "accuracy.html").write_text(_accuracy_html(tasks, table, confidence))
         (out / "feature_gap.html").write_text(_gap_html(first, gaps))
-        write_json(out / "scores.json", _scores(table))
+        write_json(out / "scores.json", _scores(tasks, table))
         swapped = [name for name in first.about["ropes"] if first.weights(name) != name]
         titles = {task.task: TASKS[task.task] for task in tasks}
         ood = table[table["quantity"] == "ood_accuracy"]
@@ -232,12 +232,37 @@ def feature_gaps(task: ScoredTask) -> pd.DataFrame:
     return pd.DataFrame(rows).T.astype({"pre-critical pairs": int})
 
 
-def _scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    scores: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> dict[str, Any]:
+    """The table by task, rope and quantity, each seed's value, what the ropes are, and the scale."""
+    first = tasks[0]
+    scores: dict[str, Any] = {
+        "setting": {
+            **{name: first.about["training"]["shape"][name] for name in ("layers", "hidden_size")},
+            **{name: first.about["training"]["options"][name] for name in ("steps", "batch_size")},
+            "modulus": first.modulus,
+            "train_length": first.train_length,
+            "test_length": first.test_length,
+            "seeds": int(table["seeds"].max()),
+        },
+        "ropes": {
+            name: {"recipe": first.rope(name).recipe, "swapped": first.weights(name) != name}
+            for name in first.about["ropes"]
+        },
+    }
     for row in table.to_dict("records"):
         names = ("mean", "sd", "difference", "low", "high")
         values = {name: float(row[name]) for name in names if pd.notna(row.get(name))}
         scores.setdefault(row["task"], {}).setdefault(row["rope"], {})[row["quantity"]] = values
+    for task in tasks:
+        for quantity in QUANTITIES:
+            for name, column in seed_accuracies(task, quantity).items():
+                scores[task.task][str(name)][quantity]["by_seed"] = column.tolist()
+        last = task.curves[task.curves["step"] == task.curves["step"].max()]
+        for name, losses in last.sort_values("seed").groupby("rope", sort=False)["loss"]:
+            scores[task.task][str(name)]["validation_loss"] = {
+                "mean": float(losses.mean()),
+                "by_seed": losses.tolist(),
+            }
     return scores
 
 

@@ -17,6 +17,7 @@ from ropewalk.report.scaling_page import sweep_html
 from ropewalk.report.tables import numbers
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.sweep import Sweep
+from ropewalk.scaling.tables import far_difference
 
 
 def write_report(sweep: Sweep, folder: Path) -> None:
@@ -50,40 +51,68 @@ def _copying(sweep: Sweep) -> pd.DataFrame:
 
 def scores(sweep: Sweep) -> dict[str, Any]:
     """All numbers of a sweep, as JSON would hold them; what is censored or has no interval is left out."""
-    longest = sweep.measured[0].cell.curves.length
-    bases = {}
-    for row in sweep.bases.to_dict("records"):
-        bases[Key.of(row).name] = numbers(row, exclude=("regime", *Key._fields))
+    curves, setting = sweep.measured[0].cell.curves, sweep.setting
+    against_original, small_bases = _contrasts(sweep)
     result: dict[str, Any] = {
-        "longest": longest,
-        "documents": len(sweep.measured[0].cell.curves.documents),
-        "cells": len(sweep.measured),
-        "critical_dimension": sweep.setting.critical_dimension,
-        "bases": bases,
+        "setting": {
+            "rotary_dim": setting.rotary_dim,
+            "base": setting.base,
+            "train_length": setting.train_length,
+            "critical_dimension": setting.critical_dimension,
+            "longest": curves.length,
+            "documents": len(curves.documents),
+            "cells": len(sweep.measured),
+        },
+        "bases": {
+            Key.of(row).name: {"regime": row["regime"], **numbers(row)} for row in sweep.bases.to_dict("records")
+        },
+        "against_original": against_original,
+        "small_bases": small_bases,
         "predictors": {law: numbers(row) for law, row in sweep.errors.to_dict("index").items()},
         "slopes": {
             f"length-{slope.tune_length}_steps-{slope.steps}{'_with-original' if slope.original else ''}": numbers(
-                vars(slope), exclude=("tune_length", "steps", "original")
+                vars(slope)
             )
             for slope in sweep.slopes
         },
         "tuning": {
-            f"base-{row['new_base']:.10g}_steps-{row['steps']}_{row['from_length']}-to-{row['to_length']}": numbers(
-                row, exclude=("new_base", "steps", "from_length", "to_length")
-            )
+            f"base-{row['new_base']:.10g}_steps-{row['steps']}_{row['from_length']}-to-{row['to_length']}": numbers(row)
             for row in sweep.tuning.to_dict("records")
         },
         "retrieval": {
             Key.of(row).name: numbers(row, exclude=Key._fields) for row in sweep.retrieval.to_dict("records")
         },
         "log_scaling": {
-            f"{Key.of({**row, 'log_scaling': True}).name}_{row['start']}-to-{row['stop']}": numbers(
-                row, exclude=("new_base", "tune_length", "steps", "start", "stop")
-            )
+            f"{Key.of({**row, 'log_scaling': True}).name}_{row['start']}-to-{row['stop']}": numbers(row)
             for row in sweep.log_scaling.to_dict("records")
         },
     }
     return result
+
+
+def _contrasts(sweep: Sweep) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Differences of what reading on costs in the second half of the texts, in nats a token.
+
+    Returns:
+        Each base less the original one, tuned alike; and among small bases each less the next smaller one, of which the
+        law wants that it is above zero.
+    """
+    against_original, small_bases = {}, {}
+    found = {key: group for key, group in sweep.keys.items() if not key.log_scaling}
+    for key, group in found.items():
+        alike = [other for other in found if other[:2] == key[:2]]
+        original = key._replace(new_base=sweep.setting.base)
+        if original in found and key != original:
+            apart = far_difference(group, found[original], sweep.options)
+            against_original[key.name] = numbers({**key._asdict(), **apart.columns("difference")})
+        small = [one for one in alike if found[one][0].cell.setting.regime == "soft"]
+        smaller = [one for one in small if one.new_base < key.new_base]
+        if key in small and smaller:
+            nearest = max(smaller, key=lambda one: one.new_base)
+            apart = far_difference(group, found[nearest], sweep.options)
+            row = {**key._asdict(), "smaller": nearest.new_base, **apart.columns("difference")}
+            small_bases[key.name] = numbers(row)
+    return against_original, small_bases
 
 
 def _write_runs(sweep: Sweep, folder: Path) -> None:

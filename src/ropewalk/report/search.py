@@ -12,7 +12,7 @@ from ropewalk.files import whole_folder, write_json
 from ropewalk.report import search_figures as figures
 from ropewalk.report.search_page import searches_html
 from ropewalk.report.tables import numbers
-from ropewalk.search.results import read_comparison, rivals, standings, transfer
+from ropewalk.search.results import Comparison, read_comparison, rivals, standings, transfer
 
 
 def write_report(searches: Sequence[Path], comparison: Path, folder: Path, *, confidence: float) -> None:
@@ -29,7 +29,7 @@ def write_report(searches: Sequence[Path], comparison: Path, folder: Path, *, co
         for name, table in (("standings", whole), ("transfer", carried), ("rivals", raced)):
             table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
         (out / "search.html").write_text(searches_html(compared, ranks, carried, raced, confidence))
-        write_json(out / "scores.json", scores(ranks, carried, raced))
+        write_json(out / "scores.json", scores(compared, ranks, carried, raced))
         figures.draw_convergence(compared, out / "convergence.png")
         figures.draw_optimum(compared, out / "optimum.png")
         figures.draw_plane(compared, out / "plane.png")
@@ -37,11 +37,15 @@ def write_report(searches: Sequence[Path], comparison: Path, folder: Path, *, co
         figures.draw_importances(compared.searches, out / "importances.png")
 
 
-def scores(ranks: Mapping[float, pd.DataFrame], carried: pd.DataFrame, raced: pd.DataFrame) -> dict[str, Any]:
-    """All numbers as JSON would hold them."""
-    return {
+def scores(
+    compared: Comparison, ranks: Mapping[float, pd.DataFrame], carried: pd.DataFrame, raced: pd.DataFrame
+) -> dict[str, Any]:
+    """All numbers as JSON would hold them, and the scale."""
+    documents = compared.measured[["corpus", "document"]].drop_duplicates()
+    setting = {"train_length": compared.about["train_length"], "documents": len(documents)}
+    return {"setting": setting} | {
         f"{factor:g}x": {
-            "standings": {row["method"]: numbers(row, exclude=("found",)) for row in table.to_dict("records")},
+            "standings": {row["method"]: numbers(row) for row in table.to_dict("records")},
             "rivals": {r["method"]: numbers(r) for r in raced[raced["factor"] == factor].to_dict("records")},
             "transfer": {
                 f"{r['method']}_at_{r['at']:g}x": numbers(r)

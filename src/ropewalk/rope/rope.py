@@ -78,6 +78,11 @@ class Rope:
         set_field(self, "log_scaling_length", log_scaling_length)
         set_field(self, "steps", tuple(self.steps))
 
+    @property
+    def recipe(self) -> str:
+        """The methods that made this rope, in order, joined by ``+``; ``default`` where nothing was changed."""
+        return "+".join(step.method for step in self.steps if step.method != "default") or "default"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rope):
             return NotImplemented

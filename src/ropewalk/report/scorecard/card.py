@@ -1,0 +1,140 @@
+"""Every claim held against every experiment of a study: as text, as JSON, as numbers for the tracking UI, as a page."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import UserError
+from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.report.scorecard import orope, resonance, scaling_laws
+from ropewalk.report.scorecard.claim import VERDICTS, Claim, Evidence, Experiment, Finding, Stage
+from ropewalk.report.scorecard.page import card_html
+from ropewalk.report.tables import numbers
+
+PAPERS = {
+    "resonance": "Resonance RoPE (arXiv 2403.00071)",
+    "scaling-laws": "Scaling Laws of RoPE-based Extrapolation (arXiv 2310.05209)",
+    "orope": "ORoPE (AI Open 6, 2025; only the abstract could be read)",
+}
+CLAIMS: list[Claim] = [*resonance.CLAIMS, *scaling_laws.CLAIMS, *orope.CLAIMS]
+STAGES: tuple[Stage, ...] = ("posgen", "scaling", "search", "finetune", "leval")
+
+
+def experiments(study: Path) -> list[Experiment]:
+    """What the stages of a study left behind.
+
+    Args:
+        study: ``results/NAME``.
+
+    Raises:
+        UserError: it is no folder, or a file of scores is damaged or of another version.
+    """
+    if not study.is_dir():
+        raise UserError(f"{study}: no such folder; expected the results of a study, like results/default.")
+    found = []
+    for stage in STAGES:
+        for file in sorted(study.glob(f"{stage}/*/report/scores.json")):
+            scores = read_json(file, "scores of a stage")
+            if not isinstance(scores.get("setting"), dict):
+                raise UserError(f"{file} has no `setting`; it is of an older version. Run its stage again.")
+            found.append(Experiment(study.name, stage, file.parts[-3], file.relative_to(study).as_posix(), scores))
+    return found
+
+
+def evaluate(claims: Sequence[Claim], found: Sequence[Experiment]) -> list[Finding]:
+    """What every experiment says of every claim: a finding for each that tried it, or one that none did.
+
+    Raises:
+        UserError: scores lack what a claim needs.
+    """
+    findings = []
+    for claim in claims:
+        if claim.stage is None:
+            findings.append(Finding(claim, None, tuple(claim.measure())))
+            continue
+        tried = []
+        for experiment in (one for one in found if one.stage == claim.stage):
+            try:
+                evidence = tuple(claim.measure(experiment))
+            except (KeyError, TypeError) as error:
+                raise UserError(
+                    f"{experiment.study}/{experiment.file} lacks {error} for {claim.id}; run its stage again."
+                ) from error
+            if evidence:
+                tried.append(Finding(claim, experiment, evidence))
+        findings += tried or [Finding(claim, None, ())]
+    return findings
+
+
+def counts(findings: Sequence[Finding], *, every: bool = True) -> dict[str, int]:
+    """How many findings have each verdict; those that none has too, if ``every``."""
+    found = Counter(one.verdict for one in findings)
+    return {verdict: found[verdict] for verdict in VERDICTS if every or found[verdict]}
+
+
+def as_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The findings as JSON would hold them; a number that is not finite is null."""
+    rows = []
+    for one in findings:
+        claim, experiment, decisive = one.claim, one.experiment, one.decisive
+        row = {key: getattr(claim, key) for key in ("id", "section", "sentence", "quantity")}
+        row |= {"paper": PAPERS[claim.paper], "expected": str(claim.region), "scale_needed": claim.scale}
+        where = (
+            {key: getattr(experiment, key) for key in ("study", "stage", "name", "scale", "file")} if experiment else {}
+        )
+        row |= {"verdict": one.verdict, "experiment": where or None}
+        row |= {"decided_by": _plain(decisive) if decisive else None, "cases": [_plain(case) for case in one.evidence]}
+        rows.append(row)
+    return rows
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    finite = {key: getattr(evidence, key) for key in ("value", "low", "high")}
+    return {
+        **{key: value if math.isfinite(value) else None for key, value in finite.items()},
+        "where": evidence.where,
+        "key": evidence.key,
+    }
+
+
+def scores(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The numbers for the tracking UI: how many of each verdict, and the number that decides each claim."""
+    result: dict[str, Any] = {"counts": {key.replace(" ", "_"): value for key, value in counts(findings).items()}}
+    for one in findings:
+        if one.decisive is not None:
+            row = {"value": one.decisive.value, "low": one.decisive.low, "high": one.decisive.high}
+            name = f"{one.claim.id}/{one.experiment.name}" if one.experiment else one.claim.id
+            result[name] = numbers(row)
+    return result
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """The scorecard for a terminal: a line a finding, under its paper."""
+    lines = []
+    for paper, title in PAPERS.items():
+        lines.append(title)
+        for one in (one for one in findings if one.claim.paper == paper):
+            case = one.decisive
+            number = f"{case}; expected {one.claim.region}" if case else f"needs {one.claim.scale}"
+            lines += [f"  {one.verdict:<14}  {one.claim.sentence}", f"  {'':<14}  {number}"]
+        lines.append("")
+    total = ", ".join(f"{count} {verdict}" for verdict, count in counts(findings).items())
+    return "\n".join([*lines, f"{len(findings)} findings on {len({f.claim.id for f in findings})} claims: {total}."])
+
+
+def write_scorecard(findings: Sequence[Finding], folder: Path, studies: Mapping[str, str]) -> None:
+    """Write ``scorecard.html``, ``scorecard.json`` and ``scores.json``, whole or not at all.
+
+    Args:
+        findings: of :func:`evaluate`.
+        folder: where to write.
+        studies: a word on each study, by name.
+    """
+    with whole_folder(folder) as out:
+        (out / "scorecard.html").write_text(card_html(findings, PAPERS, counts(findings), studies), encoding="utf-8")
+        write_json(out / "scorecard.json", {"counts": counts(findings), "findings": as_rows(findings)})
+        write_json(out / "scores.json", scores(findings))

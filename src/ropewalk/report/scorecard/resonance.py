@@ -1,0 +1,443 @@
+"""The claims of Resonance RoPE (arXiv 2403.00071)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ropewalk.posgen.data import DataOptions, make_data
+from ropewalk.posgen.tasks import Task
+from ropewalk.report.posgen import PUBLISHED, TASKS
+from ropewalk.report.scorecard.claim import (
+    ANY,
+    COMPUTED,
+    Claim,
+    Evidence,
+    Experiment,
+    Region,
+    above,
+    below,
+    between,
+    equal,
+)
+from ropewalk.report.scorecard.reading import named, over_both, over_documents, over_seeds
+from ropewalk.rope import Rope, default_rope
+from ropewalk.rope import methods as m
+from ropewalk.rope.diagnostics import feature_gap, wavelength_lcm
+from ropewalk.rope.theory import critical_pairs
+
+LLAMA2 = default_rope(128, 10_000.0, 4096)
+TOY = default_rope(64, 10_000.0, 64)
+"""The geometry of PosGen: trained at 64 tokens, tested at 256."""
+TEST_LENGTH = 256
+
+RECIPES = {
+    "RoPE": ("default",),
+    "Resonance RoPE": ("resonance",),
+    "YaRN": ("yarn", "yarn_written"),
+    "Resonance YaRN": ("yarn+resonance", "yarn_written+resonance"),
+}
+POSGEN_SCALE = "2 layers of width 512, modulus 17, 64 to 256 tokens, 11,850 steps"
+LEVAL_SCALE = "a model that answers L-Eval's own questions better than chance"
+
+LEVAL_ITEMS = (172, 100, 202, 269, 90, 128)
+"""Questions of Coursera, GSM, QuALITY, TOEFL, CodeU and SFiction, from the steps that the scores of table 2 come in."""
+LEVAL_PUBLISHED = {
+    "7B, 50 steps of 32K": (
+        (36.05, 19.00, 33.17, 50.56, 4.44, 56.25),
+        (36.48, 22.00, 34.16, 55.76, 0.00, 57.03),
+    ),
+    "7B, 400 steps of 4K": (
+        (35.03, 24.00, 37.62, 57.62, 4.44, 60.94),
+        (36.34, 27.00, 40.59, 56.51, 3.33, 61.72),
+    ),
+    "13B, 100 steps of 16K": (
+        (38.08, 39.00, 43.07, 65.43, 0.00, 63.28),
+        (38.66, 39.00, 43.56, 65.06, 1.11, 62.50),
+    ),
+    "13B, 400 steps of 4K": (
+        (41.72, 34.00, 41.09, 66.91, 2.22, 48.44),
+        (41.86, 35.00, 42.57, 65.80, 5.56, 48.44),
+    ),
+}
+"""Scores of YaRN and of Resonance YaRN in percent: table 2."""
+
+
+def _integer_distance() -> list[Evidence]:
+    waves = m.resonance(LLAMA2).wavelengths
+    return [Evidence.exact(np.abs(waves - np.round(waves)).max())]
+
+
+def _precritical_gap(rope: Rope) -> float:
+    """Sum of the feature gap over the pairs that turned once in training, as the plain table has them."""
+    gap = feature_gap(rope, TOY.original_length, TEST_LENGTH)
+    return float(gap[TOY.wavelengths <= TOY.original_length].sum())
+
+
+def _yarn_gap() -> list[Evidence]:
+    yarn = m.yarn_written(TOY, factor=4, beta=2, mixing="wavelength")
+    return [Evidence.exact(_precritical_gap(m.resonance(yarn)) - _precritical_gap(yarn))]
+
+
+def _starts_in_training() -> list[Evidence]:
+    data = make_data(Task("recursive", 17), DataOptions(starts="cycled"))
+    return [Evidence.exact(data.info["test_in_train"] / data.info["test_sequences"], "the released generator")]
+
+
+def _leval_gain(setting: str) -> Callable[[], list[Evidence]]:
+    def measure() -> list[Evidence]:
+        before, after = (np.array(scores) for scores in LEVAL_PUBLISHED[setting])
+        errors = [np.sqrt((p * (100 - p) / np.array(LEVAL_ITEMS)).sum()) / len(p) for p in (before, after)]
+        gain, half = float((after - before).mean()), 1.96 * math.hypot(*errors)
+        return [Evidence(gain, gain - half, gain + half, "from the published scores")]
+
+    return measure
+
+
+def _posgen(
+    task: str, one: str, other: str, *, swapped: tuple[bool, bool] = (False, False), quantity: str = "ood_accuracy"
+) -> Callable[[Experiment], list[Evidence]]:
+    """The difference of two ropes on a task, paired by seed; accuracies in points."""
+
+    def measure(experiment: Experiment) -> list[Evidence]:
+        scores, unit = experiment.scores, 100.0 if quantity.endswith("accuracy") else 1.0
+        pair = [_posgen_rope(experiment, name, when) for name, when in zip((one, other), swapped, strict=True)]
+        if None in pair or task not in scores:
+            return []
+        rows = [scores[task][name].get(quantity) for name in pair]
+        if None in rows:
+            return []
+        values = [row["by_seed"] for row in rows]
+        return [
+            over_seeds(values[0], values[1], f"{pair[0]} less {pair[1]}", f"{task}/{pair[0]}/{quantity}/by_seed", unit)
+        ]
+
+    return measure
+
+
+def _posgen_rope(experiment: Experiment, name: str, swapped: bool) -> str | None:
+    ropes = {rope: about["recipe"] for rope, about in experiment.scores["ropes"].items() if about["swapped"] == swapped}
+    return next(iter(named(ropes, RECIPES[name])), None)
+
+
+def _cell(task: str, name: str) -> Callable[[Experiment], list[Evidence]]:
+    """The accuracy of a rope on a task, at the paper's scale only."""
+
+    def measure(experiment: Experiment) -> list[Evidence]:
+        wanted = {"hidden_size": 512, "modulus": 17, "train_length": 64, "test_length": 256}
+        rope = _posgen_rope(experiment, name, False)
+        fits = all(experiment.setting[key] == value for key, value in wanted.items())
+        if not fits or experiment.setting["steps"] < 11_850 or rope is None or task not in experiment.scores:
+            return []
+        values = experiment.scores[task][rope]["ood_accuracy"]["by_seed"]
+        return [over_seeds(values, [0.0] * len(values), rope, f"{task}/{rope}/ood_accuracy/by_seed", 100.0)]
+
+    return measure
+
+
+def _tuned(experiment: Experiment, name: str) -> list[tuple[str, str]]:
+    """Regime and rope of every tuned model of a recipe."""
+    ropes = named(experiment.scores["ropes"], RECIPES[name])
+    regimes = [key for key in experiment.scores if key not in ("setting", "reference", "ropes", "untuned")]
+    return [(regime, rope) for regime in regimes for rope in ropes if rope in experiment.scores[regime]]
+
+
+def _lengths(experiment: Experiment, row: dict[str, object]) -> list[str]:
+    """The lengths up to that for which the rope was made."""
+    return [length for length in row if int(length) <= experiment.setting["target_length"]]
+
+
+def _against_yarn(experiment: Experiment) -> list[Evidence]:
+    scores = experiment.scores
+    if scores["ropes"][scores["reference"]] not in RECIPES["YaRN"]:
+        return []
+    return [
+        over_both(experiment, (regime, rope, length), "difference", f"{regime}, {int(length):,} tokens")
+        for regime, rope in _tuned(experiment, "Resonance YaRN")
+        for length in _lengths(experiment, scores[regime][rope])
+    ]
+
+
+def _against_untuned(recipes: Sequence[str]) -> Callable[[Experiment], list[Evidence]]:
+    def measure(experiment: Experiment) -> list[Evidence]:
+        return [
+            over_both(
+                experiment,
+                (regime, rope, length, f"against_untuned_{other}"),
+                "difference",
+                f"{regime}, {int(length):,} tokens",
+            )
+            for regime, rope in _tuned(experiment, "Resonance YaRN")
+            for other in named(experiment.scores["ropes"], recipes)
+            for length in _lengths(experiment, experiment.scores[regime][rope])
+        ]
+
+    return measure
+
+
+def _gain(experiment: Experiment) -> list[Evidence]:
+    target = str(experiment.setting["target_length"])
+    return [
+        over_both(experiment, (regime, rope, target), "gain", f"{regime}, {int(target):,} tokens")
+        for regime, rope in _tuned(experiment, "YaRN")
+        if target in experiment.scores[regime][rope]
+    ]
+
+
+def _leval_pairs(experiment: Experiment, kind: str) -> list[Evidence]:
+    scores, subjects = experiment.scores, experiment.scores["subjects"]
+    tuned = {name: about for name, about in subjects.items() if about["tuned_at"]}
+    able = max((scores[name]["average"]["strict"] for name in tuned), default=0.0)
+    if experiment.setting["pocket"] or able <= 0:
+        return []
+    found = []
+    for one, mine in tuned.items():
+        for other, theirs in tuned.items():
+            if kind == "resonance":
+                fits = mine["recipe"] == f"{theirs['recipe']}+resonance" and mine["tuned_at"] == theirs["tuned_at"]
+            else:
+                fits = mine["recipe"] == theirs["recipe"] and mine["tuned_at"] < theirs["tuned_at"]
+            if fits:
+                found.append(
+                    over_documents(experiment, ("averages", f"{one}_less_{other}"), "difference", f"{one} less {other}")
+                )
+    return found
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+def _claims() -> list[Claim]:
+    claims = [
+        Claim(
+            "resonance/whole-wavelengths",
+            "section 4, algorithm 1",
+            "Resonance makes every wavelength a whole number of tokens.",
+            "largest distance of a wavelength from a whole number, LLaMA-2's table (tokens)",
+            between(0, 1e-9),
+            COMPUTED,
+            None,
+            _integer_distance,
+        ),
+        Claim(
+            "resonance/zero-gap",
+            "theorem 1",
+            "With whole wavelengths, pairs that turned once in training meet no new angle beyond it.",
+            "sum of their feature gaps, head dimension 64, 64 to 256 tokens (chord)",
+            between(0, 1e-6),
+            COMPUTED,
+            None,
+            lambda: [Evidence.exact(_precritical_gap(m.resonance(TOY)))],
+        ),
+        Claim(
+            "resonance/gap-without",
+            "section 4, figure 1",
+            "Plain RoPE does meet new angles in those pairs.",
+            "sum of their feature gaps, head dimension 64, 64 to 256 tokens (chord)",
+            above(1e-3),
+            COMPUTED,
+            None,
+            lambda: [Evidence.exact(_precritical_gap(TOY))],
+        ),
+        Claim(
+            "resonance/gap-of-yarn",
+            "section 4",
+            "Rounding after YaRN's scaling narrows the gap in those pairs.",
+            "sum of their feature gaps, Resonance YaRN less YaRN, factor 4, ramp from 1 to 2 turns (chord)",
+            below(0),
+            COMPUTED,
+            None,
+            _yarn_gap,
+        ),
+        Claim(
+            "resonance/most-pairs",
+            "section 4",
+            "More than half of LLaMA-2's pairs turn once or more within the training length.",
+            "share of pairs, head dimension 128, 4,096 tokens",
+            above(0.5),
+            COMPUTED,
+            None,
+            lambda: [Evidence.exact(critical_pairs(LLAMA2) / 64)],
+        ),
+        Claim(
+            "resonance/no-common-period",
+            "section 4",
+            "All these pairs together repeat only after more than 7e51 tokens.",
+            "decimal logarithm of the least common multiple of their wavelengths",
+            above(math.log10(7e51)),
+            COMPUTED,
+            None,
+            lambda: [Evidence.exact(math.log10(wavelength_lcm(m.resonance(LLAMA2))))],
+        ),
+        Claim(
+            "resonance/posgen-pairs",
+            "appendix C.1",
+            "In PosGen's models 17 of 32 pairs turn once within the 64 tokens of training.",
+            "pairs, head dimension 64, base 10,000",
+            equal(17),
+            COMPUTED,
+            None,
+            lambda: [Evidence.exact(critical_pairs(TOY))],
+        ),
+        Claim(
+            "resonance/splits-differ",
+            "section 6.1",
+            "No test sequence of PosGen begins like a training sequence.",
+            "share of test sequences that do",
+            equal(0),
+            COMPUTED,
+            None,
+            _starts_in_training,
+        ),
+    ]
+    for task, title in TASKS.items():
+        lower = task == "recursive"
+        claims.append(
+            Claim(
+                f"resonance/posgen-{task}",
+                "table 1",
+                f"On {title.lower()}, Resonance RoPE is {'less' if lower else 'more'} accurate than RoPE beyond the "
+                "training length.",
+                "accuracy beyond the training length (points)",
+                below(0) if lower else above(0),
+                ANY,
+                "posgen",
+                _posgen(task, "Resonance RoPE", "RoPE"),
+            )
+        )
+        for swapped, words in ((False, "trained with it, as the paper says"), (True, "swapped in, as its code does")):
+            for one, other, both in (("YaRN", "RoPE", False), ("Resonance YaRN", "YaRN", True)):
+                claims.append(
+                    Claim(
+                        f"resonance/posgen-{task}-{_slug(one)}-{'swapped' if swapped else 'trained'}",
+                        "table 1",
+                        f"On {title.lower()}, {one} is more accurate than {other} beyond the training length; {words}.",
+                        "accuracy beyond the training length (points)",
+                        above(0),
+                        ANY,
+                        "posgen",
+                        _posgen(task, one, other, swapped=(swapped, swapped and both)),
+                    )
+                )
+        claims.append(
+            Claim(
+                f"resonance/posgen-{task}-loss",
+                "figure 3",
+                f"On {title.lower()}, Resonance RoPE ends with a lower validation loss than RoPE.",
+                "validation loss at the end (nats)",
+                below(0),
+                ANY,
+                "posgen",
+                _posgen(task, "Resonance RoPE", "RoPE", quantity="validation_loss"),
+            )
+        )
+    claims.append(
+        Claim(
+            "resonance/posgen-semi-recursive-loss-below-yarn",
+            "figure 3",
+            "On semi-recursive, Resonance RoPE alone ends with a lower validation loss than YaRN.",
+            "validation loss at the end (nats)",
+            below(0),
+            ANY,
+            "posgen",
+            _posgen("semi-recursive", "Resonance RoPE", "YaRN", quantity="validation_loss"),
+        )
+    )
+    for name, row in PUBLISHED.items():
+        for (task, title), value in zip(TASKS.items(), row, strict=True):
+            claims.append(
+                Claim(
+                    f"resonance/table-1-{_slug(name)}-{task}",
+                    "table 1",
+                    f"{name} has {value:.2f} % beyond the training length on {title.lower()}.",
+                    "accuracy (percent), within ten points",
+                    Region(value - 10, value + 10),
+                    POSGEN_SCALE,
+                    "posgen",
+                    _cell(task, name),
+                )
+            )
+    claims += [
+        Claim(
+            "resonance/perplexity-below-yarn",
+            "figure 4",
+            "Tuned alike, Resonance YaRN has a lower perplexity than YaRN at every length.",
+            "NLL, Resonance YaRN less YaRN (nats a token)",
+            below(0),
+            ANY,
+            "finetune",
+            _against_yarn,
+        ),
+        Claim(
+            "resonance/perplexity-below-dynamic-ntk",
+            "figure 4",
+            "Tuned, Resonance YaRN has a lower perplexity than untuned dynamic NTK at every length.",
+            "NLL, Resonance YaRN less dynamic NTK (nats a token)",
+            below(0),
+            ANY,
+            "finetune",
+            _against_untuned(["dynamic_ntk"]),
+        ),
+        Claim(
+            "resonance/perplexity-below-ntk",
+            "figure 4",
+            "Tuned, Resonance YaRN has a lower perplexity than untuned NTK scaling at every length.",
+            "NLL, Resonance YaRN less NTK (nats a token)",
+            below(0),
+            ANY,
+            "finetune",
+            _against_untuned(["ntk"]),
+        ),
+        Claim(
+            "resonance/tuning-gains",
+            "section 6.2",
+            "Fine-tuning with YaRN lowers the perplexity at the target length.",
+            "NLL, tuned less untuned (nats a token)",
+            below(0),
+            ANY,
+            "finetune",
+            _gain,
+        ),
+    ]
+    for setting in LEVAL_PUBLISHED:
+        claims.append(
+            Claim(
+                f"resonance/table-2-{setting.split(',')[0].lower()}-{setting.split()[-1].lower()}",
+                "table 2",
+                f"{setting}: Resonance YaRN has a higher average in L-Eval than YaRN.",
+                "gain in the published average against its own sampling error (points)",
+                above(0),
+                COMPUTED,
+                None,
+                _leval_gain(setting),
+            )
+        )
+    claims += [
+        Claim(
+            "resonance/leval-above-yarn",
+            "table 2",
+            "Tuned alike, Resonance YaRN has a higher average in L-Eval than YaRN.",
+            "average, Resonance YaRN less YaRN (points)",
+            above(0),
+            LEVAL_SCALE,
+            "leval",
+            lambda experiment: _leval_pairs(experiment, "resonance"),
+        ),
+        Claim(
+            "resonance/leval-short-steps",
+            "table 2, 7B",
+            "Many steps on short texts give a higher average in L-Eval than few on long ones.",
+            "average, tuned short less tuned long (points)",
+            above(0),
+            LEVAL_SCALE,
+            "leval",
+            lambda experiment: _leval_pairs(experiment, "short"),
+        ),
+    ]
+    return claims
+
+
+CLAIMS = _claims()

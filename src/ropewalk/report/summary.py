@@ -1,0 +1,202 @@
+"""The one page for a person who has five minutes: what was tried, what held up, the figures that matter, what next."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ropewalk.files import read_json, whole_file
+from ropewalk.report.scorecard import CLAIMS, counts, evaluate, experiments
+from ropewalk.report.scorecard.claim import Finding
+from ropewalk.report.scorecard.page import STYLE, claims_html, counts_html
+from ropewalk.report.tables import page
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stage of the workflow, as its reader asks.
+
+    Attributes:
+        stage: in the workflow and of its claims.
+        title: the question.
+        words: what was done.
+        figure: below the folder of the stage's report.
+        alt: what the figure shows.
+        pages: tables behind it, below the same folder, by what to call them.
+        larger: how to run it at a larger scale.
+    """
+
+    stage: str
+    title: str
+    words: str
+    figure: str
+    alt: str
+    pages: dict[str, str]
+    larger: str
+
+
+SECTIONS = (
+    Section(
+        "perplexity",
+        "How far does the model read, with each rope?",
+        "The model reads documents it never saw, far beyond its training length, with ropes lengthened by hand. NLL of "
+        "every token by its position: where a line rises, the rope fails.",
+        "nll_by_position.png",
+        "NLL by position for every rope",
+        {"perplexity by length": "perplexity.html"},
+        "uv run snakemake --cores all --configfile config/smollm2.yaml",
+    ),
+    Section(
+        "posgen",
+        "Does rounding wavelengths help? PosGen",
+        "Small models continue sequences by a rule that they have learned, beyond the length of their training; nothing "
+        "but the position is new there. Each dot is a seed.",
+        "accuracy.png",
+        "Accuracy beyond the training length by rope and task",
+        {"accuracy": "accuracy.html", "feature gaps": "feature_gap.html"},
+        "uv run snakemake --cores all --resources gpu=1 posgen --configfile config/h100.yaml",
+    ),
+    Section(
+        "scaling",
+        "Does the base predict how far a model reads? Scaling laws",
+        "The model is tuned with other bases. The limit of each, measured as the first position where reading everything "
+        "costs more than reading the last tokens only, over the base, with what the laws predict.",
+        "limits.png",
+        "Measured limits over the base, and the laws",
+        {"limits, predictors and words": "scaling.html"},
+        "uv run snakemake --cores all --resources gpu=1 scaling --configfile config/h100-scaling.yaml",
+    ),
+    Section(
+        "search",
+        "Does a searched rope beat hand-made ones?",
+        "Ropes are found without training, by Bayesian optimisation and two rivals, and held against every hand-made one "
+        "on documents that no search saw.",
+        "convergence.png",
+        "Best rope so far by number of trials",
+        {"standings, rivals and transfer": "search.html"},
+        "uv run snakemake --cores all --resources gpu=1 search --configfile config/h100-search.yaml",
+    ),
+    Section(
+        "finetune",
+        "What does fine-tuning with a rope gain?",
+        "The model is tuned with YaRN and with Resonance YaRN, on few long texts and on many short ones, and reads the "
+        "same documents as before.",
+        "before_after.png",
+        "NLL by position before and after tuning",
+        {"perplexity and differences": "finetune.html"},
+        "uv run snakemake --cores all --resources gpu=1 finetune --configfile config/h100-finetune.yaml",
+    ),
+    Section(
+        "needle",
+        "Does it use what it reads?",
+        "Low perplexity is not use of the context. Facts are hidden at some depth of a text and asked for at its end.",
+        "needle.png",
+        "Score by length and depth for each model",
+        {"scores and effective lengths": "needle.html"},
+        "uv run snakemake --cores all --resources gpu=1 needle --configfile config/h100-finetune.yaml",
+    ),
+    Section(
+        "leval",
+        "Does it answer questions about long documents? L-Eval",
+        "Seven closed-ended tasks, scored as the original does (filled) and strictly (hollow).",
+        "leval.png",
+        "Scores by task and model",
+        {"scores by task": "leval.html"},
+        "uv run snakemake --cores all leval --configfile config/smollm2-leval.yaml",
+    ),
+)
+
+
+def write_summary(study: Path, output: Path, everything: str) -> None:
+    """Write the page from what a study left behind.
+
+    Args:
+        study: ``results/NAME``; stages that it lacks are left out.
+        output: the page; its links are relative to it.
+        everything: the file beside the page that holds all tables and figures.
+
+    Raises:
+        UserError: a file of scores is missing or damaged.
+    """
+    findings = evaluate(CLAIMS, experiments(study))
+    total = counts(findings)
+    parts = [STYLE, _PAGE_STYLE, f"<p>{_scale(study)}</p>", "<h2>What held up</h2>", counts_html(total)]
+    parts.append(
+        f"<p>Findings on {len(CLAIMS)} claims of three papers, each with its interval, at this scale and no other. "
+        f"<a href='scorecard/scorecard.html'>The scorecard</a> has all; below they stand beside what they are about. "
+        f"<a href='{html.escape(everything)}'>All tables and figures</a>.</p>"
+    )
+    for section in SECTIONS:
+        for folder in _folders(study, section.stage):
+            parts.append(_section(study, section, folder, findings))
+    computed = [one for one in findings if one.experiment is None and one.evidence]
+    untried = [one for one in findings if not one.evidence]
+    parts.append(
+        "<h2>Decided without a model</h2><p>What the papers say that can be computed, and published gains held against "
+        f"their own sampling error.</p>{claims_html(computed)}"
+        f"<h2>Not tried</h2><details><summary>{len(untried)} claims, and what each takes</summary>"
+        f"{claims_html(untried)}</details>"
+    )
+    with whole_file(output) as temporary:
+        temporary.write_text(page("Ropewalk", f"Ropewalk: {html.escape(study.name)}", "".join(parts)), encoding="utf-8")
+
+
+_PAGE_STYLE = """
+<style>
+body{max-width:60em}
+img{max-width:100%;height:auto}
+figure{margin:1em 0;overflow-x:auto}
+pre{overflow-x:auto;background:#f5f5f5;padding:.6em;font-size:85%}
+</style>
+"""
+
+
+def _scale(study: Path) -> str:
+    """Which model was tried, in words."""
+    words = "One workflow holds three papers on the length that a language model reads against measurements."
+    scores = study / "model" / "scores.json"
+    if scores.is_file():
+        training = read_json(scores, "scores of the pre-training")
+        words += (
+            f" This study: a model of {training['parameters']:,} weights, trained from nothing on "
+            f"{training['tokens']:,} tokens"
+        )
+        config = read_json(study / "model" / "config.json", "configuration of a model")
+        words += f" in texts of {config['max_position_embeddings']:,}."
+    return words
+
+
+def _folders(study: Path, stage: str) -> list[Path]:
+    if stage == "perplexity":
+        return [study / "report"] if (study / "report" / "scores.json").is_file() else []
+    return sorted(path.parent for path in study.glob(f"{stage}/*/report/scores.json"))
+
+
+def _section(study: Path, section: Section, folder: Path, findings: Sequence[Finding]) -> str:
+    name = folder.parent.name if folder.parent != study else ""
+    own = [
+        one
+        for one in findings
+        if one.experiment and (one.experiment.stage, one.experiment.name) == (section.stage, name)
+    ]
+    place = folder.relative_to(study).as_posix()
+    links = ", ".join(f"<a href='{place}/{file}'>{title}</a>" for title, file in section.pages.items())
+    held = ""
+    if own:
+        inner = claims_html(own)
+        held = counts_html(counts(own, every=False)) + (
+            inner if len(own) <= 6 else f"<details><summary>{len(own)} findings</summary>{inner}</details>"
+        )
+    return (
+        f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.words)} Tables: {links}.</p>"
+        f"<figure>{_image(folder / section.figure, section.alt)}</figure>{held}"
+        f"<p class=note>At a larger scale:</p><pre>{html.escape(section.larger)}</pre>"
+    )
+
+
+def _image(path: Path, alt: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'>"
