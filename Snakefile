@@ -27,7 +27,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.html.output,
+        rules.summary.output,
 
 
 # Each stage by name: `snakemake --cores all evaluations` runs what it needs and nothing after it.
@@ -89,8 +89,8 @@ rule posgen:
 
 onsuccess:
     shell(DELIVER)
-    if Path(rules.html.output[0]).is_file():
-        print(f"\nReport:   {rules.html.output[0]}")
+    if Path(rules.summary.output[0]).is_file():
+        print(f"\nReport:   {rules.summary.output[0]}")
     print("Compare:  uv run mlflow ui, then open http://127.0.0.1:5000")
 
 

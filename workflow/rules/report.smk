@@ -69,7 +69,51 @@ rule study_config:
         "printf '%s' {params.text:q} > {output} 2> {log}"
 
 
-rule html:
+rule scorecard:
+    input:
+        expand(rules.posgen_report.output.scores, experiment=POSGEN),
+        expand(rules.scaling_report.output.scores, experiment=SCALING),
+        expand(rules.search_report.output.scores, experiment=SEARCH),
+        expand(rules.finetune_report.output.scores, experiment=FINETUNE),
+        expand(rules.leval_report.output.scores, experiment=LEVAL),
+        config=f"{RESULTS}/config.yaml",
+    output:
+        shown(
+            "scorecard.html",
+            "0 Scorecard",
+            "Claim by claim",
+            folder=f"{RESULTS}/scorecard",
+        ),
+        json=f"{RESULTS}/scorecard/scorecard.json",
+        scores=f"{RESULTS}/scorecard/scores.json",
+    log:
+        f"{LOGS}/scorecard.log",
+    benchmark:
+        f"{BENCHMARKS}/scorecard.tsv"
+    conda:
+        "../../envs/ropewalk.yaml"
+    threads: 1
+    resources:
+        **stage_resources("corpora"),
+    params:
+        settings=settings(),
+        study=lambda wildcards, input: Path(input.config).parent,
+        folder=lambda wildcards, output: Path(output.scores).parent,
+        code=code(
+            "report/scorecard",
+            "report/tables.py",
+            "report/posgen.py",
+            "rope",
+            "posgen/data.py",
+            "search/results.py",
+            "intervals.py",
+        ),
+    shell:
+        tracked("scorecard", "{params.folder}", flags="--scores {output.scores}")
+        + "ropewalk scorecard {params.study} -o {params.folder}"
+
+
+rule tables:
     input:
         rules.figures.output,
         expand(rules.posgen_report.output, experiment=POSGEN),
@@ -79,12 +123,13 @@ rule html:
         expand(rules.finetune_report.output, experiment=FINETUNE),
         expand(rules.leval_report.output, experiment=LEVAL),
         expand(rules.needle_report.output, experiment=NEEDLE),
+        rules.scorecard.output,
         config=f"{RESULTS}/config.yaml",
         captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
     output:
-        f"{RESULTS}/report.html",
+        f"{RESULTS}/tables.html",
     log:
-        f"{LOGS}/html.log",
+        f"{LOGS}/tables.log",
     localrule: True
     conda:
         "../../envs/ropewalk.yaml"
@@ -92,4 +137,31 @@ rule html:
     params:
         code=code("report"),
     shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval needle > {log} 2>&1"
+        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval needle scorecard > {log} 2>&1"
+
+
+rule summary:
+    input:
+        rules.tables.input,
+        tables=rules.tables.output,
+        config=f"{RESULTS}/config.yaml",
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/summary.log",
+    benchmark:
+        f"{BENCHMARKS}/summary.tsv"
+    localrule: True
+    conda:
+        "../../envs/ropewalk.yaml"
+    threads: 1
+    resources:
+        **stage_resources("corpora"),
+    params:
+        settings=settings(),
+        study=lambda wildcards, input: Path(input.config).parent,
+        everything=lambda wildcards, input: Path(input.tables).name,
+        code=code("report"),
+    shell:
+        tracked("summary", "{output}")
+        + "ropewalk summary {params.study} --everything {params.everything} -o {output}"

@@ -62,8 +62,8 @@ SECTIONS = (
     Section(
         "scaling",
         "Does the base predict how far a model reads? Scaling laws",
-        "The model is tuned with other bases. The limit of each, measured as the first position where reading everything "
-        "costs more than reading the last tokens only, over the base, with what the laws predict.",
+        "The model is tuned with other bases. The limit of each, the first position where reading everything costs more "
+        "than reading the last tokens only, over the base, with what the laws predict.",
         "limits.png",
         "Measured limits over the base, and the laws",
         {"limits, predictors and words": "scaling.html"},
@@ -72,8 +72,8 @@ SECTIONS = (
     Section(
         "search",
         "Does a searched rope beat hand-made ones?",
-        "Ropes are found without training, by Bayesian optimisation and two rivals, and held against every hand-made one "
-        "on documents that no search saw.",
+        "Ropes are found without training, by Bayesian optimisation and its rivals, and held against every hand-made "
+        "one on documents that no search saw.",
         "convergence.png",
         "Best rope so far by number of trials",
         {"standings, rivals and transfer": "search.html"},

@@ -175,9 +175,9 @@ class Claim:
         return self.id.split("/")[0]
 
 
-COMPUTED = "none: it is computed"
-ANY = "any: it is about a direction"
-NO_STAGE = "no stage measures it"
+COMPUTED = "no model: it is computed"
+ANY = "its stage at any scale, as it is about a direction"
+NO_STAGE = "a stage that measures it, of which there is none yet"
 
 
 @dataclass(frozen=True)

@@ -307,7 +307,7 @@ CLAIMS = [
         "LLaMA-2 tuned at 16K with base 500 and log-scaled attention reads a million tokens at a perplexity of 19.",
         "perplexity at 1,048,576 tokens",
         between(17, 21),
-        "LLaMA-2 7B, read to a million tokens; " + NO_STAGE,
+        "LLaMA-2 7B, read to a million tokens",
         None,
         _never,
     ),
