@@ -52,8 +52,8 @@ SECTIONS = (
     Section(
         "posgen",
         "Does rounding wavelengths help? PosGen",
-        "Small models continue sequences by a rule that they have learned, beyond the length of their training; nothing "
-        "but the position is new there. Each dot is a seed.",
+        "Small models continue sequences by a rule that they have learned, beyond the length of their training; only the "
+        "position is new there. Each dot is a seed.",
         "accuracy.png",
         "Accuracy beyond the training length by rope and task",
         {"accuracy": "accuracy.html", "feature gaps": "feature_gap.html"},
@@ -62,7 +62,7 @@ SECTIONS = (
     Section(
         "scaling",
         "Does the base predict how far a model reads? Scaling laws",
-        "The model is tuned with other bases. The limit of each, the first position where reading everything costs more "
+        "The model is tuned with other bases. Limit of each: the first position where reading everything costs more "
         "than reading the last tokens only, over the base, with what the laws predict.",
         "limits.png",
         "Measured limits over the base, and the laws",

@@ -29,7 +29,7 @@ def _beats_hand_made(factor: int) -> Callable[[Experiment], list[Evidence]]:
 
 
 def _beats_none(experiment: Experiment) -> list[Evidence]:
-    """Objective of what was found less that of the rope of pre-training: bounds as far apart as both intervals allow."""
+    """Objective of what was found less that of the rope of pre-training, with the widest bounds that both allow."""
     found = []
     for factor in (key for key in experiment.scores if key != "setting"):
         for method in _found(experiment, factor.removesuffix("x")):
