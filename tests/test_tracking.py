@@ -392,6 +392,7 @@ def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tm
             *["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"],
             *["--artifacts-destination", str(tmp_path / "art")],
         ],
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # seven processes that evaluate chats
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
