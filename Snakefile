@@ -11,6 +11,10 @@ configfile: "config/default.yaml"
 report: "workflow/report/study.rst"
 
 
+# With `--sdm apptainer`; built once by envs/ropewalk.def.
+container: "envs/ropewalk.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/corpora.smk"
 include: "workflow/rules/models.smk"

@@ -430,23 +430,6 @@ def test_the_slurm_profile_works_from_a_clone(tmp_path):
     assert "gpu=1" in done.stdout + done.stderr
 
 
-def test_every_rule_names_an_environment_that_exists():
-    for rules in (ROOT / "workflow/rules").glob("*.smk"):
-        for path in re.findall(r'conda:\s+"([^"]+)"', rules.read_text()):
-            assert (rules.parent / path).is_file(), f"{rules.name} names {path}"
-
-
-def test_the_conda_file_is_made_from_the_lock():
-    sys.path.insert(0, str(ROOT / "envs"))
-    try:
-        from make_conda import conda_yaml
-    finally:
-        sys.path.pop(0)
-    made = conda_yaml((ROOT / "envs/requirements.lock").read_text())
-    assert (ROOT / "envs/ropewalk.yaml").read_text() == made, "run `python envs/make_conda.py`"
-    assert "torch==" in made
-
-
 @pytest.mark.slow
 def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path):
     """The workflow and its jobs are killed without warning; the next call goes on from the last checkpoint."""

@@ -1,0 +1,80 @@
+"""The environments of clusters: pinned, complete, and named where they are used."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LOCK = (ROOT / "envs/requirements.lock").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def pins() -> dict[str, Requirement]:
+    """The packages of the lock by name."""
+    found = [Requirement(line.split(" \\")[0]) for line in re.findall(r"^[\w-].*==.*$", LOCK, re.MULTILINE)]
+    return {canonicalize_name(pin.name): pin for pin in found}
+
+
+def version(pin: Requirement) -> str:
+    (specifier,) = pin.specifier
+    assert specifier.operator == "=="
+    return specifier.version
+
+
+def test_every_package_has_a_hash():
+    for entry in re.split(r"\n(?=\S)", LOCK.strip()):
+        assert "--hash=sha256:" in entry, entry
+
+
+def test_the_lock_satisfies_the_project():
+    optional = PROJECT["project"]["optional-dependencies"]
+    needed = [*PROJECT["project"]["dependencies"], *optional["gguf"], *PROJECT["dependency-groups"]["smollm2"]]
+    for requirement in map(Requirement, needed):
+        if requirement.name != "ropewalk":
+            pin = pins()[canonicalize_name(requirement.name)]
+            assert version(pin) in requirement.specifier, f"{requirement} is pinned at {version(pin)}; run envs/lock.py"
+
+
+def test_tools_of_development_are_not_installed_on_clusters():
+    names = {canonicalize_name(Requirement(tool).name) for tool in PROJECT["dependency-groups"]["dev"]}
+    assert names & set(pins()) <= {"psycopg2-binary"}
+
+
+@pytest.mark.skipif(not (ROOT / "uv.lock").is_file(), reason="uv.lock is made by `uv sync`")
+def test_the_lock_is_what_is_tested():
+    resolved = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    versions = {}
+    for package in resolved:
+        versions.setdefault(package["name"], set()).add(package["version"])
+    assert {name: version(pin) for name, pin in pins().items() if version(pin) not in versions.get(name, ())} == {}
+
+
+def test_the_conda_file_is_made_from_the_lock():
+    made = runpy.run_path(str(ROOT / "envs/lock.py"))["conda_yaml"](LOCK)
+    assert (ROOT / "envs/ropewalk.yaml").read_text() == made, "run `python envs/lock.py`"
+
+
+@pytest.mark.parametrize("name", ["ropewalk.post-deploy.sh", "ropewalk.def"])
+def test_environments_install_the_lock_and_the_package(name):
+    text = (ROOT / "envs" / name).read_text()
+    commands = re.findall(r"python -m pip install .*", text)
+    assert len(commands) == 2
+    assert all("--no-deps" in command for command in commands)
+    assert "--require-hashes" in commands[0]
+    copied = re.findall(r"^    (\S+) /opt/\S+$", text, re.MULTILINE)
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+
+
+def test_every_rule_names_an_environment_that_exists():
+    for rules in (ROOT / "workflow/rules").glob("*.smk"):
+        named = re.findall(r'conda:\s+"([^"]+)"', rules.read_text())
+        assert named or not re.search(r"\n *rule ", rules.read_text()), f"no environment in {rules.name}"
+        for path in named:
+            assert (rules.parent / path).is_file(), f"{rules.name} names {path}"
