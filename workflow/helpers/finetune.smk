@@ -1,5 +1,7 @@
 # What a fine-tuning starts from, its options, and its files.
 
+import shlex
+
 
 def finetune_rope(wildcards):
     """The name of the rope that a training is about."""
@@ -31,12 +33,43 @@ def finetune_layout(wildcards):
     return flags(FINETUNE[wildcards.experiment].model_dump(include=keys))
 
 
+# One launcher on each node of a Slurm job, which tells them where to meet: the first node, where `srun` runs too.
+MEETING = (
+    "--multi_gpu --num_machines $SLURM_NNODES --machine_rank $SLURM_NODEID "
+    "--num_processes $((SLURM_NNODES * SLURM_GPUS_ON_NODE)) "
+    "--main_process_ip $SLURM_LAUNCH_NODE_IPADDR --main_process_port $((20000 + SLURM_JOB_ID % 10000))"
+)
+
+
 def finetune_launcher(wildcards):
-    """What starts a training: one process, or several."""
+    """What starts a training: one process, or several on one node or more."""
     launcher = FINETUNE[wildcards.experiment].launcher
+    wanted = STUDY.resources.finetune
+    training = "-m ropewalk.training.finetune"
+    if wanted.nodes == 1:
+        return f"{launcher} {training}" if launcher else "ropewalk finetune"
+    script = f'exec {launcher or "accelerate launch"} {MEETING} {training} "$@"'
     return (
-        f"{launcher} -m ropewalk.training.finetune" if launcher else "ropewalk finetune"
+        f"srun --nodes={wanted.nodes} --ntasks={wanted.nodes} --ntasks-per-node=1 --cpus-per-task={wanted.threads} "
+        f"--kill-on-bad-exit=1 sh -c {shlex.quote(script)} finetune"
     )
+
+
+def finetune_resources():
+    """Memory and time by attempt, and GPUs, of one node or several."""
+    wanted = STUDY.resources.finetune
+    if wanted.nodes == 1:
+        return stage_resources("finetune")
+    return {
+        **stage_resources("finetune"),
+        "gpu": wanted.nodes * wanted.gpu,
+        "nodes": wanted.nodes,
+        "tasks": wanted.nodes,
+        # Else the executor would also ask for so many tasks on each GPU.
+        "tasks_per_gpu": 0,
+        # The rule calls `srun` itself; else the executor would put the whole rule into a step of one task.
+        "mpi": "srun",
+    }
 
 
 def finetune_untuned(wildcards):

@@ -147,12 +147,13 @@ def tracked(run, *artifacts, flags=""):
 
 
 def stage_resources(stage):
-    """Memory and time that double with each attempt, and GPUs."""
+    """Memory and time that double with each attempt, and GPUs of one machine, which Slurm would else collect from several."""
     wanted = getattr(STUDY.resources, stage)
     return {
         "mem_mb": lambda wildcards, attempt: wanted.mem_mb * 2 ** (attempt - 1),
         "runtime": lambda wildcards, attempt: wanted.runtime * 2 ** (attempt - 1),
         "gpu": wanted.gpu,
+        "nodes": 1,
     }
 
 

@@ -16,7 +16,7 @@ rule finetune_tune:
         "../../envs/ropewalk.yaml"
     threads: STUDY.resources.finetune.threads
     resources:
-        **stage_resources("finetune"),
+        **finetune_resources(),
     params:
         settings=lambda wildcards: settings(
             rope=study_rope(finetune_rope(wildcards)), **finetune_options(wildcards)

@@ -56,7 +56,9 @@ class Finetune(Section):
     checkpoint_every: int = Field(100, ge=1, description="steps between the checkpoints that a killed job resumes from")
     lora: Adapters | None = Field(None, description="train adapters: {rank: 16}; all weights where null")
     launcher: str | None = Field(
-        None, description="what starts a training on several GPUs: accelerate launch --num_processes 8"
+        None,
+        description="what starts a training on several GPUs: accelerate launch --num_processes 8. On several nodes "
+        "(resources.finetune.nodes) Slurm says how many processes, and null is accelerate launch",
     )
     shard: bool = Field(False, description="share out weights and moments among processes (FSDP2)")
     context_parallel: int = Field(1, ge=1, description="processes that a sequence is cut among; needs `shard`")

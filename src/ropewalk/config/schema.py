@@ -81,6 +81,18 @@ class Resources(Section):
     gpu: int = Field(0, ge=0, description="GPUs; asked of a cluster, used where there are any")
 
 
+class NodeResources(Resources):
+    """What one training asks of a cluster on each of its nodes, and how many threads it gets on any machine."""
+
+    nodes: int = Field(1, ge=1, description="nodes of a Slurm cluster that share one training")
+
+    @model_validator(mode="after")
+    def _processes_have_gpus(self) -> NodeResources:
+        if self.nodes > 1 and not self.gpu:
+            raise ValueError("several nodes share a training among their GPUs; expected gpu")
+        return self
+
+
 class StageResources(Section):
     """Resources by stage."""
 
@@ -90,7 +102,7 @@ class StageResources(Section):
     posgen: Resources = Resources(threads=2, gpu=1)
     tuning: Resources = Resources(runtime=120, gpu=1)
     search: Resources = Resources(runtime=120, gpu=1)
-    finetune: Resources = Resources(runtime=240, gpu=1)
+    finetune: NodeResources = NodeResources(runtime=240, gpu=1)
     retrieval: Resources = Resources(runtime=240, gpu=1)
 
 

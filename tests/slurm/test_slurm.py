@@ -1,0 +1,103 @@
+"""The shipped profile on a real Slurm: what jobs ask for, and what is left of them when they, the workflow or a node
+are killed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slurm
+
+STUDY = {
+    "corpora": {"books": {"source": "folder:texts"}, "government": None, "mathematics": None},
+    "extension": {"ropes": [{"name": "none", "method": "default"}, {"name": "yarn", "method": "yarn"}]},
+    # On a machine with a GPU, both nodes would be given the same one.
+    "finetune": {"embedded": {"ropes": ["yarn"], "untuned": [], "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch"}},
+    "scaling": {"embedded": None},
+    "search": {"embedded": None},
+    "posgen": {"embedded": None},
+    "leval": {"embedded": None},
+    "needle": {"embedded": None},
+    "resources": {
+        "corpora": {"mem_mb": 2000, "runtime": 20},
+        "model": {"threads": 1, "mem_mb": 2500, "runtime": 25},
+        "evaluate": {"mem_mb": 3000, "runtime": 30},
+        "finetune": {"threads": 2, "mem_mb": 6000, "runtime": 35, "nodes": 2},
+    },
+}
+"""Over tests/workflow/tiny.yaml: one corpus, one evaluation, and one training on two nodes."""
+
+# The first attempt has one minute and 400 MB.
+KILLED = """
+rule all:
+    input: "slow", "greedy"
+rule slow:
+    output: "slow"
+    resources: runtime=lambda wildcards, attempt: 2 ** (attempt - 1)
+    shell: "echo {resources.runtime} >> attempts; [ {resources.runtime} = 2 ] || sleep 600; touch {output}"
+rule greedy:
+    output: "greedy"
+    resources: mem_mb=lambda wildcards, attempt: 400 * 2 ** (attempt - 1)
+    shell: "python3 -c 'import time; kept = bytearray(400_000_000); time.sleep(6)' && touch {output}"
+"""
+
+CHAIN = """
+rule all:
+    input: "second"
+rule first:
+    output: "first"
+    shell: "echo first >> ran; touch {output}"
+rule second:
+    input: "first"
+    output: "second"
+    shell: "echo second >> ran; while [ ! -e go ]; do sleep 0.5; done; touch {output}"
+"""
+
+
+def workflow_folder(folder: Path, snakefile: str) -> Path:
+    (folder / "Snakefile").write_text(snakefile)
+    (folder / "slurm").symlink_to(ROOT / "workflow/profiles/slurm")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def killed(slurm, tmp_path_factory) -> Iterator[tuple[Path, Popen[bytes]]]:
+    """A workflow whose jobs are killed for their time and memory: runs beside the other tests, since Slurm's shortest
+    time is a minute."""
+    folder = workflow_folder(tmp_path_factory.mktemp("killed"), KILLED)
+    workflow = slurm.snakemake(folder)
+    yield folder, workflow
+    workflow.kill()
+
+
+def requested(job: dict[str, str]) -> tuple[str, ...]:
+    """Nodes, CPUs of a task, memory of a node, time and GPUs that a job has asked for."""
+    return tuple(
+        job.get(key, "") for key in ("NumNodes", "CPUs/Task", "MinMemoryNode", "TimeLimit", "TresPerJob", "Requeue")
+    )
+
+
+def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
+    for name in ("Snakefile", "config", "workflow", "envs", "slurm"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "texts").mkdir()
+    for i in range(60):
+        (tmp_path / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    results = tmp_path / "results/tiny"
+    tuned = results / "finetune/embedded/yarn/long/seed-0/model"
+    targets = [str(path.relative_to(tmp_path)) for path in (results / "evaluations/yarn", tuned)]
+    configuration = ["--configfile", str(ROOT / "tests/workflow/tiny.yaml"), "study.yaml"]
+    slurm.finish(tmp_path, slurm.snakemake(tmp_path, *targets, *configuration, init=12))
+    assert (results / "evaluations/yarn/nll.parquet").stat().st_size
+    assert (tuned / "model.safetensors").stat().st_size
+    jobs = {job["Comment"]: requested(job) for job in slurm.jobs(tmp_path)}
+    assert jobs == {}
+    again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, *targets, *configuration))
+    assert "Nothing to be done" in again
