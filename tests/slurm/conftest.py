@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ TaskPlugin=task/none
 MpiDefault=none
 ReturnToService=2
 KillWait=2
-MinJobAge=300
+MinJobAge=3600
 SchedulerType=sched/builtin
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -66,14 +67,6 @@ def free_ports(count: int) -> list[int]:
         return [taken.getsockname()[1] for taken in sockets]
 
 
-def wait_for(what: str, done: Callable[[], object], seconds: float = 90) -> None:
-    """Wait until something is so, and fail where it does not become so."""
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.2)
-
-
 class Slurm:
     """The daemons, and what one asks of them."""
 
@@ -83,8 +76,19 @@ class Slurm:
         path = os.pathsep.join([f"{folder}/bin", str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SNAKEMAKE_"))},
-            **{"PATH": path, "SLURM_CONF": f"{folder}/slurm.conf", "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""},
+            "PATH": path,
+            "SLURM_CONF": f"{folder}/slurm.conf",
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": "",
         }
+
+    @staticmethod
+    def wait_for(what: str, done: Callable[[], object], seconds: float = 120) -> None:
+        """Wait until something is so, and fail where it does not become so."""
+        until = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < until, f"waited {seconds:.0f} s for {what}"
+            time.sleep(0.2)
 
     def start(self) -> None:
         """Write the configuration, start all daemons, and wait for all nodes."""
@@ -105,11 +109,11 @@ class Slurm:
         files = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munged.pid"}
         files |= {"log-file": "munged.log", "seed-file": "munged.seed"}
         self.daemon("munged", "munged", "--foreground", *(f"--{key}={self.folder / f}" for key, f in files.items()))
-        wait_for("munged", (self.folder / "munge.socket").exists, 10)
+        self.wait_for("munged", (self.folder / "munge.socket").exists, 10)
         self.daemon("slurmctld", "slurmctld", "-D")
         for node in ("n0", "n1", "n2"):
             self.node(node)
-        wait_for("three idle nodes", lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 3, 30)
+        self.wait_for("three idle nodes", lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 3, 30)
 
     def daemon(self, name: str, *command: str) -> None:
         """Start a daemon; it ends with this process at the latest."""
@@ -121,6 +125,19 @@ class Slurm:
     def node(self, name: str) -> None:
         """Start the daemon of a node."""
         self.daemon(name, "slurmd", "-D", "-N", name)
+
+    def kill_node(self, name: str, job: str) -> None:
+        """Kill a node's daemon and its job with kill -9, as the loss of its machine would, and let Slurm notice."""
+        listed = self.ask("scontrol", "listpids", job, name).splitlines()[1:]
+        pids = [int(line.split()[0]) for line in listed]
+        assert pids, f"no process of job {job}"
+        self.daemons[name].kill()
+        self.daemons[name].wait()
+        for pid in pids:
+            if pid > 1:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.ask("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
 
     def stop(self) -> None:
         """End all jobs, then all daemons."""
@@ -141,8 +158,7 @@ class Slurm:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
 
     def jobs(self, folder: Path) -> list[dict[str, str]]:
-        """All jobs of a workflow in a folder that Slurm remembers, in the order of their submission, with what was asked
-        for."""
+        """All jobs of the workflow in a folder, in the order of their submission, with what was asked for."""
         records = self.ask("scontrol", "show", "job", "-o").splitlines()
         jobs = [dict(re.findall(r"(\S+?)=(\S*)", record)) for record in records]
         return sorted((job for job in jobs if job.get("WorkDir") == str(folder)), key=lambda job: int(job["JobId"]))
@@ -152,7 +168,15 @@ class Slurm:
         timing = ["--slurm-init-seconds-before-status-checks", str(init), "--latency-wait", "5"]
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *timing, *words]
         with (folder / "said").open("wb") as said:
-            return subprocess.Popen(command, cwd=folder, env=self.environment, stdout=said, stderr=said)
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self.environment,
+                stdout=said,
+                stderr=said,
+                # A shell's background job ignores what Ctrl-C sends, and so would its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     def finish(self, folder: Path, workflow: subprocess.Popen[bytes], seconds: float = 600) -> str:
         """Wait for a workflow to end as it should, and give back what it said."""

@@ -18,7 +18,9 @@ STUDY = {
     "corpora": {"books": {"source": "folder:texts"}, "government": None, "mathematics": None},
     "extension": {"ropes": [{"name": "none", "method": "default"}, {"name": "yarn", "method": "yarn"}]},
     # On a machine with a GPU, both nodes would be given the same one.
-    "finetune": {"embedded": {"ropes": ["yarn"], "untuned": [], "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch"}},
+    "finetune": {
+        "embedded": {"ropes": ["yarn"], "untuned": [], "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch"}
+    },
     "scaling": {"embedded": None},
     "search": {"embedded": None},
     "posgen": {"embedded": None},
@@ -27,20 +29,19 @@ STUDY = {
     "resources": {
         "corpora": {"mem_mb": 2000, "runtime": 20},
         "model": {"threads": 1, "mem_mb": 2500, "runtime": 25},
-        "evaluate": {"mem_mb": 3000, "runtime": 30},
         "finetune": {"threads": 2, "mem_mb": 6000, "runtime": 35, "nodes": 2},
     },
 }
-"""Over tests/workflow/tiny.yaml: one corpus, one evaluation, and one training on two nodes."""
+"""Over tests/workflow/tiny.yaml: one corpus, one rope, and one training on two nodes."""
 
-# The first attempt has one minute and 400 MB.
+# What the first attempt has is too little, and what the second has is enough.
 KILLED = """
 rule all:
     input: "slow", "greedy"
 rule slow:
     output: "slow"
     resources: runtime=lambda wildcards, attempt: 2 ** (attempt - 1)
-    shell: "echo {resources.runtime} >> attempts; [ {resources.runtime} = 2 ] || sleep 600; touch {output}"
+    shell: "[ {resources.runtime} -gt 1 ] || sleep 600; touch {output}"
 rule greedy:
     output: "greedy"
     resources: mem_mb=lambda wildcards, attempt: 400 * 2 ** (attempt - 1)
@@ -78,9 +79,16 @@ def killed(slurm, tmp_path_factory) -> Iterator[tuple[Path, Popen[bytes]]]:
 
 def requested(job: dict[str, str]) -> tuple[str, ...]:
     """Nodes, CPUs of a task, memory of a node, time and GPUs that a job has asked for."""
-    return tuple(
-        job.get(key, "") for key in ("NumNodes", "CPUs/Task", "MinMemoryNode", "TimeLimit", "TresPerJob", "Requeue")
-    )
+    return tuple(job.get(key, "none") for key in ("NumNodes", "CPUs/Task", "MinMemoryNode", "TimeLimit", "TresPerJob"))
+
+
+def states(jobs: list[dict[str, str]]) -> list[str]:
+    return [job["JobState"] for job in jobs]
+
+
+def ran(folder: Path) -> list[str]:
+    """The rules that a chain has started, in their order."""
+    return (folder / "ran").read_text().split() if (folder / "ran").exists() else []
 
 
 def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
@@ -90,14 +98,54 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     for i in range(60):
         (tmp_path / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    results = tmp_path / "results/tiny"
-    tuned = results / "finetune/embedded/yarn/long/seed-0/model"
-    targets = [str(path.relative_to(tmp_path)) for path in (results / "evaluations/yarn", tuned)]
+    tuned = tmp_path / "results/tiny/finetune/embedded/yarn/long/seed-0/model"
+    target = str(tuned.relative_to(tmp_path))
     configuration = ["--configfile", str(ROOT / "tests/workflow/tiny.yaml"), "study.yaml"]
-    slurm.finish(tmp_path, slurm.snakemake(tmp_path, *targets, *configuration, init=12))
-    assert (results / "evaluations/yarn/nll.parquet").stat().st_size
+    slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration, init=12))
     assert (tuned / "model.safetensors").stat().st_size
     jobs = {job["Comment"]: requested(job) for job in slurm.jobs(tmp_path)}
     assert jobs == {}
-    again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, *targets, *configuration))
+    again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration))
     assert "Nothing to be done" in again
+
+
+def test_a_cancelled_workflow_leaves_nothing_behind_and_goes_on(slurm, tmp_path):
+    folder = workflow_folder(tmp_path, CHAIN)
+    workflow = slurm.snakemake(folder)
+    slurm.wait_for("the second job", lambda: ran(folder) == ["first", "second"])
+    workflow.send_signal(signal.SIGINT)
+    assert workflow.wait(180) == 1
+    slurm.wait_for("the end of its jobs", lambda: "R" not in [job["JobState"][0] for job in slurm.jobs(folder)])
+    assert states(slurm.jobs(folder)) == ["COMPLETED", "CANCELLED"]
+    assert not list((folder / ".snakemake/locks").iterdir())
+    assert (folder / "first").exists()
+    assert not (folder / "second").exists()
+    (folder / "go").touch()
+    slurm.finish(folder, slurm.snakemake(folder))
+    assert ran(folder) == ["first", "second", "second"]
+
+
+def test_a_node_that_dies_takes_no_more_than_its_job(slurm, tmp_path):
+    folder = workflow_folder(tmp_path, CHAIN)
+    workflow = slurm.snakemake(folder, "--default-resources", "slurm_partition=fragile", "mem_mb=2000", "runtime=30")
+    slurm.wait_for("the second job", lambda: ran(folder) == ["first", "second"])
+    slurm.kill_node("n2", slurm.jobs(folder)[-1]["JobId"])
+    slurm.wait_for("another attempt", lambda: len(slurm.jobs(folder)) == 3)
+    assert states(slurm.jobs(folder)) == ["COMPLETED", "NODE_FAIL", "PENDING"]
+    (folder / "go").touch()
+    slurm.node("n2")
+    slurm.finish(folder, workflow)
+    assert ran(folder) == ["first", "second", "second"]
+    assert states(slurm.jobs(folder)) == ["COMPLETED", "NODE_FAIL", "COMPLETED"]
+
+
+def test_a_job_killed_for_its_time_or_memory_is_given_more(slurm, killed):
+    folder, workflow = killed
+    slurm.finish(folder, workflow)
+    jobs = slurm.jobs(folder)
+    slow = [job for job in jobs if job["Comment"].startswith("rule_slow")]
+    assert [job["TimeLimit"] for job in slow[:2]] == ["00:01:00", "00:02:00"]
+    assert slow[0]["JobState"] == "TIMEOUT"
+    greedy = [job for job in jobs if job["Comment"].startswith("rule_greedy")]
+    assert [job["MinMemoryNode"] for job in greedy] == ["400M", "800M"]
+    assert states(greedy) == ["FAILED", "COMPLETED"]
