@@ -11,6 +11,12 @@ def leval_data(wildcards):
     )
 
 
+def leval_source(wildcards, input):
+    """The same as a job finds it, which is given a copy where results lie in a bucket."""
+    experiment = LEVAL[wildcards.experiment]
+    return f"folder:{input[0]}" if experiment.data == "pocket" else experiment.data
+
+
 def leval_files(wildcards):
     """The files of the questions, so that a change of them is noticed."""
     experiment = LEVAL[wildcards.experiment]

@@ -1,16 +1,19 @@
 # Ropes and files of PosGen experiments.
 
 
-def posgen_ropes(experiment, part):
-    """The options that name ropes of a PosGen experiment: those to train with, or to swap in, or to test in brief."""
+def posgen_ropes(experiment, part, files=()):
+    """The options that name ropes of a PosGen experiment: those to train with, or to swap in, or to test in brief.
+    A job names the files that it was given, which are copies where results lie in a bucket.
+    """
     ropes = [
         rope
         for rope in POSGEN[experiment].ropes
         if part == ("brief" if rope.brief else "swapped" if rope.weights else "trained")
     ]
     folder = POSGEN_FOLDER.format(experiment=experiment)
+    given = {Path(file).stem: file for file in files}
     return [
-        f"{folder}/ropes/{rope.name}.json"
+        given.get(rope.name, f"{folder}/ropes/{rope.name}.json")
         + (f"={rope.weights}" if rope.weights else "")
         for rope in ropes
     ]

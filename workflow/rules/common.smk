@@ -9,6 +9,7 @@ from ropewalk.config import check_config, method_parameters
 from ropewalk.errors import UserError
 from ropewalk.models.sources import CHECKPOINT_FILES
 from ropewalk.tracking import pending
+from snakemake.io import is_flagged
 
 try:
     STUDY = check_config(config)
@@ -41,9 +42,11 @@ PREDICTED = [experiment for experiment in SCALING if STUDY.table(experiment)]
 
 SEARCH = STUDY.used_search
 SEARCH_FOLDER = f"{RESULTS}/search/{{experiment}}"
+SEARCHES = {name: SEARCH[name].studies for name in SEARCH}
 
 FINETUNE = STUDY.used_finetune
 FINETUNE_FOLDER = f"{RESULTS}/finetune/{{experiment}}"
+TRAININGS = {name: FINETUNE[name].trainings for name in FINETUNE}
 
 LEVAL = STUDY.used_leval
 LEVAL_FOLDER = f"{RESULTS}/leval/{{experiment}}"
@@ -74,6 +77,19 @@ DELIVER = f"ropewalk deliver {TRACKING} || true"
 # Records that waited while MLflow was away go out now, even when there is nothing else to do.
 if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
     shell(DELIVER)
+
+
+plain_expand = expand
+
+
+def expand(files, **values):
+    """Snakemake's expand(), also for outputs that lie in a bucket, which it refuses (its issue 3027)."""
+    if is_flagged(files[0], "storage_object"):
+        [(wildcard, names)] = values.items()
+        return [
+            file.apply_wildcards({wildcard: name}) for name in names for file in files
+        ]
+    return plain_expand(files, **values)
 
 
 def settings(**parts):
@@ -122,7 +138,8 @@ def files_of(source, *patterns):
     if kind != "folder":
         return []
     found = (path for pattern in patterns for path in Path(folder).rglob(pattern))
-    return sorted(str(path) for path in found if path.is_file())
+    # They lie where they lie, also when results lie in a bucket.
+    return local(sorted(str(path) for path in found if path.is_file()))
 
 
 def code(*names):

@@ -1,6 +1,11 @@
 # Text is read and tokenised once for each tokenizer.
 
 
+def given_model(wildcards, input):
+    """The model as a job finds it."""
+    return input[0]
+
+
 rule corpus:
     input:
         [] if FRESH else MODEL,
@@ -26,7 +31,7 @@ rule corpus:
         flags=lambda wildcards: flags(
             STUDY.used_corpora[wildcards.name].model_dump(exclude={"source"})
         ),
-        tokenizer="byte" if FRESH else MODEL,
+        tokenizer="byte" if FRESH else given_model,
         code=code("corpora", "models/tokenizers.py"),
     shell:
         tracked(

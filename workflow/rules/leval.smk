@@ -54,7 +54,7 @@ rule leval_predict:
             **leval_options(wildcards),
         ),
         flags=lambda wildcards: flags(leval_options(wildcards)),
-        data=lambda wildcards: leval_data(wildcards),
+        data=leval_source,
         rope=rope_file,
         code=code(*LEVAL_CODE),
         # Not an output: it must outlive a job that is killed.

@@ -52,17 +52,18 @@ rule posgen_train:
         settings=lambda wildcards: settings(
             task=wildcards.task,
             base=POSGEN[wildcards.experiment].base,
+            swapped=posgen_ropes(wildcards.experiment, "swapped"),
             **POSGEN[wildcards.experiment].model_dump(exclude=POSGEN_ELSEWHERE),
         ),
         flags=lambda wildcards: flags(
             POSGEN[wildcards.experiment].model_dump(exclude=POSGEN_ELSEWHERE),
             switches=["train_feed_forward"],
         ),
-        ropes=lambda wildcards: each(
-            "--rope", posgen_ropes(wildcards.experiment, "trained")
+        ropes=lambda wildcards, input: each(
+            "--rope", posgen_ropes(wildcards.experiment, "trained", input)
         ),
-        swapped=lambda wildcards: each(
-            "--swapped", posgen_ropes(wildcards.experiment, "swapped")
+        swapped=lambda wildcards, input: each(
+            "--swapped", posgen_ropes(wildcards.experiment, "swapped", input)
         ),
         code=code(
             "rope",
@@ -113,13 +114,13 @@ rule posgen_score:
                 include={"generated_sequences", "ropes"}
             )
         ),
-        ropes=lambda wildcards: each(
+        ropes=lambda wildcards, input: each(
             "--rope",
-            posgen_ropes(wildcards.experiment, "trained")
-            + posgen_ropes(wildcards.experiment, "swapped"),
+            posgen_ropes(wildcards.experiment, "trained", input)
+            + posgen_ropes(wildcards.experiment, "swapped", input),
         ),
-        brief=lambda wildcards: each(
-            "--brief", posgen_ropes(wildcards.experiment, "brief")
+        brief=lambda wildcards, input: each(
+            "--brief", posgen_ropes(wildcards.experiment, "brief", input)
         ),
         generated=lambda wildcards: POSGEN[wildcards.experiment].generated_sequences,
         code=code("rope", "posgen"),
