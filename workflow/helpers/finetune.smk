@@ -5,7 +5,7 @@ import shlex
 
 def finetune_rope(wildcards):
     """The name of the rope that a training is about."""
-    return FINETUNE[wildcards.experiment].trainings[wildcards.training][0]
+    return TRAININGS[wildcards.experiment][wildcards.training][0]
 
 
 def finetune_corpora(wildcards):
@@ -17,7 +17,7 @@ def finetune_corpora(wildcards):
 def finetune_options(wildcards):
     """The options of a training that change its outcome."""
     experiment = FINETUNE[wildcards.experiment]
-    _, regime, seed = experiment.trainings[wildcards.training]
+    _, regime, seed = TRAININGS[wildcards.experiment][wildcards.training]
     return experiment.options(regime, seed)
 
 
@@ -81,9 +81,7 @@ def finetune_untuned(wildcards):
 def finetune_measured(wildcards):
     """The measurements of all trainings of an experiment."""
     folder = FINETUNE_FOLDER.format(**wildcards)
-    return [
-        f"{folder}/{name}/measured" for name in FINETUNE[wildcards.experiment].trainings
-    ]
+    return [f"{folder}/{name}/measured" for name in TRAININGS[wildcards.experiment]]
 
 
 def shown_finetune(file, title, caption):

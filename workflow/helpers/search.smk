@@ -9,12 +9,12 @@ def search_corpora(wildcards):
 def search_studies(wildcards):
     """The folders of all searches of an experiment."""
     folder = SEARCH_FOLDER.format(**wildcards)
-    return [f"{folder}/studies/{name}" for name in SEARCH[wildcards.experiment].studies]
+    return [f"{folder}/studies/{name}" for name in SEARCHES[wildcards.experiment]]
 
 
 def search_settings(wildcards):
     """The options of one search."""
-    return SEARCH[wildcards.experiment].studies[wildcards.study]
+    return SEARCHES[wildcards.experiment][wildcards.study]
 
 
 def search_test(wildcards):

@@ -3,10 +3,13 @@
 
 def subject_of(section):
     """The subject that a job of a section is about, as a function of its wildcards."""
+    named = {
+        experiment: {subject.name: subject for subject in asked.subjects}
+        for experiment, asked in section.items()
+    }
 
     def find(wildcards):
-        subjects = section[wildcards.experiment].subjects
-        return next(one for one in subjects if one.name == wildcards.subject)
+        return named[wildcards.experiment][wildcards.subject]
 
     return find
 
@@ -14,8 +17,10 @@ def subject_of(section):
 def subject_model(section):
     """The model of a subject, as a function of a job's wildcards."""
 
+    subject_named = subject_of(section)
+
     def find(wildcards):
-        subject = subject_of(section)(wildcards)
+        subject = subject_named(wildcards)
         if not subject.tuned:
             return MODEL
         experiment, training = subject.tuned.split("/", 1)
@@ -27,8 +32,10 @@ def subject_model(section):
 def subject_rope(section):
     """The rope of a subject, as a function of a job's wildcards."""
 
+    subject_named = subject_of(section)
+
     def find(wildcards):
-        subject = subject_of(section)(wildcards)
+        subject = subject_named(wildcards)
         if subject.found:
             experiment, study = subject.found.split("/")
             # A folder of several files; the rope is one of them.

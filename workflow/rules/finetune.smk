@@ -108,9 +108,7 @@ rule finetune_report:
             "--tuned",
             [
                 f"{name}={folder}"
-                for name, folder in zip(
-                    FINETUNE[wildcards.experiment].trainings, input.tuned
-                )
+                for name, folder in zip(TRAININGS[wildcards.experiment], input.tuned)
             ],
         ),
         folder=lambda wildcards, output: Path(output.scores).parent,
