@@ -52,8 +52,8 @@ SECTIONS = (
     Section(
         "posgen",
         "Does rounding wavelengths help? PosGen",
-        "Small models continue sequences by a rule that they have learned, beyond the length of their training; only the "
-        "position is new there. Each dot is a seed.",
+        "Small models continue sequences by a rule that they have learned, beyond the length of their training; only "
+        "positions are new there. Each dot is a seed.",
         "accuracy.png",
         "Accuracy beyond the training length by rope and task",
         {"accuracy": "accuracy.html", "feature gaps": "feature_gap.html"},
