@@ -10,6 +10,7 @@ from ropewalk.errors import UserError
 from ropewalk.evaluation.leval.comparison import mean_over_tasks
 from ropewalk.evaluation.leval.scoring import score_file
 from ropewalk.report.leval import scores_text, write_report
+from ropewalk.rope import default_rope
 
 
 @pytest.fixture
@@ -29,6 +30,8 @@ def answers(tmp_path):
                     line = {"query": f"{d}.{q}", "gt": truth, "m_pred": answer, "document": d, "question": q}
                     lines.append(json.dumps(line))
             (folder / f"{task}.jsonl").write_text("\n".join(lines))
+        about = {"rope": default_rope(8, 10_000.0, 64).to_json(), "training": None, "data": "folder:leval"}
+        (folder / "settings.json").write_text(json.dumps(about))
         return folder
 
     return make
@@ -49,7 +52,10 @@ def test_report(answers, tmp_path):
     assert table.loc[("average", "good"), "better"] == "yes"
     assert table.loc[("tpo", "good"), "documents"] == 12
     scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert scores["good"]["gsm100"] == {"parity": 75.0, "strict": 75.0}
+    assert (scores["good"]["gsm100"]["parity"], scores["good"]["gsm100"]["strict"]) == (75.0, 75.0)
+    assert scores["averages"]["good_less_poor"]["difference"] == 50
+    assert scores["averages"]["poor_less_good"]["difference_high"] < 0
+    assert scores["setting"] == {"pocket": False, "train_length": 64, "tasks": 2}
     page = (tmp_path / "out/leval.html").read_text()
     assert "class=better" in page
     assert "Vicuna1.5-13b-16k" in page

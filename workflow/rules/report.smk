@@ -71,11 +71,11 @@ rule study_config:
 
 rule scorecard:
     input:
-        expand(rules.posgen_report.output.scores, experiment=POSGEN),
-        expand(rules.scaling_report.output.scores, experiment=SCALING),
-        expand(rules.search_report.output.scores, experiment=SEARCH),
-        expand(rules.finetune_report.output.scores, experiment=FINETUNE),
-        expand(rules.leval_report.output.scores, experiment=LEVAL),
+        expand([rules.posgen_report.output.scores], experiment=POSGEN),
+        expand([rules.scaling_report.output.scores], experiment=SCALING),
+        expand([rules.search_report.output.scores], experiment=SEARCH),
+        expand([rules.finetune_report.output.scores], experiment=FINETUNE),
+        expand([rules.leval_report.output.scores], experiment=LEVAL),
         config=f"{RESULTS}/config.yaml",
     output:
         shown(
@@ -143,6 +143,7 @@ rule tables:
 rule summary:
     input:
         rules.tables.input,
+        model=MODEL,
         tables=rules.tables.output,
         config=f"{RESULTS}/config.yaml",
     output:
