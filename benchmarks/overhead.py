@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TRACKED = "ropewalk track --experiment overhead/none --name none --root records --params '{}' --log log -- true"
+TRACKED = "ropewalk track --experiment overhead/none --name none --root records --log log -- true"
 SNAKEFILE = f"""
 rule none:
     output: touch("done")
