@@ -163,7 +163,7 @@ class Slurm:
         jobs = [dict(re.findall(r"(\S+?)=(\S*)", record)) for record in records]
         return sorted((job for job in jobs if job.get("WorkDir") == str(folder)), key=lambda job: int(job["JobId"]))
 
-    def snakemake(self, folder: Path, *words: str, init: int = 5) -> subprocess.Popen[bytes]:
+    def snakemake(self, folder: Path, *words: str, init: int = 8) -> subprocess.Popen[bytes]:
         """Start a workflow with the profile that is shipped, asking Slurm sooner than on a real cluster."""
         timing = ["--slurm-init-seconds-before-status-checks", str(init), "--latency-wait", "5"]
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *timing, *words]
