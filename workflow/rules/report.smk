@@ -142,9 +142,9 @@ rule tables:
 
 rule summary:
     input:
-        rules.tables.input,
+        # Made of all stages' reports, which lie beside it.
+        tables=rules.tables.output[0],
         model=MODEL,
-        tables=rules.tables.output,
         config=f"{RESULTS}/config.yaml",
     output:
         f"{RESULTS}/report.html",
