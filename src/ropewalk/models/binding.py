@@ -228,7 +228,7 @@ def _bind_log_scaling(model: PreTrainedModel, length: int | None) -> None:
 def check_float32(model: nn.Module) -> None:
     """Guard against inverse frequencies that were cast with the weights.
 
-    ``model.to(torch.bfloat16)`` casts them too, which costs up to 3.7 radians of phase at position 32,768.
+    ``model.to(torch.bfloat16)`` casts them too, which costs up to 40 radians of phase at position 32,768 (LLaMA-2).
 
     Raises:
         UserError: a buffer of inverse frequencies is not float32.

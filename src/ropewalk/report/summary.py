@@ -149,6 +149,7 @@ _PAGE_STYLE = """
 body{max-width:60em}
 img{max-width:100%;height:auto}
 figure{margin:1em 0;overflow-x:auto}
+@media(max-width:38em){figure img{max-width:none;width:44em}}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6em;font-size:85%}
 </style>
 """
