@@ -21,7 +21,7 @@ def measure(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
     rope: Annotated[Path | None, typer.Option(help="rope.json to bind to it; the model's own where not given")] = None,
     tasks: Annotated[
-        str, typer.Option(help="of single, passkey, multi-key, multi-value, variable-tracking, common-words")
+        str, typer.Option(help="of single, passkey, multi-key, multi-value, variable-tracking, common-words, digits")
     ] = "single,multi-key,multi-value,variable-tracking,common-words,passkey",
     depths: Annotated[
         str, typer.Option(help="where the asked fact stands, as shares of the text")
