@@ -1,11 +1,6 @@
 # Text is read and tokenised once for each tokenizer.
 
 
-def given_model(wildcards, input):
-    """The model as a job finds it."""
-    return input[0]
-
-
 rule corpus:
     input:
         [] if FRESH else MODEL,
