@@ -113,7 +113,14 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
         "posgen/embedded/recursive/models/models.safetensors",
     ):
         assert (results / path).stat().st_size > 0
-    page = (results / "report.html").read_text()
+    summary = (results / "report.html").read_text()
+    assert "Does a searched rope beat hand-made ones?" in summary
+    assert "href='scorecard/scorecard.html'" in summary
+    card = json.loads((results / "scorecard/scorecard.json").read_text())
+    tried = {one["experiment"]["stage"] for one in card["findings"] if one["experiment"]}
+    assert tried >= {"posgen", "scaling", "finetune"}
+    page = (results / "tables.html").read_text()
+    assert "scorecard.html" in page
     assert "nll_by_position.png" in page
     assert "feature_gap.html" in page
     assert "scaling.html" in page
@@ -126,6 +133,7 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
 
 
 MORE = ("finetune", "leval", "needle")
+END = {"scorecard": 1, "tables": 1, "summary": 1, "study_config": 1, "all": 1}
 
 
 @pytest.mark.slow
@@ -182,7 +190,7 @@ def test_another_rope_of_posgen_is_scored_and_trains_nothing(finished):
 @pytest.mark.slow
 def test_another_training_of_posgen_leaves_the_rest_alone(finished):
     write_config(finished, posgen__embedded__learning_rate=0.01)
-    after = {"posgen_train": 2, "posgen_score": 2, "posgen_report": 1, "html": 1, "study_config": 1, "all": 1}
+    after = {"posgen_train": 2, "posgen_score": 2, "posgen_report": 1, **END}
     assert planned(finished) == after
     write_config(finished, posgen__embedded__checkpoint_every=3)
     assert planned(finished, "posgen") == {}
@@ -223,9 +231,7 @@ def test_another_length_reruns_evaluations_and_report_only(finished):
         "scaling_report": 1,
         "finetune_measure": 2,
         "finetune_report": 1,
-        "html": 1,
-        "study_config": 1,
-        "all": 1,
+        **END,
     }
 
 
@@ -242,9 +248,7 @@ def test_another_factor_of_one_method_reruns_that_method_only(finished):
         "finetune_report": 1,
         "needle_measure": 1,
         "needle_report": 1,
-        "html": 1,
-        "study_config": 1,
-        "all": 1,
+        **END,
     }
     done = snakemake(finished, "-n", "evaluations")
     assert "name=yarn" in done.stdout + done.stderr
@@ -262,7 +266,7 @@ def test_confidence_measures_nothing_again(finished):
     write_config(finished, evaluation__confidence=0.9)
     reports = {"figures": 1, "posgen_report": 1, "scaling_report": 1, "search_report": 1}
     reports |= {"finetune_report": 1, "leval_report": 1, "needle_report": 1}
-    assert planned(finished) == {**reports, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {**reports, **END}
 
 
 @pytest.mark.slow
@@ -283,13 +287,13 @@ def test_a_new_base_leaves_the_other_cells_alone(finished):
 def test_another_tuning_trains_the_cells_again_and_nothing_else(finished):
     write_config(finished, scaling__embedded__tuning={**TINY["scaling"]["embedded"]["tuning"], "learning_rate": 0.01})
     jobs = {"scaling_tune": 2, "scaling_measure": 3, "scaling_report": 1}
-    assert planned(finished) == {**jobs, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {**jobs, **END}
 
 
 @pytest.mark.slow
 def test_another_threshold_only_reads_again(finished):
     write_config(finished, scaling__embedded__thresholds=[0.3])
-    assert planned(finished) == {"scaling_report": 1, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {"scaling_report": 1, **END}
 
 
 @pytest.mark.slow
@@ -297,7 +301,7 @@ def test_more_trials_of_one_search_leave_the_other_alone(finished):
     kinds = [{"sampler": "sobol", "space": "ramp", "budget": 8}, {"sampler": "scan", "space": "groups"}]
     write_config(finished, search__embedded__searches=kinds)
     again = {"search_study": 1, "search_compare": 1, "search_report": 1, "needle_measure": 1, "needle_report": 1}
-    assert planned(finished) == {**again, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {**again, **END}
     write_config(finished, search__embedded__test_documents=1)
     assert planned(finished, "search") == {"search_compare": 1, "search_report": 1, "search": 1}
 
@@ -307,7 +311,7 @@ def test_another_learning_rate_tunes_again_and_where_it_runs_does_not(finished):
     write_config(finished, finetune__embedded__learning_rate=1e-3)
     jobs = {"finetune_tune": 2, "finetune_measure": 2, "finetune_report": 1}
     asked = {"leval_predict": 1, "leval_report": 1, "needle_measure": 1, "needle_report": 1}
-    assert planned(finished) == {**jobs, **asked, "html": 1, "study_config": 1, "all": 1}
+    assert planned(finished) == {**jobs, **asked, **END}
     write_config(finished, finetune__embedded__activation_checkpointing=True, finetune__embedded__checkpoint_every=7)
     assert planned(finished, "finetune", "needle", "leval") == {}
 

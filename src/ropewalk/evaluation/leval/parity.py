@@ -1,6 +1,6 @@
 """The scores of L-Eval's own script, rule by rule and flaw by flaw, so that published numbers come out again.
 
-Flaws that are kept on purpose: a response without any option counts as A (an empty one as wrong); the first A, B, C or D of a response is its
+Flaws that are kept on purpose: a response without any option counts as A; the first A, B, C or D of a response is its
 option even inside a word ("Answer: C" is A); a result counts as right where it is merely contained ("1" in "10"); an
 answer to a sum loses its sign. `strict` does without them.
 """
