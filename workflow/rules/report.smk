@@ -35,7 +35,9 @@ rule figures:
         settings=settings(**REPORTED),
         flags=flags(REPORTED),
         evaluations=lambda wildcards, input: each("--evaluation", input.evaluations),
-        training=f"--training {MODEL}/metrics.jsonl" if FRESH else "",
+        training=lambda wildcards, input: (
+            f"--training {input.model}/metrics.jsonl" if FRESH else ""
+        ),
         folder=lambda wildcards, output: Path(output.scores).parent,
         code=code(
             "report/study.py",
