@@ -13,18 +13,6 @@ import pytest
 WINDOW, TEXT = 128, 2048
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """A file goes to one worker, which makes its fixtures once; so do marked groups, whatever their files.
-
-    The workflow's tests that start from nothing take minutes each, so they go to whoever is free.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            alone = item.path.name == "test_workflow.py" and "finished" not in item.fixturenames
-            item.add_marker(pytest.mark.xdist_group(item.originalname if alone else item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture
 def make_cell(tmp_path):
     """Write a cell of a sweep as `finetune` and `evaluate` would, with a wall at a chosen position."""
