@@ -133,11 +133,12 @@ class Slurm:
         assert pids, f"no process of job {job}"
         self.daemons[name].kill()
         self.daemons[name].wait()
+        # Before the job's processes end, whose last one would still report them.
+        self.ask("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
         for pid in pids:
             if pid > 1:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.ask("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
 
     def stop(self) -> None:
         """End all jobs, then all daemons."""

@@ -53,6 +53,7 @@ rule all:
     input: "second"
 rule first:
     output: "first"
+    localrule: True
     shell: "echo first >> ran; touch {output}"
 rule second:
     input: "first"
@@ -101,10 +102,19 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     tuned = tmp_path / "results/tiny/finetune/embedded/yarn/long/seed-0/model"
     target = str(tuned.relative_to(tmp_path))
     configuration = ["--configfile", str(ROOT / "tests/workflow/tiny.yaml"), "study.yaml"]
-    slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration, init=12))
+    slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration, init=10))
     assert (tuned / "model.safetensors").stat().st_size
-    jobs = {job["Comment"]: requested(job) for job in slurm.jobs(tmp_path)}
-    assert jobs == {}
+    jobs = {job["Comment"].split("_wildcards")[0]: job for job in slurm.jobs(tmp_path)}
+    assert {name: requested(job) for name, job in jobs.items()} == {
+        "rule_corpus": ("1", "1", "2000M", "00:20:00", "none"),
+        "rule_pretrain": ("1", "1", "2500M", "00:25:00", "gres:gpu:1"),
+        "rule_finetune_tune": ("2", "2", "6000M", "00:35:00", "gres:gpu:2"),
+    }
+    assert {job["Requeue"] for job in jobs.values()} == {"0"}
+    # Two processes would say so twice if they had not met.
+    log = (tmp_path / "results/tiny/logs/finetune/embedded/yarn/long/seed-0/tune.log").read_text()
+    assert log.count("fine-tuning: 23,712") == 2
+    assert log.count("fine-tuning: done") == 1
     again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration))
     assert "Nothing to be done" in again
 
@@ -115,8 +125,8 @@ def test_a_cancelled_workflow_leaves_nothing_behind_and_goes_on(slurm, tmp_path)
     slurm.wait_for("the second job", lambda: ran(folder) == ["first", "second"])
     workflow.send_signal(signal.SIGINT)
     assert workflow.wait(180) == 1
-    slurm.wait_for("the end of its jobs", lambda: "R" not in [job["JobState"][0] for job in slurm.jobs(folder)])
-    assert states(slurm.jobs(folder)) == ["COMPLETED", "CANCELLED"]
+    slurm.wait_for("the end of its job", lambda: "COMPLETING" not in states(slurm.jobs(folder)), 30)
+    assert states(slurm.jobs(folder)) == ["CANCELLED"]
     assert not list(folder.glob(".snakemake/locks/*"))
     assert (folder / "first").exists()
     assert not (folder / "second").exists()
@@ -130,13 +140,13 @@ def test_a_node_that_dies_takes_no_more_than_its_job(slurm, tmp_path):
     workflow = slurm.snakemake(folder, "--default-resources", "slurm_partition=fragile", "mem_mb=2000", "runtime=30")
     slurm.wait_for("the second job", lambda: ran(folder) == ["first", "second"])
     slurm.kill_node("n2", slurm.jobs(folder)[-1]["JobId"])
-    slurm.wait_for("another attempt", lambda: len(slurm.jobs(folder)) == 3)
-    assert states(slurm.jobs(folder)) == ["COMPLETED", "NODE_FAIL", "PENDING"]
+    slurm.wait_for("another attempt", lambda: len(slurm.jobs(folder)) == 2)
+    assert states(slurm.jobs(folder)) == ["NODE_FAIL", "PENDING"]
     (folder / "go").touch()
     slurm.node("n2")
     slurm.finish(folder, workflow)
     assert ran(folder) == ["first", "second", "second"]
-    assert states(slurm.jobs(folder)) == ["COMPLETED", "NODE_FAIL", "COMPLETED"]
+    assert states(slurm.jobs(folder)) == ["NODE_FAIL", "COMPLETED"]
 
 
 def test_a_job_killed_for_its_time_or_memory_is_given_more(slurm, killed):
