@@ -47,15 +47,6 @@ def test_tools_of_development_are_not_installed_on_clusters():
     assert names & set(pins()) <= {"psycopg2-binary"}
 
 
-@pytest.mark.skipif(not (ROOT / "uv.lock").is_file(), reason="uv.lock is made by `uv sync`")
-def test_the_lock_is_what_is_tested():
-    resolved = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    versions = {}
-    for package in resolved:
-        versions.setdefault(package["name"], set()).add(package["version"])
-    assert {name: version(pin) for name, pin in pins().items() if version(pin) not in versions.get(name, ())} == {}
-
-
 def test_the_conda_file_is_made_from_the_lock():
     made = runpy.run_path(str(ROOT / "envs/lock.py"))["conda_yaml"](LOCK)
     assert (ROOT / "envs/ropewalk.yaml").read_text() == made, "run `python envs/lock.py`"
