@@ -22,7 +22,7 @@ FLOORS = {
     "scaling": {"rope", "evaluation"},
     "search": {"rope", "corpora", "models", "evaluation"},
     "export": {"rope", "models"},
-    "report": {"rope", "evaluation", "scaling", "search"},
+    "report": {"rope", "evaluation", "posgen", "scaling", "search"},
     "config": {"rope", "posgen", "search"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "evaluation", "posgen", "scaling", "report", "config"}
     | {"search", "export"},
