@@ -75,7 +75,7 @@ def test_scores_hold_every_statistic(sweep):
     assert found["setting"]["longest"] == 2048
     assert all(row["new_base"] != 10_000 for row in found["against_original"].values()), "not against itself"
     assert "base-1000000_length-128_steps-300" in found["against_original"]
-    assert found["small_bases"] == {}, "one small base has no neighbour"
+    assert found["small_bases"]["base-41_length-128_steps-300"]["smaller"] == 20
 
 
 def test_a_wall_that_is_far_from_the_law_is_said_to_be(make_cell, tmp_path):
