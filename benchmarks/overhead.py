@@ -42,30 +42,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="tries, of which the least counts")
     options = parser.parse_args()
-    python, snakemake = [sys.executable, "-c"], [sys.executable, "-m", "snakemake"]
+    snakemake = [sys.executable, "-m", "snakemake"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "Snakefile").write_text(SNAKEFILE)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-
-        def job() -> None:
-            subprocess.run(["sh", "-c", TRACKED], cwd=folder, env=environment, check=True)
-
-        job()
+        measure(["sh", "-c", TRACKED], folder, environment)
         measure(["ropewalk", "deliver", "records"], folder, environment)  # the first makes the tables
-        lines = {"import torch, mlflow": [], "ropewalk --help": [], "a job": [], "a job of Snakemake": []}
-        lines |= {"delivery": [], **{f"dry run of {study}": [] for study in PAPERS}}
+        commands = {
+            "import torch, mlflow": ([sys.executable, "-c", "import torch, mlflow"], folder),
+            "ropewalk --help": (["ropewalk", "--help"], folder),
+            "a job": (["sh", "-c", TRACKED], folder),
+            "a job of Snakemake": ([*snakemake, "--cores", "1", "--forceall"], folder),
+            "delivery": (["ropewalk", "deliver", "records"], folder),
+        }
+        for study in PAPERS:
+            dry = [*snakemake, "-n", "--quiet", "--configfile", f"config/{study}.yaml"]
+            commands[f"dry run of {study}"] = (dry, ROOT)
+        lines: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
         for _ in range(options.repeats):
-            lines["import torch, mlflow"].append(measure([*python, "import torch, mlflow"], folder, environment))
-            lines["ropewalk --help"].append(measure(["ropewalk", "--help"], folder, environment))
-            lines["a job"].append(measure(["sh", "-c", TRACKED], folder, environment))
-            command = [*snakemake, "--cores", "1", "--forceall"]
-            lines["a job of Snakemake"].append(measure(command, folder, environment))
-            lines["delivery"].append(measure(["ropewalk", "deliver", "records"], folder, environment))
-            for study in PAPERS:
-                command = [*snakemake, "-n", "--quiet", "--configfile", f"config/{study}.yaml"]
-                lines[f"dry run of {study}"].append(measure(command, ROOT, environment))
+            for what, (command, place) in commands.items():
+                lines[what].append(measure(command, place, environment))
 
     bare = min(cpu for cpu, _ in lines["import torch, mlflow"])
     print(f"{'':26}{'CPU s':>8}{'wall s':>8}{'ratio':>8}")

@@ -8,7 +8,7 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.evaluation.nll_file import write_nll
-from ropewalk.report.finetune import Tuned, compare, write_report
+from ropewalk.report.finetune import Tuned, compare, document_means, write_report
 from ropewalk.rope import default_rope
 
 
@@ -41,7 +41,7 @@ AFTER = {
 
 
 def test_differences_are_paired_over_documents_and_over_seeds():
-    table = compare({"yarn": rows(2.0), "other": rows(2.1)}, AFTER, [32, 64], "yarn", 0.95)
+    table = compare(document_means({"yarn": rows(2.0), "other": rows(2.1)}, AFTER, [32, 64]), "yarn", 0.95)
     row = table[(table["regime"] == "long") & (table["rope"] == "other") & (table["corpus"] == "all")].iloc[0]
     assert row["documents"] == 16
     assert row["seeds"] == 2
@@ -59,7 +59,7 @@ def test_differences_are_paired_over_documents_and_over_seeds():
 
 def test_seeds_that_disagree_leave_it_open():
     after = {**AFTER, ("long", "other", 1): rows(1.51)}
-    table = compare({"yarn": rows(2.0), "other": rows(2.1)}, after, [64], "yarn", 0.95)
+    table = compare(document_means({"yarn": rows(2.0), "other": rows(2.1)}, after, [64]), "yarn", 0.95)
     row = table[(table["rope"] == "other") & (table["regime"] == "long")].iloc[0]
     assert row["difference_high"] < 0, "over documents alone it would be decided"
     assert row["difference_better"] == "open"
@@ -67,10 +67,14 @@ def test_seeds_that_disagree_leave_it_open():
 
 def test_unlike_measurements_are_refused():
     with pytest.raises(UserError, match="long/other was measured on other documents"):
-        compare({"yarn": rows(2.0)}, {**AFTER, ("long", "other", 0): rows(1.4, documents=7)}, [64], "yarn", 0.95)
+        compare(
+            document_means({"yarn": rows(2.0)}, {**AFTER, ("long", "other", 0): rows(1.4, documents=7)}, [64]),
+            "yarn",
+            0.95,
+        )
     lacking = {key: value for key, value in AFTER.items() if key != ("long", "other", 1)}
     with pytest.raises(UserError, match=r"long: 'other' has seeds \[0\]; 'yarn' has \[0, 1\]"):
-        compare({"yarn": rows(2.0)}, lacking, [64], "yarn", 0.95)
+        compare(document_means({"yarn": rows(2.0)}, lacking, [64]), "yarn", 0.95)
     with pytest.raises(UserError, match="--tuned 'yarn=x': expected ROPE/REGIME/seed-N=FOLDER"):
         Tuned.parse("yarn=x")
 

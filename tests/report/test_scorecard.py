@@ -256,7 +256,7 @@ def study(tmp_path_factory):
         for seed in (0, 1)
     ]
     report = folder / "finetune/mine/report"
-    write_report(untuned, tuned, lengths=[32, 64, 128][:2], confidence=0.95, folder=report)
+    write_report(untuned, tuned, lengths=[32, 64], confidence=0.95, folder=report)
     return folder
 
 

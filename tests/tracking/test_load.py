@@ -11,9 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,13 +73,6 @@ def records(folder: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in folder.rglob("record-*.json")]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    stop = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < stop, "nothing happened"
-        time.sleep(0.2)
-
-
 def check_all_arrived(uri: str) -> None:
     """Each job has one current run, which is finished and has every point once."""
     from mlflow import MlflowClient
@@ -100,43 +91,6 @@ def check_all_arrived(uri: str) -> None:
             assert sorted((point.step, point.value) for point in points) == sent
 
 
-@pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    return address
-
-
-@contextmanager
-def server(address: str, backend: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """An MLflow server, ready to answer; killed at the end."""
-    command = [
-        *[sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]],
-        *["--backend-store-uri", backend, "--workers", "1", "--artifacts-destination", str(folder / "artifacts")],
-    ]
-    # The jobs are seven processes of MLflow's own, for the evaluation of chats.
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "server.log").open("a") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    def healthy() -> bool:
-        assert process.poll() is None, (folder / "server.log").read_text()[-3000:]
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        wait_for(healthy)
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.mark.slow
 def test_sqlite_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -149,13 +103,13 @@ def test_sqlite_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_and_comes_back(address: str, tmp_path: Path) -> None:
+def test_a_server_that_is_killed_and_comes_back(address: str, server, wait_for, tmp_path: Path) -> None:
     backend = f"sqlite:///{tmp_path}/server.db"
     with many_jobs(tmp_path) as jobs:
         with server(address, backend, tmp_path):
-            wait_for(lambda: sum(record["run_id"] is not None for record in records(tmp_path)) >= JOBS // 2)
+            wait_for(lambda: sum(record["run_id"] is not None for record in records(tmp_path)) >= JOBS // 2, 300)
         let_go(tmp_path, 0)
-        wait_for(lambda: sum(record["status"] == "FINISHED" for record in records(tmp_path)) == JOBS // 2)
+        wait_for(lambda: sum(record["status"] == "FINISHED" for record in records(tmp_path)) == JOBS // 2, 300)
         with server(address, backend, tmp_path):
             let_go(tmp_path, 1)
             assert jobs.wait(600) == 0
@@ -202,7 +156,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_server_on_postgresql(address: str, database: str, tmp_path: Path) -> None:
+def test_a_server_on_postgresql(address: str, database: str, server, tmp_path: Path) -> None:
     with server(address, database, tmp_path), many_jobs(tmp_path) as jobs:
         let_go(tmp_path, 0, 1)
         assert jobs.wait(600) == 0

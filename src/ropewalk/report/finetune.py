@@ -66,9 +66,9 @@ def write_report(
     """
     before = {name: read_nll(path / "nll.parquet") for name, path in untuned.items()}
     after = {(one.regime, one.rope, one.seed): read_nll(one.folder / "nll.parquet")[0] for one in tuned}
-    rows_before = {name: rows for name, (rows, _) in before.items()}
-    table = compare(rows_before, after, lengths, tuned[0].rope, confidence)
-    others = against_untuned(rows_before, after, lengths, confidence)
+    means = document_means({name: rows for name, (rows, _) in before.items()}, after, lengths)
+    table = compare(means, tuned[0].rope, confidence)
+    others = against_untuned(means, confidence)
     ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
     trained = next(iter(ropes.values())).original_length
     curves: dict[tuple[str, str], pd.DataFrame] = {
@@ -86,20 +86,46 @@ def write_report(
         figures.draw_differences(table, tuned[0].rope, out / "differences.png", confidence)
 
 
-def compare(
-    before: Mapping[str, pd.DataFrame],
-    after: Mapping[tuple[str, str, int], pd.DataFrame],
-    lengths: Sequence[int],
-    reference: str,
-    confidence: float,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Perplexity of every model at every length, and two paired differences.
+Means = Mapping[int, Mapping[tuple[str, str], pd.DataFrame]]
+"""By length in tokens, then by regime (empty for the model as it was) and rope: the mean NLL (nats a token) of each
+document, in rows, for each seed, in columns."""
+
+
+def document_means(
+    before: Mapping[str, pd.DataFrame], after: Mapping[tuple[str, str, int], pd.DataFrame], lengths: Sequence[int]
+) -> Means:
+    """The mean NLL of every document by length and model.
 
     Args:
         before: rows of ``nll.parquet`` by rope, of the model as it was.
-        after: the same by regime, rope and seed; all on the same documents.
+        after: the same by regime, rope and seed.
         lengths: in tokens.
+
+    Raises:
+        UserError: models were measured on different documents.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, pd.DataFrame]]] = {("", rope): [(0, r)] for rope, r in before.items()}
+    for (regime, rope, number), rows in after.items():
+        groups.setdefault((regime, rope), []).append((number, rows))
+    found = {}
+    for length in lengths:
+        means = {
+            key: pd.DataFrame({number: document_nll(rows, length) for number, rows in members})
+            for key, members in groups.items()
+        }
+        first = next(iter(means.values()))
+        for key, values in means.items():
+            if not values.index.equals(first.index) or values.isna().to_numpy().any():
+                raise UserError(f"{'/'.join(filter(None, key))} was measured on other documents than the others.")
+        found[length] = means
+    return found
+
+
+def compare(by_length: Means, reference: str, confidence: float, seed: int = 0) -> pd.DataFrame:
+    """Perplexity of every model at every length, and two paired differences.
+
+    Args:
+        by_length: of :func:`document_means`.
         reference: the rope that others are compared with, tuned in the same regime with the same seeds.
         confidence: of the intervals.
         seed: of the bootstrap.
@@ -112,21 +138,11 @@ def compare(
         ``_better``: yes or no where both intervals exclude zero, and else open.
 
     Raises:
-        UserError: models were measured on different documents, or a rope lacks seeds that the reference has.
+        UserError: a rope lacks seeds that the reference has.
     """
-    groups: dict[tuple[str, str], list[tuple[int, pd.DataFrame]]] = {("", rope): [(0, r)] for rope, r in before.items()}
-    for (regime, rope, number), rows in after.items():
-        groups.setdefault((regime, rope), []).append((number, rows))
     table = []
-    for length in lengths:
-        means = {
-            key: pd.DataFrame({number: document_nll(rows, length) for number, rows in members})
-            for key, members in groups.items()
-        }
+    for length, means in by_length.items():
         first = next(iter(means.values()))
-        for key, values in means.items():
-            if not values.index.equals(first.index) or values.isna().to_numpy().any():
-                raise UserError(f"{'/'.join(filter(None, key))} was measured on other documents than the others.")
         for (regime, rope), values in means.items():
             others = means.get((regime, reference)) if regime and rope != reference else None
             if others is not None and list(others) != list(values):
@@ -177,19 +193,11 @@ def _mean_over_seeds(models: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return ordered[0].assign(nll=np.mean([rows["nll"].to_numpy(np.float64) for rows in ordered], axis=0))
 
 
-def against_untuned(
-    before: Mapping[str, pd.DataFrame],
-    after: Mapping[tuple[str, str, int], pd.DataFrame],
-    lengths: Sequence[int],
-    confidence: float,
-    seed: int = 0,
-) -> pd.DataFrame:
+def against_untuned(by_length: Means, confidence: float, seed: int = 0) -> pd.DataFrame:
     """How tuned models differ from the untuned one with another rope, as of a method that needs no tuning.
 
     Args:
-        before: rows of ``nll.parquet`` by rope, of the model as it was.
-        after: the same by regime, rope and seed; all on the same documents.
-        lengths: in tokens.
+        by_length: of :func:`document_means`.
         confidence: of the intervals.
         seed: of the bootstrap.
 
@@ -197,16 +205,12 @@ def against_untuned(
         One row for each regime, tuned rope, other rope and length, over all corpora: ``difference`` in nats a token
         with bounds over documents and over seeds, as of :func:`compare`.
     """
-    kinds = dict.fromkeys((regime, rope) for regime, rope, _ in after)
     table = []
-    for length in lengths:
-        tuned = {key: document_nll(rows, length) for key, rows in after.items()}
-        untuned = {rope: document_nll(rows, length) for rope, rows in before.items()}
-        for regime, rope in kinds:
-            values = pd.DataFrame({key[2]: mean for key, mean in tuned.items() if key[:2] == (regime, rope)})
-            for other, base in untuned.items():
-                if other != rope:
-                    paired = _paired("difference", values.sub(base, axis=0), confidence, seed)
+    for length, means in by_length.items():
+        for (regime, rope), values in means.items():
+            for (before, other), base in means.items():
+                if regime and not before and other != rope:
+                    paired = _paired("difference", values.sub(base.iloc[:, 0], axis=0), confidence, seed)
                     table.append({"regime": regime, "rope": rope, "other": other, "length": length, **paired})
     return pd.DataFrame(table)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,12 @@ def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, 
         draw(table, out / "leval.png", confidence)
         page = leval_html(table, scored, reference, confidence, (out / "leval.png").read_bytes())
         (out / "leval.html").write_text(page, encoding="utf-8")
-        write_json(out / "scores.json", scores(predictions, scored, table, confidence))
+        write_json(out / "scores.json", scores(predictions, scored, table, reference, confidence))
 
 
-def scores(predictions: Mapping[str, Path], scored: Subjects, table: pd.DataFrame, confidence: float) -> dict[str, Any]:
+def scores(
+    predictions: Mapping[str, Path], scored: Subjects, table: pd.DataFrame, reference: str, confidence: float
+) -> dict[str, Any]:
     """Parity and strict scores by subject and task, what the subjects are, and every paired difference of averages."""
     found: dict[str, Any] = {"setting": {}, "subjects": {}, "averages": {}}
     for subject, rows in table.groupby("subject", sort=False):
@@ -59,13 +60,11 @@ def scores(predictions: Mapping[str, Path], scored: Subjects, table: pd.DataFram
         found["subjects"][subject] = {"recipe": rope.recipe, "tuned_at": training.get("length")}
         pocket = Path(about["data"]).name == "pocket"
         found["setting"] = {"pocket": pocket, "train_length": rope.original_length, "tasks": len(scored)}
-    for one, other in permutations(predictions, 2):
-        rows = compare(
-            {task: {name: by[name] for name in (one, other)} for task, by in scored.items()}, other, confidence
-        )
-        average = rows[(rows["task"] == AVERAGE) & (rows["subject"] == one)].iloc[0]
-        kept = [f"{scorer}difference{end}" for scorer in ("", "strict_") for end in ("", "_low", "_high")]
-        found["averages"][f"{one}_less_{other}"] = numbers(average[kept].to_dict())
+    kept = [f"{scorer}difference{end}" for scorer in ("", "strict_") for end in ("", "_low", "_high")]
+    for other in predictions:
+        rows = table if other == reference else compare(scored, other, confidence)
+        for row in rows[(rows["task"] == AVERAGE) & (rows["subject"] != other)].to_dict("records"):
+            found["averages"][f"{row['subject']}_less_{other}"] = numbers({name: row[name] for name in kept})
     return found
 
 

@@ -126,7 +126,8 @@ class Experiment:
 
     @property
     def setting(self) -> dict[str, Any]:
-        return dict(self.scores["setting"])
+        found: dict[str, Any] = self.scores["setting"]
+        return found
 
     @property
     def scale(self) -> str:
@@ -178,6 +179,11 @@ class Claim:
 COMPUTED = "no model: it is computed"
 ANY = "its stage at any scale, as it is about a direction"
 NO_STAGE = "a stage that measures it, of which there is none yet"
+
+
+def never(*_: Any) -> Sequence[Evidence]:
+    """The evidence of a claim that nothing here measures."""
+    return []
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from ropewalk.report.scorecard.claim import ANY, COMPUTED, Claim, Evidence, Experiment, above, below, between
+from ropewalk.report.scorecard.claim import ANY, COMPUTED, Claim, Evidence, Experiment, above, below, between, never
 from ropewalk.report.scorecard.reading import over_documents
 from ropewalk.rope import default_rope
 from ropewalk.rope.diagnostics import g_w1, r_ker
@@ -18,10 +17,10 @@ PUBLISHED = {2: 21.9, 4: 32.1, 8: 41.2}
 """Gain over baselines in percent of a metric that the abstract does not name, at 8K, 16K and 32K."""
 
 
-def _beats_hand_made(factor: int) -> Callable[[Experiment], list[Evidence]]:
+def _beats_hand_made(factor: str) -> Callable[[Experiment], list[Evidence]]:
     def measure(experiment: Experiment) -> list[Evidence]:
         return [
-            over_documents(experiment, (f"{factor}x", "standings", method), "difference", method)
+            over_documents(experiment, (factor, "standings", method), "difference", method)
             for method in _found(experiment, factor)
         ]
 
@@ -32,17 +31,19 @@ def _beats_none(experiment: Experiment) -> list[Evidence]:
     """Objective of what was found less that of the rope of pre-training, with the widest bounds that both allow."""
     found = []
     for factor in (key for key in experiment.scores if key != "setting"):
-        for method in _found(experiment, factor.removesuffix("x")):
-            path = (factor, "standings")
-            one, none = (over_documents(experiment, (*path, name), "objective", factor) for name in (method, ORIGINAL))
+        for method in _found(experiment, factor):
+            one, none = (
+                over_documents(experiment, (factor, "standings", name), "objective", factor)
+                for name in (method, ORIGINAL)
+            )
             low, high = one.low - none.high, one.high - none.low
             found.append(Evidence(one.value - none.value, low, high, f"{method}, {factor}", one.key))
     return found
 
 
-def _found(experiment: Experiment, factor: int | str) -> list[str]:
-    """What Bayesian optimisation with a Gaussian process found for a factor."""
-    rows = experiment.scores.get(f"{factor}x", {"standings": {}})["standings"]
+def _found(experiment: Experiment, factor: str) -> list[str]:
+    """What Bayesian optimisation with a Gaussian process found for a factor, written like 4x."""
+    rows = experiment.scores.get(factor, {"standings": {}})["standings"]
     return [method for method, row in rows.items() if row["found"] and method.startswith("gp/")]
 
 
@@ -58,10 +59,6 @@ def _resolution() -> list[Evidence]:
     ropes = hand_made(LLAMA2, FACTOR)
     losses = {name: r_ker(rope) for name, rope in ropes.items() if name != "dynamic-ntk"}
     return [Evidence.exact(losses.pop("pi") - max(losses.values()))]
-
-
-def _never(*_: Any) -> Sequence[Evidence]:
-    return []
 
 
 CLAIMS = [
@@ -95,7 +92,7 @@ CLAIMS = [
             below(0),
             ANY,
             "search",
-            _beats_hand_made(factor),
+            _beats_hand_made(f"{factor}x"),
         )
         for factor in PUBLISHED
     ),
@@ -118,7 +115,7 @@ CLAIMS = [
             between(-math.inf, percent),
             "the paper's metric, which could not be read",
             None,
-            _never,
+            never,
         )
         for factor, percent in PUBLISHED.items()
     ),

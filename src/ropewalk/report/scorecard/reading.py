@@ -11,7 +11,12 @@ from ropewalk.intervals import FEWEST_RESAMPLED, student
 from ropewalk.report.scorecard.claim import Evidence, Experiment
 
 
-def over_documents(experiment: Experiment, path: Sequence[str], name: str, where: str, unit: float = 1.0) -> Evidence:
+def few_documents(experiment: Experiment) -> bool:
+    """Whether an experiment read too few documents for any interval over them to decide."""
+    return bool(experiment.setting.get("documents", FEWEST_RESAMPLED) < FEWEST_RESAMPLED)
+
+
+def over_documents(experiment: Experiment, path: Sequence[str], name: str, where: str) -> Evidence:
     """A number with its interval over documents; without it where there were too few of them.
 
     Args:
@@ -19,12 +24,11 @@ def over_documents(experiment: Experiment, path: Sequence[str], name: str, where
         path: keys down to the row.
         name: of the number in it, beside ``NAME_low`` and ``NAME_high``.
         where: which case it is, in words.
-        unit: what to multiply with.
     """
     row = _row(experiment, path)
-    few = experiment.setting.get("documents", FEWEST_RESAMPLED) < FEWEST_RESAMPLED
+    few = few_documents(experiment)
     low, high = (math.nan if few else row.get(f"{name}_{end}", math.nan) for end in ("low", "high"))
-    return Evidence(unit * row[name], unit * low, unit * high, where, "/".join([*path, name]))
+    return Evidence(row[name], low, high, where, "/".join([*path, name]))
 
 
 def over_both(experiment: Experiment, path: Sequence[str], name: str, where: str) -> Evidence:

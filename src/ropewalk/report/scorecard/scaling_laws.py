@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from ropewalk.report.scorecard.claim import (
@@ -17,8 +16,9 @@ from ropewalk.report.scorecard.claim import (
     below,
     between,
     equal,
+    never,
 )
-from ropewalk.report.scorecard.reading import over_documents
+from ropewalk.report.scorecard.reading import few_documents, over_documents
 from ropewalk.rope import theory
 
 DIM, BASE, TRAIN = 128, 10_000.0, 4096
@@ -63,7 +63,7 @@ def _bases(experiment: Experiment, regime: str) -> list[tuple[str, dict[str, Any
 
 def _limit(experiment: Experiment, name: str, row: dict[str, Any], predicted: float) -> Evidence:
     """Measured over predicted, with what both intervals cover together; infinite where no limit was reached."""
-    few = experiment.setting["documents"] < 6
+    few = few_documents(experiment)
     low, high = (math.nan if few else row.get(f"widest_{end}", other) / predicted for end, other in _OPEN)
     where = f"base {row['new_base']:,.10g}, tuned at {row['tune_length']:,.0f}"
     return Evidence(row.get("limit", math.inf) / predicted, low, high, where, f"bases/{name}/limit")
@@ -134,10 +134,6 @@ def _log_scaling(experiment: Experiment) -> list[Evidence]:
         )
         for base, name in last.items()
     ]
-
-
-def _never(*_: Any) -> Sequence[Evidence]:
-    return []
 
 
 CLAIMS = [
@@ -299,7 +295,7 @@ CLAIMS = [
         below(0),
         NO_STAGE,
         None,
-        _never,
+        never,
     ),
     Claim(
         "scaling-laws/million-tokens",
@@ -309,6 +305,6 @@ CLAIMS = [
         between(17, 21),
         "LLaMA-2 7B, read to a million tokens",
         None,
-        _never,
+        never,
     ),
 ]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,13 +75,6 @@ def record_of(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "records").glob("record-*.json")
     content: dict[str, Any] = json.loads(path.read_text())
     return content
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    stop = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < stop, "nothing happened"
-        time.sleep(0.05)
 
 
 def is_running(group: str) -> bool:
@@ -234,7 +225,9 @@ def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: st
     assert (run.info.status, run.data.metrics, artifacts(run)) == ("FAILED", {}, [])
 
 
-def test_metrics_arrive_while_the_job_runs(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_arrive_while_the_job_runs(
+    store: str, wait_for, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(delivery, "BEAT", 0.2)
     metrics, go = tmp_path / "metrics.jsonl", tmp_path / "go"
     metrics.write_text('{"step": 0, "loss": 99}\n')  # stale: the job starts it anew
@@ -278,7 +271,7 @@ def test_a_crash_between_sending_and_marking_duplicates_nothing(store: str, tmp_
     assert run.data.tags["current"] == "true"
 
 
-def test_sigterm_reaches_the_job(store: str, tmp_path: Path) -> None:
+def test_sigterm_reaches_the_job(store: str, wait_for, tmp_path: Path) -> None:
     folder = tmp_path / "records"
     command = ["sh", "-c", "echo $$ started; sleep 60 & wait"]
     wrapper = subprocess.Popen([*python(WRAPPER), str(folder), "no", *command])
@@ -292,7 +285,7 @@ def test_sigterm_reaches_the_job(store: str, tmp_path: Path) -> None:
     assert pending(tmp_path) == 1
 
 
-def test_a_killed_wrapper_is_reported(store: str, tmp_path: Path) -> None:
+def test_a_killed_wrapper_is_reported(store: str, wait_for, tmp_path: Path) -> None:
     folder = tmp_path / "records"
     wrapper = subprocess.Popen([*python(WRAPPER), str(folder), "no", "sh", "-c", "echo $$ started; exec sleep 60"])
     log = folder / "job.log"
@@ -355,16 +348,6 @@ def test_two_first_uses_at_once(tmp_path: Path) -> None:
     assert (tmp_path / "mlflow.db").exists()
 
 
-@pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a server that is not there (yet)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    return address
-
-
 def test_a_server_that_is_away_fails_no_job(address: str, tmp_path: Path) -> None:
     start = time.monotonic()
     wrapper = subprocess.run(
@@ -379,34 +362,14 @@ def test_a_server_that_is_away_fails_no_job(address: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tmp_path: Path) -> None:
+def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, server, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(POINTS)
     tracked = job(
         tmp_path, metrics_file=tmp_path / "metrics.jsonl", artifacts=(tmp_path / "metrics.jsonl",), params={"a": 1}
     )
     assert run_tracked(tracked, ["true"], patience=0) == 0
     assert deliver(tmp_path) == Delivery(0, 1)
-    server = subprocess.Popen(
-        [
-            *[sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", address.rpartition(":")[2]],
-            *["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--workers", "1"],
-            *["--artifacts-destination", str(tmp_path / "art")],
-        ],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # seven processes that evaluate chats
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def healthy() -> bool:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        wait_for(healthy, 120)
+    with server(address, f"sqlite:///{tmp_path}/server.db", tmp_path):
         # the next job of another folder delivers it too
         assert (
             run_tracked(job(tmp_path, folder=tmp_path / "others", name="other"), ["true"], root=tmp_path, patience=0)
@@ -420,6 +383,3 @@ def test_what_waits_arrives_when_the_server_is_back(store: str, address: str, tm
         assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1"})
         assert len(history(run, "loss")) == 5
         assert artifacts(run) == ["metrics.jsonl"]
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
