@@ -62,6 +62,16 @@ def test_report(answers, tmp_path):
     assert "src=leval" not in page, "the page stands alone"
 
 
+def test_a_model_whose_own_rope_is_unknown_is_reported_too(answers, tmp_path):
+    folders = {"poor": answers("a", 1), "good": answers("b", 3)}
+    about = {"rope": None, "own_rope": None, "training": None, "data": "folder:leval"}
+    (folders["good"] / "settings.json").write_text(json.dumps(about))
+    write_report(folders, "poor", tmp_path / "out")
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["subjects"]["good"]["recipe"] == "unknown"
+    assert scores["setting"]["train_length"] == 64
+
+
 def test_subjects_must_have_answered_the_same(answers, tmp_path):
     with pytest.raises(UserError, match=r"gsm100\.jsonl: no such file, but a answered gsm100"):
         write_report({"a": answers("a", 1), "b": answers("b", 1, ("tpo",))}, "a", tmp_path / "out")

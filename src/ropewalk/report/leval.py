@@ -55,11 +55,13 @@ def scores(
             row["task"]: numbers(row, exclude=("difference", "strict_difference")) for row in rows.to_dict("records")
         }
         about = read_json(predictions[str(subject)] / "settings.json", "settings of `leval predict`")
-        rope = Rope.from_json(about["rope"] or about["own_rope"])
-        training = about["training"] or {}
-        found["subjects"][subject] = {"recipe": rope.recipe, "tuned_at": training.get("length")}
-        pocket = Path(about["data"]).name == "pocket"
-        found["setting"] = {"pocket": pocket, "train_length": rope.original_length, "tasks": len(scored)}
+        # A model's own rope is none that this project knows where transformers alone can make it.
+        known = about["rope"] or about["own_rope"]
+        rope, training = Rope.from_json(known) if known else None, about["training"] or {}
+        found["subjects"][subject] = {"recipe": rope.recipe if rope else "unknown", "tuned_at": training.get("length")}
+        found["setting"] |= {"pocket": Path(about["data"]).name == "pocket", "tasks": len(scored)}
+        if rope:
+            found["setting"]["train_length"] = rope.original_length
     kept = [f"{scorer}difference{end}" for scorer in ("", "strict_") for end in ("", "_low", "_high")]
     for other in predictions:
         rows = table if other == reference else compare(scored, other, confidence)
