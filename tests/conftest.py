@@ -11,6 +11,13 @@ import pandas as pd
 import pytest
 
 WINDOW, TEXT = 128, 2048
+LONGEST = ("test_workflow.py", "test_slurm.py", "test_load.py", "test_storage.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files that take minutes go first, a worker each: at the end, one would work while the others wait."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
 
 
 MORE = ("finetune", "leval", "needle")
+PAGES = ("scorecard", "summary")
 END = {"scorecard": 1, "tables": 1, "summary": 1, "study_config": 1, "all": 1}
 
 
@@ -144,7 +145,18 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
     assert set(experiments) == {
         f"tiny/{stage}"
-        for stage in ("corpora", "pretrain", "ropes", "evaluate", "scaling", "posgen", "search", "report", *MORE)
+        for stage in (
+            "corpora",
+            "pretrain",
+            "ropes",
+            "evaluate",
+            "scaling",
+            "posgen",
+            "search",
+            "report",
+            *MORE,
+            *PAGES,
+        )
     }
     runs = client.search_runs([experiments["tiny/evaluate"]], "tags.current = 'true'")
     assert {run.info.run_name for run in runs} == {"evaluate/none", "evaluate/yarn", "evaluate/dynamic-ntk"}

@@ -30,7 +30,13 @@ def test_from_pocket_to_report(monkeypatch, tmp_path, tiny_model, capsys):
     assert "TOEFL" in capsys.readouterr().out
     words = ("--predictions", "a=one", "--predictions", "two", "--reference", "two", "-o", "report")
     assert run(monkeypatch, "report", *words) == 0
-    assert set(json.loads((tmp_path / "report/scores.json").read_text())) == {"a", "two"}
+    assert set(json.loads((tmp_path / "report/scores.json").read_text())) == {
+        "a",
+        "two",
+        "setting",
+        "subjects",
+        "averages",
+    }
 
 
 def test_faults_are_one_sentence(monkeypatch, tmp_path, capsys):
