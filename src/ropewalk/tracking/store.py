@@ -48,6 +48,8 @@ class Store:
         self.artifact_root = database.parent / "mlartifacts" if database else None  # a server has its own
         from mlflow import MlflowClient
 
+        # Whoever imported MLflow before this has not told it the level.
+        logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
         # Processes that create the tables at the same time destroy each other's work.
         with FileLock(f"{database}.lock") if database else nullcontext():
             self.client = MlflowClient(uri)
