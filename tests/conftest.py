@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
 def make_cell(tmp_path):
     """Write a cell of a sweep as `finetune` and `evaluate` would, with a wall at a chosen position."""
     # These are slow to import, and few tests need them.
-    from ropewalk.evaluation.nll_file import write_nll
+    from ropewalk.reading.nll_file import write_nll
     from ropewalk.rope import apply, default_rope
 
     def make(

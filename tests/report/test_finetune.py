@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll_file import write_nll
+from ropewalk.reading.nll_file import write_nll
 from ropewalk.report.finetune import Tuned, compare, document_means, write_report
 from ropewalk.rope import default_rope
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.leval.comparison import mean_over_tasks
-from ropewalk.evaluation.leval.scoring import score_file
+from ropewalk.reading.leval.comparison import mean_over_tasks
+from ropewalk.reading.leval.scoring import score_file
 from ropewalk.report.leval import scores_text, write_report
 from ropewalk.rope import default_rope
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ropewalk.cli import app
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll_file import write_nll
+from ropewalk.reading.nll_file import write_nll
 from ropewalk.report.finetune import Tuned, write_report
 from ropewalk.report.scorecard import CLAIMS, PAPERS, counts, evaluate, experiments, write_scorecard
 from ropewalk.report.scorecard.claim import ANY, Claim, Evidence, Experiment, Finding, above, below, between, equal

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll_file import write_nll
+from ropewalk.reading.nll_file import write_nll
 from ropewalk.report.study import write_report
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import dynamic_ntk, p_rope, yarn

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ropewalk.evaluation.perplexity import perplexity_table
+from ropewalk.reading.perplexity import perplexity_table
 from ropewalk.report.tables import perplexity_html, perplexity_text, rope_text
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import p_rope, resonance, yarn

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll import token_nll
 from ropewalk.models.binding import patch, read_rope
 from ropewalk.models.loading import load_model
 from ropewalk.models.tokenizers import byte_tokenizer
+from ropewalk.reading.nll import token_nll
 from ropewalk.rope import methods
 from ropewalk.search import objective as module
 from ropewalk.search.objective import (

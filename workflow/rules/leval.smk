@@ -3,9 +3,9 @@
 LEVAL_CODE = (
     "rope",
     "models",
-    "evaluation/leval",
-    "evaluation/generation.py",
-    "evaluation/nll.py",
+    "reading/leval",
+    "reading/generation.py",
+    "reading/nll.py",
 )
 
 
@@ -25,7 +25,7 @@ rule leval_pocket:
             **LEVAL[wildcards.experiment].pocket.model_dump()
         ),
         flags=lambda wildcards: flags(LEVAL[wildcards.experiment].pocket.model_dump()),
-        code=code("evaluation/leval/pocket.py"),
+        code=code("reading/leval/pocket.py"),
     shell:
         tracked("leval/pocket/{wildcards.experiment}", "{output}")
         + "ropewalk leval pocket {params.flags:q} -o {output}"
@@ -95,7 +95,7 @@ rule leval_report:
             "report/leval_page.py",
             "report/style.py",
             "report/tables.py",
-            "evaluation/leval",
+            "reading/leval",
             "intervals.py",
         ),
     shell:

@@ -4,11 +4,11 @@ NEEDLE_CODE = (
     "rope",
     "models",
     "corpora/store.py",
-    "evaluation/generation.py",
-    "evaluation/needle.py",
-    "evaluation/nll.py",
-    "evaluation/puzzles.py",
-    "evaluation/retrieval.py",
+    "reading/generation.py",
+    "reading/needle.py",
+    "reading/nll.py",
+    "reading/puzzles.py",
+    "reading/retrieval.py",
     "intervals.py",
 )
 
@@ -79,7 +79,7 @@ rule needle_report:
             "report/needle.py",
             "report/style.py",
             "report/tables.py",
-            "evaluation/retrieval.py",
+            "reading/retrieval.py",
             "intervals.py",
         ),
     shell:

@@ -7,9 +7,9 @@ READING_CODE = (
     "rope",
     "models",
     "corpora/store.py",
-    "evaluation/copying.py",
-    "evaluation/needle.py",
-    "evaluation/nll.py",
+    "reading/copying.py",
+    "reading/needle.py",
+    "reading/nll.py",
 )
 SEARCH_CODE = (
     "search/causes.py",

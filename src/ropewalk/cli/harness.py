@@ -25,8 +25,8 @@ def harness(
     batch_size: Annotated[int, typer.Option(help="prompts in a forward pass")] = 1,
 ) -> None:
     """Run RULER, LongBench or any task of the lm-evaluation-harness; needs `uv sync --extra lm-eval` and the hub."""
-    from ropewalk.evaluation.harness import run_harness
     from ropewalk.models.sources import ModelSource
+    from ropewalk.reading.harness import run_harness
 
     scores = run_harness(
         ModelSource.parse(model),

@@ -10,7 +10,7 @@ import typer
 
 from ropewalk.cli.options import Output
 from ropewalk.errors import UserError
-from ropewalk.evaluation.leval.tasks import TASKS
+from ropewalk.reading.leval.tasks import TASKS
 from ropewalk.rope import Rope
 
 leval_app = typer.Typer(help="Closed-ended tasks of L-Eval: answer, score, report.", no_args_is_help=True)
@@ -51,10 +51,10 @@ def predict(
 
     Writes TASK.jsonl in the original's format for each task, and settings.json.
     """
-    from ropewalk.evaluation.leval.data import DataSource
-    from ropewalk.evaluation.leval.predict import Options
-    from ropewalk.evaluation.leval.predict import predict as run
     from ropewalk.models.sources import ModelSource
+    from ropewalk.reading.leval.data import DataSource
+    from ropewalk.reading.leval.predict import Options
+    from ropewalk.reading.leval.predict import predict as run
 
     named = output.absolute().name
     run(
@@ -78,7 +78,7 @@ def score(
     confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
 ) -> None:
     """Score answers, anyone's, exactly as the original does, and by strict rules that lack its flaws."""
-    from ropewalk.evaluation.leval.scoring import score_file
+    from ropewalk.reading.leval.scoring import score_file
     from ropewalk.report.leval import scores_text
 
     scored = {file: score_file(file) for file in files}
@@ -97,7 +97,7 @@ def pocket(
     seed: Annotated[int, typer.Option(help="of names, places and numbers")] = 0,
 ) -> None:
     """Make small tasks in the same format, offline, of invented people and places."""
-    from ropewalk.evaluation.leval.pocket import write_pocket
+    from ropewalk.reading.leval.pocket import write_pocket
 
     write_pocket(output, documents=documents, questions=questions, words=words, seed=seed)
 

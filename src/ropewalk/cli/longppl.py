@@ -26,8 +26,8 @@ def keys(
     beta: Annotated[float, typer.Option(help="log-likelihood that it has at least with the whole text")] = -2.0,
 ) -> None:
     """Find the tokens that a model predicts well from the whole text, and much worse from a window."""
-    from ropewalk.evaluation.longppl import key_tokens, keys_metadata, write_keys
-    from ropewalk.evaluation.nll_file import read_nll
+    from ropewalk.reading.longppl import key_tokens, keys_metadata, write_keys
+    from ropewalk.reading.nll_file import read_nll
 
     rows, measured = read_nll(file)
     found = key_tokens(rows, alpha, beta)
@@ -46,9 +46,9 @@ def transfer(
     output: Keys,
 ) -> None:
     """Carry key tokens over to another tokenizer, by the characters that they stand for."""
-    from ropewalk.evaluation import longppl
     from ropewalk.models.sources import ModelSource
     from ropewalk.models.tokenizers import load_tokenizer
+    from ropewalk.reading import longppl
 
     rows, about = longppl.read_keys(keys)
     old, new = open_corpora(from_corpus), open_corpora(to_corpus)
@@ -72,9 +72,9 @@ def table(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read LongPPL at any lengths from nll.parquet files, with intervals over documents and paired differences."""
-    from ropewalk.evaluation.longppl import check_same_tokens, longppl_table, read_keys
-    from ropewalk.evaluation.nll_file import read_nll
     from ropewalk.files import whole_file
+    from ropewalk.reading.longppl import check_same_tokens, longppl_table, read_keys
+    from ropewalk.reading.nll_file import read_nll
     from ropewalk.report.tables import perplexity_text
 
     found, about = read_keys(keys)

@@ -41,9 +41,9 @@ def measure(
     Writes answers.jsonl, needle.csv (by task, length and depth), scores.json (with the effective length: the longest
     with at least 85 % of the score at the shortest).
     """
-    from ropewalk.evaluation.retrieval import Grid
-    from ropewalk.evaluation.retrieval import measure as run
     from ropewalk.models.sources import ModelSource
+    from ropewalk.reading.retrieval import Grid
+    from ropewalk.reading.retrieval import measure as run
 
     named = [task.strip() for task in tasks.split(",")]
     grid = Grid(

@@ -177,8 +177,8 @@ def evaluate(
     Writes nll.parquet, scores.json (perplexity by corpus and length), metrics.jsonl (NLL by position, accuracy by
     distance) and, with --gaps, copying.csv. Static ropes take one pass at the longest length.
     """
-    from ropewalk.evaluation.run import evaluate as run
     from ropewalk.models.sources import ModelSource
+    from ropewalk.reading.run import evaluate as run
 
     run(
         ModelSource.parse(model),
@@ -206,9 +206,9 @@ def perplexity(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read perplexities at any lengths from nll.parquet files, with intervals and paired differences."""
-    from ropewalk.evaluation.nll_file import read_nll
-    from ropewalk.evaluation.perplexity import perplexity_table
     from ropewalk.files import whole_file
+    from ropewalk.reading.nll_file import read_nll
+    from ropewalk.reading.perplexity import perplexity_table
     from ropewalk.report.tables import perplexity_text
 
     folders = by_name([file.absolute().parent for file in files], "measurements")
@@ -235,11 +235,11 @@ def parity_perplexity(
 ) -> None:
     """Perplexity as the YaRN repository's script computes it, to hold against published tables."""
     from ropewalk.corpora import Corpus
-    from ropewalk.evaluation.parity import perplexity as run
     from ropewalk.models.binding import patch
     from ropewalk.models.loading import load_model
     from ropewalk.models.sources import ModelSource
     from ropewalk.models.tokenizers import load_tokenizer
+    from ropewalk.reading.parity import perplexity as run
 
     source, store = ModelSource.parse(model), Corpus.open(corpus)
     tokens = [store.document(one) for one in store.select(split, max_length, documents)]

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll_file import read_nll
-from ropewalk.evaluation.perplexity import ALL, document_nll, position_bins, position_curve
 from ropewalk.files import whole_folder, write_json
 from ropewalk.intervals import bootstrap, student
+from ropewalk.reading.nll_file import read_nll
+from ropewalk.reading.perplexity import ALL, document_nll, position_bins, position_curve
 from ropewalk.report import finetune_figures as figures
 from ropewalk.report.tables import bounds_text, numbers, page, perplexity_number, verdict_class
 from ropewalk.rope import Rope

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ropewalk.evaluation.perplexity import ALL
+from ropewalk.reading.perplexity import ALL
 from ropewalk.report.figures import curve_middles, first_token, token_axis
 from ropewalk.report.style import INK, inks, save
 

@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ropewalk.evaluation.leval.comparison import AVERAGE, Subjects, compare, read_answers
-from ropewalk.evaluation.leval.scoring import Scored
-from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
 from ropewalk.files import read_json, whole_file, whole_folder, write_json
 from ropewalk.intervals import CONFIDENCE
+from ropewalk.reading.leval.comparison import AVERAGE, Subjects, compare, read_answers
+from ropewalk.reading.leval.scoring import Scored
+from ropewalk.reading.leval.tasks import PUBLISHED, TASKS
 from ropewalk.report.leval_page import leval_html
 from ropewalk.report.style import GREY, inks, save
 from ropewalk.report.tables import numbers

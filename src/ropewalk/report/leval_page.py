@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ropewalk.evaluation.leval.comparison import AVERAGE, Subjects
-from ropewalk.evaluation.leval.tasks import PUBLISHED, TASKS
+from ropewalk.reading.leval.comparison import AVERAGE, Subjects
+from ropewalk.reading.leval.tasks import PUBLISHED, TASKS
 from ropewalk.report.tables import bounds_text, page, verdict_class
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.retrieval import EFFECTIVE, by_sample, effective_interval
 from ropewalk.files import whole_folder, write_json
 from ropewalk.intervals import bootstrap
+from ropewalk.reading.retrieval import EFFECTIVE, by_sample, effective_interval
 from ropewalk.report.style import save
 from ropewalk.report.tables import numbers, page, verdict_class
 

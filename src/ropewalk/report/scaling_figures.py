@@ -14,7 +14,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ropewalk.evaluation.perplexity import position_bins
+from ropewalk.reading.perplexity import position_bins
 from ropewalk.report.figures import token_axis
 from ropewalk.report.prediction import draw_laws
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, label_ends, save, spread

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ropewalk.evaluation.nll_file import read_nll
-from ropewalk.evaluation.perplexity import ALL, perplexity_table, position_bins, position_curve
 from ropewalk.files import whole_file, whole_folder, write_json
 from ropewalk.metrics import read_metrics
+from ropewalk.reading.nll_file import read_nll
+from ropewalk.reading.perplexity import ALL, perplexity_table, position_bins, position_curve
 from ropewalk.report import figures
 from ropewalk.report.tables import perplexity_html
 from ropewalk.rope import Rope

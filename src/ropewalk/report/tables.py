@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ropewalk.evaluation.perplexity import ALL
+from ropewalk.reading.perplexity import ALL
 from ropewalk.rope import Rope, diagnostics
 
 STYLE = """

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.evaluation.nll_file import read_nll
+from ropewalk.reading.nll_file import read_nll
 from ropewalk.rope import Rope
 from ropewalk.rope.prediction import Setting
 from ropewalk.scaling.limits import Curves

@@ -30,11 +30,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from ropewalk.corpora.splits import SPLITS
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
-from ropewalk.evaluation.copying import SCORED
-from ropewalk.evaluation.needle import hide
-from ropewalk.evaluation.nll import check_memory, chunk_logits, memory_errors, texts
 from ropewalk.models import binding
 from ropewalk.models.tokenizers import digit_tokens
+from ropewalk.reading.copying import SCORED
+from ropewalk.reading.needle import hide
+from ropewalk.reading.nll import check_memory, chunk_logits, memory_errors, texts
 from ropewalk.rope import Rope
 from ropewalk.rope.methods import yarn
 from ropewalk.rope.rope import FloatArray

@@ -1,0 +1,300 @@
+"""Have a model answer the tasks; killed and called again, it goes on after the last document it answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ropewalk.errors import UserError
+from ropewalk.files import claim_state, only_one, whole_file, whole_folder, whole_lines, write_json
+from ropewalk.models import binding
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import ModelSource, gguf_path, training_record, weights_hash
+from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.progress import Progress
+from ropewalk.reading.generation import DEFAULT_ROWS, generate, stop_tokens
+from ropewalk.reading.leval.data import DataSource, Document, load_task
+from ropewalk.reading.leval.prompting import Fitted, Prompter, fit, load_template, say_where_no_chat, shared_length
+from ropewalk.reading.leval.tasks import Task, task_named
+from ropewalk.reading.nll import DEFAULT_CHUNK
+from ropewalk.rope import Rope
+
+CONTEXT = 16_000
+"""Tokens of what the original calls 16k."""
+MAX_NEW_TOKENS = 512
+TOGETHER = 32
+"""Questions up to which documents of one text are answered together, so that the text is read once for all."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How tasks are answered.
+
+    Attributes:
+        context: tokens of a document and an answer together.
+        max_new_tokens: most tokens of an answer.
+        documents: at most so many of each task.
+        questions: at most so many on each document; of topics always all three.
+        prompts: folder of templates; those of this project where None.
+        parity: leave the user's turn open where the original does.
+        dtype: of the weights.
+        chunk: tokens of a prompt that go through the model at a time.
+        rows: questions that are answered together.
+    """
+
+    context: int = CONTEXT
+    max_new_tokens: int = MAX_NEW_TOKENS
+    documents: int | None = None
+    questions: int | None = None
+    prompts: Path | None = None
+    parity: bool = False
+    dtype: str = "auto"
+    chunk: int = DEFAULT_CHUNK
+    rows: int = DEFAULT_ROWS
+
+    def __post_init__(self) -> None:
+        for name in ("context", "max_new_tokens", "documents", "questions", "chunk", "rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; expected a whole number of at least 1.")
+        if self.context <= self.max_new_tokens:
+            raise UserError(
+                f"context is {self.context} tokens and an answer may take {self.max_new_tokens}; expected a longer one."
+            )
+
+
+def predict(
+    source: ModelSource,
+    rope: Rope | None,
+    data: DataSource,
+    tasks: Sequence[str],
+    *,
+    options: Options,
+    state: Path,
+    folder: Path,
+    name: str = "model",
+) -> None:
+    """Write ``TASK.jsonl`` for each task, in the original's format, and ``settings.json``.
+
+    Args:
+        source: the model.
+        rope: bound to it; its own where None. One that changes with the length is fixed at that of each prompt.
+        data: the tasks.
+        tasks: names.
+        options: how they are answered.
+        state: folder of the answers so far; removed at the end.
+        folder: where to write, whole or not at all.
+        name: of the model in the key of its answers, ``NAME_pred``.
+
+    Raises:
+        UserError: a task, a template or the model cannot be read, the rope does not fit, or memory runs out.
+    """
+    wanted = {one: _limited(task_named(one), load_task(data, task_named(one)), options) for one in tasks}
+    templates = {one: load_template(task_named(one), options.prompts) for one in tasks}
+    if not wanted:
+        raise UserError("no task is named; expected at least one.")
+    settings = {
+        "model": _place(source),
+        "weights": weights_hash(source),
+        "training": training_record(source),
+        "rope": rope.to_json() if rope is not None else None,
+        "name": name,
+        "tasks": {one: _digest(documents) for one, documents in wanted.items()},
+        "templates": {one: asdict(template) for one, template in templates.items()},
+        **{key: value for key, value in asdict(options).items() if key not in ("prompts", "chunk", "rows")},
+    }
+    with only_one(state):
+        claim_state(state, settings)
+        tokenizer, model = load_tokenizer(source), load_model(source, dtype=options.dtype)
+        say_where_no_chat(tokenizer)
+        own = _own_rope(model) if rope is None else None
+        # A rope of the model that does not change is left as transformers made it.
+        used = own if own is not None and not own.static else rope
+        answerer = _Answerer(model, tokenizer, used, options)
+        total = sum(len(document.questions) for documents in wanted.values() for document in documents)
+        kept = {one: _kept(state / f"{one}.jsonl", documents) for one, documents in wanted.items()}
+        with Progress("L-Eval", total, done=sum(map(len, kept.values())), unit="answer") as progress:
+            for one, documents in wanted.items():
+                prompter = Prompter(tokenizer, templates[one], options.parity)
+                lines = answerer.lines(task_named(one), prompter, documents, kept[one], f"{name}_pred")
+                with (state / f"{one}.jsonl").open("a", encoding="utf-8") as file:
+                    for answered in lines:
+                        # One write a document: what a kill leaves of it is seen by its missing end.
+                        file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answered))
+                        file.flush()
+                        progress.advance(len(answered), note=task_named(one).title)
+        with whole_folder(folder) as out:
+            for one in wanted:
+                shutil.copyfile(state / f"{one}.jsonl", out / f"{one}.jsonl")
+            provenance = {
+                "data": str(data),
+                "ropewalk": version("ropewalk"),
+                "transformers": version("transformers"),
+                "device": model.device.type,
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "chat_template": tokenizer.chat_template is not None,
+                "own_rope": own.to_json() if own is not None else None,
+                "model": str(source),
+                "documents": {one: len(documents) for one, documents in wanted.items()},
+                "limits": {"documents": options.documents, "questions": options.questions},
+            }
+            write_json(out / "settings.json", {**settings, **provenance})
+        shutil.rmtree(state)
+
+
+def _limited(task: Task, documents: list[Document], options: Options) -> list[Document]:
+    # The three questions on a conversation stay together: scorers tell them apart by their places in the file.
+    questions = None if task.kind == "topic" else options.questions
+    return [
+        Document(one.text, one.questions[:questions], one.answers[:questions]) for one in documents[: options.documents]
+    ]
+
+
+def _digest(documents: Sequence[Document]) -> str:
+    """What tells documents and questions from others, without a copy of them."""
+    return hashlib.sha256(json.dumps([asdict(document) for document in documents]).encode()).hexdigest()
+
+
+def _place(source: ModelSource) -> str:
+    """The source by a name that does not depend on where the command is called."""
+    if source.kind == "hub":
+        return str(source)
+    return f"{source.kind}:{_local(source).resolve()}"
+
+
+def _local(source: ModelSource) -> Path:
+    return gguf_path(source.name) if source.kind == "gguf" else Path(source.name)
+
+
+def _own_rope(model: PreTrainedModel) -> Rope | None:
+    """The rope of the model's configuration; None where this project cannot compute it, as transformers can."""
+    try:
+        return binding.read_rope(model.config)
+    except UserError:
+        return None
+
+
+def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """The answers in a file on all groups of documents that it holds whole; the file is cut to them.
+
+    A group is answered again as a whole: batches of other questions may round otherwise.
+    """
+    whole: list[dict[str, Any]] = []
+    lines = whole_lines(path)
+    end = 0
+    for group in _groups(documents):
+        end += sum(len(documents[place].questions) for place in group)
+        if end > len(lines):
+            break
+        whole = lines[:end]
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in whole), encoding="utf-8")
+    return whole
+
+
+def _groups(documents: Sequence[Document]) -> list[list[int]]:
+    """Places of documents that are answered together: neighbours of one text, as the worked examples of gsm100."""
+    groups: list[list[int]] = []
+    count = 0
+    for place, document in enumerate(documents):
+        count += len(document.questions)
+        if groups and document.text == documents[place - 1].text and count <= TOGETHER:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+            count = len(document.questions)
+    return groups
+
+
+@dataclass(frozen=True)
+class _Answerer:
+    """Answers questions with one model."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    rope: Rope | None
+    options: Options
+
+    def lines(
+        self,
+        task: Task,
+        prompter: Prompter,
+        documents: Sequence[Document],
+        kept: Sequence[Mapping[str, Any]],
+        key: str,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each group of documents that has none yet."""
+        done = max((int(line["document"]) for line in kept), default=-1)
+        # The last text is remembered, since the next group may have it too; cutting it once is enough.
+        fitted: tuple[str, Fitted] | None = None
+        for group in _groups(documents):
+            text = documents[group[0]].text
+            if group[-1] <= done or not any(documents[place].questions for place in group):
+                continue
+            if fitted is None or fitted[0] != text:
+                room = self.options.context - self.options.max_new_tokens
+                fitted = text, fit(self.tokenizer, text, room, keeps_end=task.keeps_end)
+            yield self._answer(task, prompter, {place: documents[place] for place in group}, fitted[1], key)
+
+    def _answer(
+        self, task: Task, prompter: Prompter, documents: Mapping[int, Document], fitted: Fitted, key: str
+    ) -> list[dict[str, Any]]:
+        asked = [
+            (place, number, question, truth)
+            for place, document in documents.items()
+            for number, (question, truth) in enumerate(zip(document.questions, document.answers, strict=True))
+        ]
+        prompts = [prompter.ids(fitted.text, question) for _, _, question, _ in asked]
+        answers = self._texts(prompts)
+        if task.kind == "judgement":
+            facts = self._texts([prompter.ids_alone(question) for _, _, question, _ in asked])
+            pairs = zip(answers, facts, strict=True)
+            answers = [f"{loyalty.strip()} [fact: {fact.strip()}]" for loyalty, fact in pairs]
+        return [
+            {
+                "query": question,
+                "gt": truth,
+                key: answer,
+                # The original scores no line without it.
+                "evaluation": "exam",
+                "task": task.name,
+                "document": place,
+                "question": number,
+                "document_tokens": fitted.tokens,
+                "prompt_tokens": len(prompt),
+                "cut": fitted.cut,
+            }
+            for (place, number, question, truth), prompt, answer in zip(asked, prompts, answers, strict=True)
+        ]
+
+    def _texts(self, prompts: Sequence[np.ndarray]) -> list[str]:
+        """Answers to prompts; what these start with in common is read once, unless the rope depends on the length."""
+        if self.rope is None or self.rope.static:
+            found = self._generated(prompts, self.rope)
+        else:
+            found = [text for one in prompts for text in self._generated([one], self.rope.at(len(one)))]
+        return [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in found]
+
+    def _generated(self, prompts: Sequence[np.ndarray], rope: Rope | None) -> list[np.ndarray]:
+        if rope is not None:
+            binding.patch(self.model, rope)
+            binding.check_float32(self.model)
+        shared = shared_length(prompts)
+        return generate(
+            self.model,
+            prompts[0][:shared],
+            [one[shared:] for one in prompts],
+            max_new_tokens=self.options.max_new_tokens,
+            stop=stop_tokens(self.model, self.tokenizer),
+            chunk=self.options.chunk,
+            rows=self.options.rows,
+        )

@@ -1,0 +1,326 @@
+"""Does a model find again what stands far back? Tasks by length and depth, answered or scored by NLL.
+
+A small model cannot answer in words, but the NLL of the right answer tells whether it was found: against the same
+prompt without the facts, which shows what the answer costs that nobody told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ropewalk.corpora import Corpus
+from ropewalk.errors import UserError
+from ropewalk.files import claim_state, only_one, whole_folder, whole_lines, write_json
+from ropewalk.intervals import CONFIDENCE, FEWEST_RESAMPLED, quantile_interval
+from ropewalk.metrics import write_metrics
+from ropewalk.models import binding
+from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.sources import ModelSource, weights_hash
+from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.progress import Progress
+from ropewalk.reading.generation import generate, stop_tokens
+from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
+from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt
+from ropewalk.rope import Rope
+
+EFFECTIVE = 0.85
+"""Share of the score at the shortest length that a length must reach to count as usable (NoLiMa, arXiv 2502.05167)."""
+ABLE = 0.5
+"""Score at the shortest length below which a model cannot do a task at all, so that no length is usable."""
+SPARE_TOKENS = 16
+"""Tokens that a generated answer may have more than the right one."""
+BATCH_TOKENS = 8192
+"""Tokens in a forward pass, where one prompt has no more."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is asked.
+
+    Attributes:
+        tasks: names of the tasks.
+        lengths: of the prompts in tokens, answer included.
+        depths: where the asked fact stands, as shares of the text.
+        samples: prompts a task, length and depth.
+        seed: of all prompts; the same for every model and rope.
+        split: of the documents that facts are hidden in.
+        by: ``nll`` scores the right answer, ``generation`` what the model says.
+    """
+
+    tasks: Sequence[str]
+    lengths: Sequence[int]
+    depths: Sequence[float]
+    samples: int
+    seed: int = 0
+    split: str = "test"
+    by: Literal["nll", "generation"] = "nll"
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            if task not in PUZZLES:
+                raise UserError(f"task {task!r}: expected one of {', '.join(PUZZLES)}.")
+        if self.by not in ("nll", "generation"):
+            raise UserError(f"by {self.by!r}: expected nll or generation.")
+        if not all(0 <= depth <= 1 for depth in self.depths):
+            raise UserError(f"depths {list(self.depths)}: expected shares between 0 and 1.")
+
+    def cells(self) -> list[tuple[str, int, float]]:
+        """Task, length and depth of each cell; a list of words has no depth."""
+        every = product(self.tasks, self.lengths, self.depths)
+        return [cell for cell in every if cell[0] != "common-words" or cell[2] == self.depths[0]]
+
+
+def measure(
+    source: ModelSource,
+    rope: Rope | None,
+    corpora: Mapping[str, Corpus],
+    grid: Grid,
+    *,
+    dtype: str,
+    chunk: int,
+    state: Path,
+    folder: Path,
+) -> None:
+    """Write ``answers.jsonl``, ``needle.csv``, ``scores.json`` and ``metrics.jsonl``, all or none.
+
+    Killed and called again, it goes on after the last finished cell.
+
+    Args:
+        source: the model.
+        rope: bound to it; its own where None.
+        corpora: text to hide facts in, tokenised by the model's tokenizer.
+        grid: what is asked.
+        dtype: of the weights.
+        chunk: tokens that go through the model at a time.
+        state: folder of the answers so far; removed at the end.
+        folder: where to write.
+
+    Raises:
+        UserError: a corpus was tokenised by another tokenizer or has too few long documents, or a length is too short
+            for a task.
+    """
+    tokenizer = load_tokenizer(source)
+    for corpus in corpora.values():
+        corpus.check_tokenizer(tokenizer, source)
+    rope = rope or binding.read_rope(load_config(source))
+    longest = max(grid.lengths)
+    wanted = -(-grid.samples // len(corpora))
+    # A document of each corpus in turn, so that every length and depth of a sample hides in one text.
+    found = texts(corpora, split=grid.split, documents=wanted, length=longest)
+    documents = [found[(i % len(corpora)) * wanted + i // len(corpora)] for i in range(grid.samples)]
+    prompts = {
+        cell: [prompt_of(tokenizer, grid, cell, i, documents[i].tokens) for i in range(grid.samples)]
+        for cell in grid.cells()
+    }
+    identity = {
+        "model": str(source),
+        "weights": weights_hash(source),
+        "rope": rope.to_json(),
+        "grid": asdict(grid),
+        "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
+        "dtype": dtype,
+    }
+    with only_one(state):
+        claim_state(state, identity)
+        rows = _answers(source, tokenizer, rope, grid, prompts, dtype, chunk, state / "answers.jsonl")
+        answers = pd.DataFrame(rows)
+        with whole_folder(folder) as out:
+            answers.to_json(out / "answers.jsonl", orient="records", lines=True)
+            summary(answers).to_csv(out / "needle.csv", index=False, float_format="%.6g")
+            write_json(out / "scores.json", scores(answers))
+            write_json(out / "settings.json", identity)
+            by_length: dict[int, dict[str, float]] = {}
+            for row in answers.groupby(["length", "task"])["score"].mean().reset_index().to_dict("records"):
+                by_length.setdefault(int(row["length"]), {})[str(row["task"])] = float(row["score"])
+            write_metrics(out / "metrics.jsonl", by_length)
+        shutil.rmtree(state)
+
+
+def prompt_of(
+    tokenizer: PreTrainedTokenizerFast, grid: Grid, cell: tuple[str, int, float], sample: int, text: np.ndarray
+) -> Prompt:
+    """One prompt: its puzzle depends on task and sample alone, so that lengths and depths are compared on the same."""
+    task, length, depth = cell
+    rng = np.random.default_rng([grid.seed, list(PUZZLES).index(task), sample])
+    puzzle, seed = PUZZLES[task](rng), int(rng.integers(2**31))
+    try:
+        return make_prompt(tokenizer, puzzle, text, length=length, depth=depth, seed=seed)
+    except UserError as error:
+        raise UserError(f"task {task}: {error}") from None
+
+
+def _answers(
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerFast,
+    rope: Rope,
+    grid: Grid,
+    prompts: Mapping[tuple[str, int, float], Sequence[Prompt]],
+    dtype: str,
+    chunk: int,
+    kept: Path,
+) -> list[dict[str, Any]]:
+    """The rows of all cells; those that an earlier, killed run finished are read from the file ``kept``."""
+    rows = whole_lines(kept)
+    # Whole cells only.
+    rows = rows[: len(rows) // grid.samples * grid.samples]
+    kept.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = {(row["task"], row["length"], row["depth"]) for row in rows}
+    left = [cell for cell in prompts if cell not in done]
+    if not left:
+        return rows
+    model = load_model(source, dtype=dtype)
+    check_memory(model, max(grid.lengths), chunk)
+    controls: dict[tuple[str, int], np.ndarray] = {}
+    bound = None
+    with (
+        Progress("needles", len(prompts), done=len(prompts) - len(left), unit="cell") as progress,
+        kept.open("a") as file,
+    ):
+        for task, length, depth in left:
+            if bound != length:
+                binding.patch(model, rope.at(length))
+                bound = length
+            asked = prompts[task, length, depth]
+            cell = [
+                {"task": task, "length": length, "depth": depth, "sample": i, "answer": list(prompt.parts)}
+                for i, prompt in enumerate(asked)
+            ]
+            if grid.by == "generation":
+                for row, prompt in zip(cell, asked, strict=True):
+                    said = _said(model, tokenizer, prompt, chunk)
+                    row |= {"said": said, "score": found_share(said, prompt.parts)}
+            else:
+                if (task, length) not in controls and asked[0].control is not None:
+                    without = [prompt.control for prompt in asked if prompt.control is not None]
+                    controls[task, length] = answer_nll(model, without, [p.answer for p in asked], chunk)[0]
+                nll, right = answer_nll(model, [p.tokens for p in asked], [p.answer for p in asked], chunk)
+                control = controls.get((task, length))
+                for i, row in enumerate(cell):
+                    row |= {"score": float(right[i]), "nll": float(nll[i])}
+                    row["control_nll"] = None if control is None else float(control[i])
+            rows += cell
+            file.writelines(json.dumps(row) + "\n" for row in cell)
+            file.flush()
+            mean = float(np.mean([row["score"] for row in cell]))
+            progress.advance(note=f"{task} · {length} tokens · depth {depth:g} · {mean:.2f}")
+    return rows
+
+
+@torch.inference_mode()
+def answer_nll(
+    model: PreTrainedModel, prompts: Sequence[np.ndarray], answers: Sequence[int], chunk: int = DEFAULT_CHUNK
+) -> tuple[np.ndarray, np.ndarray]:
+    """How well the end of each prompt is predicted.
+
+    Args:
+        model: a causal language model with a static rope.
+        prompts: token ids of one length, shape (length,) each.
+        answers: tokens of each answer, at the end of its prompt.
+        chunk: tokens that go through the model at a time.
+
+    Returns:
+        Nats a token of each answer, and the share of its tokens that were the model's first choice, both of shape
+        (prompts,).
+    """
+    keep, length = max(answers), len(prompts[0])
+    nll, right = [], []
+    size = max(1, BATCH_TOKENS // length)
+    with memory_errors(length):
+        for first in range(0, len(prompts), size):
+            ids = torch.from_numpy(np.stack(prompts[first : first + size])).to(model.device)
+            logits = _last_logits(model, ids, keep, chunk).float()
+            targets = ids[:, -keep:]
+            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+            hits = logits.argmax(-1) == targets
+            for row, count in enumerate(answers[first : first + size]):
+                nll.append(float(losses[row, -count:].mean()))
+                right.append(float(hits[row, -count:].float().mean()))
+    return np.array(nll), np.array(right)
+
+
+def _last_logits(model: PreTrainedModel, ids: torch.Tensor, keep: int, chunk: int) -> torch.Tensor:
+    """The logits that predict the last ``keep`` tokens, shape (rows, keep, vocabulary); no others are kept."""
+    if ids.shape[1] <= chunk:
+        logits: torch.Tensor = model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=keep).logits
+        return logits
+    cut = ids.shape[1] - 1 - keep
+    cache = prefill(model, ids[:, :cut], chunk)
+    last: torch.Tensor = model(input_ids=ids[:, cut:-1], past_key_values=cache, use_cache=True).logits
+    return last
+
+
+def _said(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: Prompt, chunk: int) -> str:
+    end = len(prompt.tokens) - prompt.answer
+    [ids] = generate(
+        model,
+        prompt.tokens[: end - prompt.question],
+        [prompt.tokens[end - prompt.question : end]],
+        max_new_tokens=prompt.answer + SPARE_TOKENS,
+        stop=stop_tokens(model, tokenizer),
+        chunk=chunk,
+    )
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def found_share(said: str, parts: Sequence[str]) -> float:
+    """The share of the parts that stand in an answer as words of their own."""
+    return float(np.mean([re.search(rf"(?<!\w){re.escape(part)}(?!\w)", said) is not None for part in parts]))
+
+
+def summary(answers: pd.DataFrame) -> pd.DataFrame:
+    """Means by task, length and depth: ``score`` and, where they were measured, ``nll`` and ``control_nll``."""
+    measured = [name for name in ("score", "nll", "control_nll") if name in answers]
+    return answers.groupby(["task", "length", "depth"], sort=False)[measured].mean().reset_index()
+
+
+def by_sample(answers: pd.DataFrame) -> pd.DataFrame:
+    """Scores of one task averaged over depths: a row a sample, a column a length."""
+    return answers.pivot_table(index="sample", columns="length", values="score", aggfunc="mean")
+
+
+def effective_length(lengths: Sequence[int], scores: np.ndarray) -> np.ndarray:
+    """The longest length up to which all scores reach 85 % of that at the shortest, in tokens; 0 where none does.
+
+    Args:
+        lengths: ascending.
+        scores: shape (…, lengths).
+    """
+    enough = (scores >= EFFECTIVE * scores[..., :1]) & (scores[..., :1] >= ABLE)
+    reached = np.cumprod(enough, axis=-1).sum(axis=-1)
+    return np.array([0, *lengths])[reached]
+
+
+def effective_interval(
+    answers: pd.DataFrame, confidence: float = CONFIDENCE, seed: int = 0
+) -> tuple[int, float, float]:
+    """The effective length of one task with its bootstrap interval over samples; nan for fewer than six."""
+    table = by_sample(answers)
+    values, lengths = table.to_numpy(), [int(length) for length in table.columns]
+    point = int(effective_length(lengths, values.mean(axis=0)))
+    if len(values) < FEWEST_RESAMPLED:
+        return point, float("nan"), float("nan")
+    places = np.random.default_rng(seed).integers(0, len(values), size=(2000, len(values)))
+    draws = effective_length(lengths, values[places].mean(axis=1)).astype(float)
+    return point, *quantile_interval(draws, len(values), confidence)
+
+
+def scores(answers: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The numbers of a measurement in the tracking UI: by task, the score at each length and the effective length."""
+    found: dict[str, dict[str, float]] = {}
+    for task, rows in answers.groupby("task", sort=False):
+        means = rows.groupby("length")["score"].mean()
+        found[str(task)] = {str(length): float(value) for length, value in means.items()}
+        found[str(task)]["effective_length"] = float(effective_interval(rows)[0])
+    return found

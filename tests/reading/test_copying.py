@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ropewalk.errors import UserError
+from ropewalk.models import binding
+from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.reading.copying import copy_accuracy, copy_strings
+
+SYMBOLS = range(10, 20)
+
+
+def test_strings_repeat_once_after_the_gap_and_are_the_same_for_every_rope():
+    strings = copy_strings(SYMBOLS, 24, 5, seed=0)
+    assert strings.shape == (5, 48)
+    assert (strings[:, 24:] == strings[:, :24]).all()
+    assert (strings == copy_strings(SYMBOLS, 24, 5, seed=0)).all()
+    assert set(strings.ravel()) == set(SYMBOLS)
+
+
+class Copier(nn.Module):
+    """Predicts the token seen ``gap`` before the next one."""
+
+    def __init__(self, inner: nn.Module, gap: int) -> None:
+        super().__init__()
+        self.inner, self.gap = inner, gap
+        self.config, self.device = inner.config, torch.device("cpu")
+
+    def forward(self, input_ids, use_cache, logits_to_keep):
+        predicted = input_ids.roll(self.gap - 1, dims=1)
+        return type("Output", (), {"logits": nn.functional.one_hot(predicted, 30)[:, -logits_to_keep:].float()})
+
+
+def test_accuracy_of_a_model_that_copies_one_distance_only():
+    inner = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0)
+    table = copy_accuracy(Copier(inner, 24), binding.read_rope(inner.config), SYMBOLS, [12, 24, 30], samples=20, seed=0)
+    accuracy = table.groupby("gap")["accuracy"].mean()
+    assert accuracy[24] == 1.0
+    # Half of a period of twice the gap is a whole period of this one.
+    assert accuracy[12] == 1.0
+    assert accuracy[30] < 0.3
+
+
+def test_an_untrained_model_is_at_chance():
+    model = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0).eval()
+    table = copy_accuracy(model, binding.read_rope(model.config), SYMBOLS, [20], samples=40, seed=0)
+    assert table["accuracy"].mean() < 0.25
+    assert len(table) == 40
+
+
+def test_a_gap_must_leave_something_to_score():
+    model = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0).eval()
+    with pytest.raises(UserError, match="copying gap 1: expected at least 2 tokens"):
+        copy_accuracy(model, binding.read_rope(model.config), SYMBOLS, [1], samples=2, seed=0)
