@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ropewalk.errors import UserError
+from ropewalk.models.shape import ModelShape
 
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a Llama model.
-
-    Attributes:
-        hidden_size: width of the residual stream.
-        layers: number of decoder layers.
-        heads: query heads a layer; the head dimension is ``hidden_size / heads``.
-        kv_heads: key/value heads a layer.
-        intermediate_size: width of the feed-forward layers.
-        base: base of the rotary embedding.
-        length: training length in tokens, written as ``max_position_embeddings``.
-    """
-
-    hidden_size: int = 128
-    layers: int = 3
-    heads: int = 2
-    kv_heads: int = 2
-    intermediate_size: int = 256
-    base: float = 10_000.0
-    length: int = 128
-
-    def __post_init__(self) -> None:
-        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
-            raise UserError(
-                f"model shape: hidden_size {self.hidden_size} over {self.heads} heads gives no even head dimension."
-            )
-        if self.heads % self.kv_heads:
-            raise UserError(f"model shape: {self.heads} heads cannot share {self.kv_heads} key/value heads evenly.")
+__all__ = ["ModelShape", "fresh_llama"]
 
 
 def fresh_llama(shape: ModelShape, vocab_size: int, seed: int) -> LlamaForCausalLM:

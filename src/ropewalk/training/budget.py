@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from ropewalk.errors import UserError
 from ropewalk.models.binding import head_dim
-from ropewalk.training.loop import ONE_DEVICE, Devices, count_parameters
-from ropewalk.training.lora import Lora, add_adapters
+from ropewalk.training.loop import count_parameters
+from ropewalk.training.lora import add_adapters
 from ropewalk.training.loss import LOGIT_BYTES
+from ropewalk.training.options import Layout, TuningOptions
 
 GIB = 2**30
 STATE_BYTES = 16
@@ -76,14 +77,10 @@ def forward_flops(config: PreTrainedConfig, weights: int, length: int) -> float:
 
 def budget(
     config: PreTrainedConfig,
+    options: TuningOptions,
     *,
-    length: int,
-    batch_tokens: int,
-    steps: int,
     gpus: int,
-    accumulation: int = 1,
-    devices: Devices = ONE_DEVICE,
-    lora: Lora | None = None,
+    layout: Layout,
     utilisation: float = 0.4,
     peak_flops: float = 989e12,
     fused_loss: bool = True,
@@ -92,13 +89,9 @@ def budget(
 
     Args:
         config: of the model; its weights are not needed.
-        length: tokens in a sequence.
-        batch_tokens: tokens a step.
-        steps: optimiser steps.
+        options: of the tuning.
         gpus: how many.
-        accumulation: micro-batches of each process.
-        devices: how the work is laid out.
-        lora: adapters in the place of all weights.
+        layout: how the work is laid out.
         utilisation: share of the peak that is reached, what is computed twice included.
         peak_flops: of one GPU; 989e12 is that of an H100 in dense bfloat16.
         fused_loss: whether the loss is computed without logits.
@@ -106,17 +99,16 @@ def budget(
     Raises:
         UserError: the batch cannot be cut evenly.
     """
-    cut = devices.context_parallel
-    sequences = batch_tokens // length
-    if gpus % cut or batch_tokens % length or sequences % (gpus // cut * accumulation):
+    cut, length = layout.context_parallel, options.length
+    if gpus % cut or options.sequences % (gpus // cut * options.accumulation):
         raise UserError(
-            f"a batch of {batch_tokens} tokens in sequences of {length} cannot be cut into {gpus} GPUs in groups of "
-            f"{cut} times {accumulation} micro-batches."
+            f"a batch of {options.batch_tokens} tokens in sequences of {length} cannot be cut into {gpus} GPUs in "
+            f"groups of {cut} times {options.accumulation} micro-batches."
         )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-        if lora:
-            add_adapters(model, lora, 0)
+        if options.lora:
+            add_adapters(model, options.lora, 0)
     trainable, parameters = count_parameters(model)
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     # Looking up an embedding multiplies nothing.
@@ -124,11 +116,11 @@ def budget(
     forward = forward_flops(config, multiplied, length)
     # Gradients of activations cost a forward pass, and so do those of weights, where these are trained.
     of_weights = 2.0 * min(trainable, multiplied) * length + (forward - 2.0 * multiplied * length)
-    flops = 2 * forward + of_weights + (forward if devices.activation_checkpointing else 0.0)
+    flops = 2 * forward + of_weights + (forward if layout.activation_checkpointing else 0.0)
     rate = gpus * peak_flops * utilisation / flops * length
-    tokens = batch_tokens * steps
-    here = batch_tokens / (gpus * accumulation)
-    shards = gpus if devices.shard else 1
+    tokens = options.batch_tokens * options.steps
+    here = options.batch_tokens / (gpus * options.accumulation)
+    shards = gpus if layout.shard else 1
     layers, hidden = config.num_hidden_layers, config.hidden_size
     # In bfloat16: norms, projections, rotated queries and keys, attention; four tensors of the feed-forward's width.
     layer = 2 * here * (8 * hidden + 4 * config.intermediate_size)
@@ -139,8 +131,8 @@ def budget(
     logits = 4.0 * here * config.vocab_size
     memory = {
         "weights, gradients, moments": (STATE_BYTES * trainable + 4.0 * (parameters - trainable)) / shards,
-        "bfloat16 copies of weights": 2.0 * parameters / (layers / 2 if devices.shard else 1),
-        **(kept if devices.activation_checkpointing else {"activations": layers * layer}),
+        "bfloat16 copies of weights": 2.0 * parameters / (layers / 2 if layout.shard else 1),
+        **(kept if layout.activation_checkpointing else {"activations": layers * layer}),
         "logits": 0.0 if fused_loss else min(logits, float(LOGIT_BYTES)) * 2,
     }
     return Budget(parameters, trainable, tokens, flops, rate, tokens / rate / 3600, memory)

@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
+from ropewalk.options import plain
 from ropewalk.training.batches import Batches
-from ropewalk.training.loop import ONE_DEVICE, Devices, TrainingOptions, TrainingResult, train
+from ropewalk.training.loop import TrainingResult, train
+from ropewalk.training.options import Layout, TrainingOptions
 
 
 def train_to_folder(
@@ -31,7 +33,8 @@ def train_to_folder(
     metrics: Path,
     name: str,
     finish: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
-    devices: Devices = ONE_DEVICE,
+    layout: Layout,
+    columns: Mapping[str, Any],
 ) -> TrainingResult:
     """Train ``model`` in place and write a checkpoint folder in Hugging Face format, whole or not at all.
 
@@ -44,19 +47,20 @@ def train_to_folder(
             ``scores.json`` what it came to.
         metrics: JSON lines to write while training, one every ten steps.
         finish: makes of the trained model what is saved.
-        devices: see :func:`ropewalk.training.loop.train`.
+        layout: see :func:`ropewalk.training.loop.train`.
+        columns: what the row is called in tables; no part of what it is.
     """
     # Without saying so, two processes without a GPU do not find each other.
     main = PartialState(cpu=not torch.cuda.is_available()).is_main_process
     with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
-        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, devices=devices)
+        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, layout=layout)
     if not main:
         return result
     with whole_folder(folder) as temporary:
         finish(model).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         shutil.copy(metrics, temporary / "metrics.jsonl")
-        write_json(temporary / "training.json", {"options": asdict(options), **identity})
+        write_json(temporary / "training.json", {"options": plain(options), **identity, "columns": dict(columns)})
         write_json(temporary / "scores.json", asdict(result))
     shutil.rmtree(state)
     return result

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,73 +24,16 @@ from transformers import PreTrainedModel
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
+from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.training.batches import Batch, Batches
 from ropewalk.training.loss import CausalLoss
+from ropewalk.training.options import Layout, TrainingOptions
 
 CHECKPOINTS_KEPT = 2
 STEPS_BETWEEN_METRICS = 10
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
-
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: its peak.
-        warmup_steps: steps of linear rise to the peak.
-        schedule: shape of the fall after it.
-        final_fraction: learning rate at the end, as a share of the peak.
-        weight_decay: of AdamW, on matrices only.
-        betas: of AdamW.
-        clip_norm: gradients are scaled down to this norm; 0 leaves them alone.
-        accumulation: micro-batches that a batch is cut into.
-        checkpoint_every: steps between checkpoints to resume from.
-    """
-
-    steps: int
-    learning_rate: float
-    warmup_steps: int = 100
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    final_fraction: float = 0.1
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip_norm: float = 1.0
-    accumulation: int = 1
-    checkpoint_every: int = 250
-
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        shape = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[self.schedule]
-        return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * shape)
-
-
-@dataclass(frozen=True)
-class Devices:
-    """How a training is laid out on GPUs; its result does not depend on it, but for rounding.
-
-    Attributes:
-        shard: weights, gradients and moments are shared out among the processes (FSDP2).
-        context_parallel: processes that a sequence is cut among; needs ``shard``.
-        activation_checkpointing: keep one activation a layer, and compute the others again for the gradient.
-    """
-
-    shard: bool = False
-    context_parallel: int = 1
-    activation_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        if self.context_parallel < 1:
-            raise UserError(f"context_parallel is {self.context_parallel}; expected at least 1.")
-        if self.context_parallel > 1 and not self.shard:
-            raise UserError("context_parallel cuts sequences among processes that share the weights; expected shard.")
-
-
-ONE_DEVICE = Devices()
+BETAS = (0.9, 0.95)
+"""Of AdamW."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +74,7 @@ def train(
     identity: Mapping[str, Any],
     sink: MetricsFile | None = None,
     name: str = "training",
-    devices: Devices = ONE_DEVICE,
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> TrainingResult:
     """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
 
@@ -147,21 +90,21 @@ def train(
         sink: receives loss (nats a token), learning rate, gradient norm and tokens per second every ten steps and at
             each checkpoint.
         name: shown with the progress.
-        devices: how the work is laid out on several GPUs.
+        layout: where it runs, and how often it is saved.
 
     Raises:
         UserError: the loss is not a number, a batch cannot be cut evenly, or all checkpoints are damaged.
     """
-    accelerator = _accelerator(devices)
+    accelerator = _accelerator(layout)
     trainable, parameters = count_parameters(model)
     accelerator.print(f"{name}: {trainable:,} of {parameters:,} parameters are trained")
-    if devices.activation_checkpointing:
+    if layout.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     loss_model, optimizer = accelerator.prepare(CausalLoss(model), _optimizer(model, options))
     # Sharded checkpoints are files of another kind.
-    layout = {"shards": accelerator.num_processes} if devices.shard else {}
-    reached = _resume(accelerator, state, {**identity, **_plain(options), **layout})
+    shards = {"shards": accelerator.num_processes} if layout.shard else {}
+    reached = _resume(accelerator, state, {**identity, "options": plain(options), **shards})
     start, loss, earlier = reached["step"], reached["loss"], reached["tokens"]
     if sink is not None and accelerator.is_main_process:
         sink.resume(start)
@@ -177,11 +120,11 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             batch = batches(step)
-            step_loss, norm = _step(accelerator, loss_model, optimizer, batch, options, devices.context_parallel)
+            step_loss, norm = _step(accelerator, loss_model, optimizer, batch, options, layout.context_parallel)
             losses.append(step_loss)
             tokens += batch.ids.size
             last, note = step + 1 == options.steps, ""
-            saved = (step + 1) % options.checkpoint_every == 0 or last
+            saved = (step + 1) % layout.checkpoint_every == 0 or last
             # Looking at the loss waits for the device, so it is done seldom; but nothing is saved unseen.
             if (step + 1) % STEPS_BETWEEN_METRICS == 0 or saved:
                 loss = _mean(losses, name, step + 1, learning_rate)
@@ -218,16 +161,16 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas)
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS)
 
 
-def _accelerator(devices: Devices) -> Accelerator:
+def _accelerator(layout: Layout) -> Accelerator:
     gpu = torch.cuda.is_available()
     common: dict[str, Any] = {"mixed_precision": "bf16" if gpu else "no", "cpu": not gpu}
-    if not devices.shard:
+    if not layout.shard:
         return Accelerator(**common)
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
-    processes, cut = int(os.environ.get("WORLD_SIZE", "1")), devices.context_parallel
+    processes, cut = int(os.environ.get("WORLD_SIZE", "1")), layout.context_parallel
     if processes % cut:
         raise UserError(f"{processes} processes cannot be cut into groups of {cut} that share a sequence.")
     parallelism = ParallelismConfig(cp_size=cut, dp_shard_size=processes // cut) if cut > 1 else None
@@ -295,11 +238,6 @@ def _gather(accelerator: Accelerator, prepared: nn.Module, model: PreTrainedMode
         whole = {name.removeprefix("model."): value for name, value in weights.items()}
         model.load_state_dict(whole, assign=True)
         model.tie_weights()
-
-
-def _plain(options: TrainingOptions) -> dict[str, Any]:
-    # How often to save changes nothing in the result.
-    return {key: value for key, value in vars(options).items() if key != "checkpoint_every"}
 
 
 def _checkpoints(state: Path) -> list[Path]:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
+from ropewalk.training.options import AdapterOptions
 
 
-@dataclass(frozen=True)
-class Lora:
-    """What is trained in the place of all weights.
-
-    Attributes:
-        rank: of the adapters.
-        alpha: their product is scaled by alpha / rank.
-        targets: names of the linear layers that get one.
-        train_whole: names of modules that are trained whole; LongLoRA (arXiv 2309.12307) finds that embeddings and
-            norms matter for a longer context.
-    """
-
-    rank: int
-    alpha: float
-    targets: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    train_whole: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"LoRA rank is {self.rank}; expected at least 1.")
-
-
-def add_adapters(model: PreTrainedModel, options: Lora, seed: int) -> Any:
+def add_adapters(model: PreTrainedModel, options: AdapterOptions, seed: int) -> Any:
     """Put adapters into a model, in place; only they are trainable then.
 
     Returns:

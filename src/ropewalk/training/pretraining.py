@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ropewalk.corpora.store import Corpus
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
+from ropewalk.options import plain
 from ropewalk.training.batches import TrainingBatches
 from ropewalk.training.checkpoint import train_to_folder
-from ropewalk.training.loop import TrainingOptions, TrainingResult
+from ropewalk.training.loop import TrainingResult
+from ropewalk.training.options import Layout, PretrainingOptions
 
 
 def pretrain(
     shape: ModelShape,
-    options: TrainingOptions,
+    options: PretrainingOptions,
     corpora: Sequence[Corpus],
     *,
-    batch_size: int,
-    copy_fraction: float,
-    seed: int,
+    layout: Layout,
     state: Path,
     folder: Path,
     metrics: Path,
+    columns: Mapping[str, Any],
 ) -> TrainingResult:
     """Train a byte-level model of ``shape`` and write a checkpoint folder in Hugging Face format.
 
@@ -32,30 +34,25 @@ def pretrain(
         shape: sizes; sequences have ``shape.length`` tokens.
         options: how to train.
         corpora: text, tokenised by the byte tokenizer.
-        batch_size: sequences a step.
-        copy_fraction: share of them that are periodic strings over the ten digits.
-        seed: of the weights and of the data.
+        layout: where it runs, and how often it is saved.
         state: folder of the checkpoints to resume from; see :func:`train_to_folder`,
             also for ``folder`` and ``metrics``.
+        columns: what the row is called in tables.
     """
     tokenizer = byte_tokenizer()
-    model = fresh_llama(shape, len(tokenizer), seed)
-    batches = TrainingBatches(corpora, shape.length, batch_size, copy_fraction, digit_tokens(tokenizer), seed)
-    identity = {
-        "shape": asdict(shape),
-        "corpora": [corpus.info for corpus in corpora],
-        "batch_size": batch_size,
-        "copy_fraction": copy_fraction,
-        "seed": seed,
-    }
+    model = fresh_llama(shape, len(tokenizer), options.seed)
+    symbols = digit_tokens(tokenizer)
+    batches = TrainingBatches(corpora, shape.length, options.batch_size, options.copy_fraction, symbols, options.seed)
     return train_to_folder(
         model,
         tokenizer,
         batches,
         options,
-        identity=identity,
+        identity={"shape": plain(shape), "corpora": [corpus.info for corpus in corpora]},
+        layout=layout,
         state=state,
         folder=folder,
         metrics=metrics,
         name="pre-training",
+        columns=columns,
     )

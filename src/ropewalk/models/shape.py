@@ -1,0 +1,42 @@
+"""Sizes of models that are made from nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from ropewalk.errors import OptionError
+from ropewalk.options import Count, Options, Range
+
+Width = Annotated[int, Range(at_least=8)]
+
+
+@dataclass(frozen=True)
+class ModelShape(Options):
+    """Sizes of a small byte-level Llama model."""
+
+    hidden_size: Width = 128
+    """width of the residual stream"""
+    layers: Count = 3
+    """decoder layers"""
+    heads: Count = 2
+    """query heads a layer; the head dimension is hidden_size / heads"""
+    kv_heads: Count = 2
+    """key/value heads a layer"""
+    intermediate_size: Width = 256
+    """width of the feed-forward layers"""
+    base: Annotated[float, Range(above=1)] = 10_000.0
+    """base of the rotary embedding"""
+    length: Width = 128
+    """training length in tokens"""
+
+    def check(self) -> None:
+        if self.hidden_size % (2 * self.heads):
+            raise OptionError(f"hidden_size {self.hidden_size} over {self.heads} heads gives no even head dimension.")
+        if self.heads % self.kv_heads:
+            raise OptionError(f"heads is {self.heads}; expected a multiple of kv_heads, {self.kv_heads}.")
+
+    @property
+    def head_dim(self) -> int:
+        """Dimensions of a head, all of them rotated."""
+        return self.hidden_size // self.heads

@@ -1,0 +1,224 @@
+"""Options: what a stage can be told, as stdlib dataclasses that check themselves.
+
+An option stands once, as a field of a class in the stage that uses it, with its default, its range and an attribute
+docstring. The configuration of a study, its schema and comments, the JSON that a job gets, and the record in MLflow are
+all made from that field. Only reading JSON or YAML needs pydantic; stages import without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ropewalk.errors import OptionError, UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option may be; of a list, what each of its items may be."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    multiple_of: int | None = None
+
+    def holds(self, value: float) -> bool:
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+            and (self.multiple_of is None or value % self.multiple_of == 0)
+        )
+
+    def __str__(self) -> str:
+        parts = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("at least", self.at_least),
+                ("above", self.above),
+                ("at most", self.at_most),
+                ("below", self.below),
+                ("a multiple of", self.multiple_of),
+            )
+            if bound is not None
+        ]
+        return " and ".join(parts)
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        names = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
+        bounds = (self.at_least, self.above, self.at_most, self.below, self.multiple_of)
+        schema: dict[str, Any] = handler(core_schema)
+        target = schema["items"] if schema.get("type") == "array" else schema
+        target.update({name: bound for name, bound in zip(names, bounds, strict=True) if bound is not None})
+        return schema
+
+
+Count = Annotated[int, Range(at_least=1)]
+Seed = Annotated[int, Range(at_least=0)]
+Seeds = Annotated[list[int], Range(at_least=0)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+Positive = Annotated[float, Range(above=0)]
+Tokens = Annotated[int, Range(at_least=2)]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Split = Literal["train", "search", "selection", "test"]
+
+
+class Options:
+    """Base of all classes of options: a frozen, keyword-only dataclass whose values are checked when it is made."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    def __post_init__(self) -> None:
+        for name, (range_, choices) in _limits(type(self)).items():
+            value = getattr(self, name)
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if range_ is not None and isinstance(item, int | float) and not range_.holds(item):
+                    raise OptionError(f"{name} is {item!r}; expected {range_}.")
+                if choices and isinstance(item, str) and item not in choices:
+                    raise OptionError(f"{name} is {item!r}; expected one of {', '.join(choices)}.")
+        try:
+            self.check()
+        except OptionError:
+            raise
+        except UserError as error:
+            raise OptionError(str(error)) from None
+
+    def check(self) -> None:
+        """Raise ``UserError`` where options do not fit each other."""
+
+
+@cache
+def _limits(kind: type) -> dict[str, tuple[Range | None, tuple[str, ...]]]:
+    """Range and choices of the fields of a class that have any."""
+    hints = get_type_hints(kind, include_extras=True)
+    found: dict[str, tuple[Range | None, tuple[str, ...]]] = {}
+    for field in fields(kind):
+        ranges, choices = [], []
+        pending = [hints[field.name]]
+        while pending:
+            hint = pending.pop()
+            if get_origin(hint) is Annotated:
+                ranges += [note for note in hint.__metadata__ if isinstance(note, Range)]
+                pending.append(hint.__origin__)
+            elif get_origin(hint) is Literal:
+                choices += [str(choice) for choice in get_args(hint)]
+            elif get_origin(hint) in (Union, UnionType, list):
+                pending += get_args(hint)
+        if ranges or choices:
+            found[field.name] = (ranges[0] if ranges else None, tuple(choices))
+    return found
+
+
+@cache
+def descriptions(kind: type) -> dict[str, str]:
+    """The attribute docstrings of a class of options and of its bases, by field."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not is_dataclass(base):
+            continue
+        [body] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
+                found[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
+    return found
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Options as JSON holds them."""
+    value: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return value
+
+
+def to_json(options: Any) -> str:
+    """Options as the JSON that a job gets: on one line, keys in order."""
+    return json.dumps(plain(options), sort_keys=True)
+
+
+def from_json(kind: type[T], text: str, option: str = "--options") -> T:
+    """Read what a job gets.
+
+    Raises:
+        UserError: it is no JSON object, or see :func:`validate`.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{option} is not JSON ({error}); it is {text[:200]!r}.") from None
+    return validate(kind, value, option)
+
+
+def validate(kind: type[T], value: Any, where: str, *, keys: str = "") -> T:
+    """Make options from a mapping.
+
+    Args:
+        kind: class of the options.
+        value: of YAML or JSON.
+        where: what the sentence begins with, as ``config`` or ``--options``.
+        keys: the keys that lead to the value, joined by dots.
+
+    Raises:
+        UserError: one sentence for the first fault, which names key, value and what is allowed.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(value, Mapping):
+        at = f" key {keys!r}" if keys else ""
+        raise UserError(f"{where}{at} is {value!r}; expected keys: {', '.join(f.name for f in fields(kind))}.")  # type: ignore[arg-type]
+    try:
+        return TypeAdapter(kind).validate_python(dict(value))
+    except ValidationError as error:
+        # A mistyped key explains the missing one beside it.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
+        more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
+        raise UserError(_sentence(kind, first, where, keys) + more) from None
+
+
+def _sentence(kind: type, fault: Any, where: str, keys: str) -> str:
+    location = [str(part) for part in fault["loc"] if not str(part).startswith(("list[", "dict[", "function-"))]
+    key = ".".join([*([keys] if keys else []), *location])
+    named = f"{where} key {key!r}" if key else where
+    match fault["type"]:
+        case "unexpected_keyword_argument":
+            siblings = _fields_at(kind, location[:-1])
+            allowed = f"; allowed: {', '.join(siblings)}" if siblings else ""
+            return f"{named} is not known{nearest(location[-1], siblings)}{allowed}."
+        case "missing":
+            return f"{named} is missing; it has no default."
+        case "value_error":
+            return f"{named}: {str(fault['ctx']['error']).rstrip('.')}."
+        case "string_pattern_mismatch":
+            return f"{named} is {fault['input']!r}; expected letters, digits, '_', '-' and '.' only."
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return f"{named} is {fault['input']!r}: {message}."
+
+
+def _fields_at(kind: Any, location: Iterable[str]) -> list[str]:
+    """Names of the fields of the options that lie at a place below a class of options."""
+    for part in location:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(part)
+        else:  # an item of a list or of a mapping
+            kind = next((arg for arg in reversed(get_args(kind)) if arg is not type(None)), None)
+        while get_origin(kind) in (Union, UnionType):
+            kind = next((arg for arg in get_args(kind) if arg not in (str, type(None))), None)
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else []
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What a mistyped word may have meant, as the end of a sentence; nothing where nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

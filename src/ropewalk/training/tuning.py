@@ -1,0 +1,102 @@
+"""Go on training a model with another rope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ropewalk.corpora.store import Corpus
+from ropewalk.errors import UserError
+from ropewalk.models.binding import patch, write_rope
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import ModelSource, weights_hash
+from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
+from ropewalk.rope import Rope
+from ropewalk.training.batches import Batches, TrainingBatches
+from ropewalk.training.checkpoint import train_to_folder
+from ropewalk.training.loop import TrainingResult
+from ropewalk.training.lora import add_adapters, merge
+from ropewalk.training.options import Layout, TuningOptions
+from ropewalk.training.packing import PackedBatches
+
+STAGE = 1
+"""Of the batches: pre-training has 0."""
+
+
+def tune(
+    source: ModelSource,
+    rope: Rope,
+    options: TuningOptions,
+    corpora: Sequence[Corpus],
+    *,
+    layout: Layout,
+    state: Path,
+    folder: Path,
+    metrics: Path,
+    columns: Mapping[str, Any],
+) -> TrainingResult:
+    """Train a model with ``rope`` and write a checkpoint folder whose configuration holds the rope.
+
+    Args:
+        source: the model to start from.
+        rope: a static rope without log-scaled attention.
+        options: how to train. Packed sequences are masked, which ``flash_attention_2`` and ``flex_attention`` do without
+            a matrix of length × length.
+        corpora: text, tokenised by the model's tokenizer.
+        layout: where it runs, and how often it is saved.
+        state: folder of the checkpoints to resume from; see :func:`train_to_folder`,
+            also for ``folder`` and ``metrics``.
+        columns: what the row is called in tables.
+
+    Raises:
+        UserError: the rope does not fit the model or cannot be written into a configuration, or a corpus was tokenised
+            by another tokenizer.
+    """
+    tokenizer = load_tokenizer(source)
+    for corpus in corpora:
+        corpus.check_tokenizer(tokenizer, source)
+    batches: Batches
+    if options.packed:
+        if layout.context_parallel > 1:
+            raise UserError("packed sequences are masked, which context_parallel cannot; expected one or the other.")
+        batches = PackedBatches(corpora, options.length, options.sequences, options.seed, tokenizer.eos_token_id)
+    else:
+        symbols = digit_tokens(tokenizer) if options.copy_fraction else []
+        batches = TrainingBatches(
+            corpora, options.length, options.sequences, options.copy_fraction, symbols, options.seed, STAGE
+        )
+    # The loop moves it to its device, each process to its own.
+    model = load_model(source, dtype="float32", device="cpu", attention=layout.attention)
+    served = max(options.length, rope.original_length)
+    # What cannot be saved in the end is refused in the beginning.
+    write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served)
+    patch(model, rope)
+    adapted: Any = add_adapters(model, options.lora, options.seed) if options.lora else None
+
+    def finish(trained: PreTrainedModel) -> PreTrainedModel:
+        merged = merge(adapted) if options.lora else trained
+        write_rope(merged.config, rope, served)
+        return merged
+
+    return train_to_folder(
+        model,
+        tokenizer,
+        batches,
+        options,
+        identity={
+            "model": str(source),
+            "weights": weights_hash(source),
+            "rope": rope.to_json(),
+            "corpora": [corpus.info for corpus in corpora],
+        },
+        state=state,
+        folder=folder,
+        metrics=metrics,
+        name="tuning",
+        finish=finish,
+        layout=layout,
+        columns=columns,
+    )
