@@ -15,36 +15,47 @@ import time
 
 import torch
 
-from ropewalk.posgen.model import DecoderShape, StackedDecoder, rotations
+from ropewalk.posgen.model import StackedDecoder, rotations
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.training import training_losses
 from ropewalk.rope import default_rope
 
 SIZES = {
-    "embedded": (DecoderShape(7, 64, 2, 2, 32, 128), 24, 32),
-    "paper": (DecoderShape(), 128, 64),
+    "embedded": PosGenOptions(
+        modulus=7,
+        hidden_size=64,
+        heads=2,
+        head_dim=32,
+        intermediate_size=128,
+        starts="cycled",
+        batch_size=24,
+        train_length=32,
+    ),
+    "paper": PosGenOptions(),
 }
-"""Shape, sequences of a batch, tokens of a sequence."""
-GIVEN = 4
+"""Sizes; the tokens themselves are drawn at random."""
 
 
-def flops(shape: DecoderShape, length: int) -> float:
+def flops(options: PosGenOptions) -> float:
     """Floating-point operations of one trained token."""
-    attention = 6.0 * shape.layers * shape.heads * shape.head_dim * length
-    return 6.0 * shape.weights + attention
+    attention = 6.0 * options.layers * options.heads * options.head_dim * options.train_length
+    # All but the norms are matrices; the embedding is the output projection too, and looking it up is free.
+    return 6.0 * sum(p.numel() for p in StackedDecoder(options, [0]).parameters() if p.shape[1] > 1) + attention
 
 
-def tokens_per_second(shape: DecoderShape, models: int, batch: int, length: int, steps: int, device: str) -> float:
+def tokens_per_second(options: PosGenOptions, models: int, steps: int, device: str) -> float:
     """Rate of a stack, in trained tokens of all its models, after two steps to warm up."""
-    decoder = StackedDecoder(shape, range(models)).to(device)
+    batch, length = options.batch_size, options.train_length
+    decoder = StackedDecoder(options, range(models)).to(device)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4, fused=True)
-    rotation = rotations([default_rope(shape.head_dim, 1e4, length)] * models, length, device)
-    tokens = torch.randint(0, shape.modulus, (models, batch, length), device=device)
+    rotation = rotations([default_rope(options.head_dim, options.base, length)] * models, length, device)
+    tokens = torch.randint(0, options.modulus, (models, batch, length), device=device)
     start = 0.0
     for step in range(steps + 2):
         if step == 2:
             synchronise(device)
             start = time.perf_counter()
-        training_losses(decoder, rotation, tokens, GIVEN).sum().backward()
+        training_losses(decoder, rotation, tokens, options.given).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
     synchronise(device)
@@ -78,22 +89,22 @@ def main() -> None:
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision(options.precision)
-    shape, batch, length = SIZES[options.size]
+    size = SIZES[options.size]
     threads = torch.get_num_threads()
     # A stack takes as many tokens a step as `models` single steps, so both are timed for the same number of tokens.
     single = options.steps * options.models
     ceiling = product_rate(device)
-    lines = [("one stack", threads, tokens_per_second(shape, options.models, batch, length, options.steps, device))]
+    lines = [("one stack", threads, tokens_per_second(size, options.models, options.steps, device))]
     for count in [threads] if device == "cuda" else sorted({1, threads}):
         torch.set_num_threads(count)
-        lines.append(("one after another", count, tokens_per_second(shape, 1, batch, length, single, device)))
+        lines.append(("one after another", count, tokens_per_second(size, 1, single, device)))
     name = torch.cuda.get_device_name() if device == "cuda" else f"{threads} CPU threads"
     print(f"torch {torch.__version__} on {name}, products in float32 ({options.precision})")
     print(f"{options.models} models of the {options.size} size")
     print(f"large matrix products: {ceiling / 1e9:,.0f} GFLOP/s")
     print(f"{'':20}{'threads':>9}{'tokens/s':>12}{'of the rate':>13}{'ratio':>8}")
     for what, count, rate in lines:
-        share = rate * flops(shape, length) / ceiling
+        share = rate * flops(size) / ceiling
         print(f"{what:20}{count:>9}{rate:>12,.0f}{share:>13.0%}{lines[0][2] / rate:>8.2f}")
     if device == "cuda":
         print(f"most memory at a time: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")

@@ -9,20 +9,33 @@ import pytest
 import torch
 
 from ropewalk.errors import UserError
-from ropewalk.posgen.data import DataOptions
-from ropewalk.posgen.model import DecoderShape
+from ropewalk.options import plain
+from ropewalk.posgen.data import make_data
 from ropewalk.posgen.models import load_models, train_models
+from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
 from ropewalk.posgen.results import score_models, summary
 from ropewalk.posgen.scoring import Reading, predict
-from ropewalk.posgen.tasks import Task
-from ropewalk.posgen.training import Member, TrainingOptions
+from ropewalk.posgen.training import Member
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
 
-TASK = Task("recursive", 7)
-DATA = DataOptions(train_sequences=60, validation_sequences=6, test_sequences=9, train_length=12, test_length=24)
-SHAPE = DecoderShape(7, hidden_size=16, layers=1, heads=1, head_dim=8, intermediate_size=16)
-OPTIONS = TrainingOptions(steps=6, batch_size=8, validate_every=3, checkpoint_every=2)
+OPTIONS = PosGenOptions(
+    modulus=7,
+    train_sequences=60,
+    validation_sequences=6,
+    test_sequences=9,
+    train_length=12,
+    test_length=24,
+    hidden_size=16,
+    layers=1,
+    heads=1,
+    head_dim=8,
+    intermediate_size=16,
+    seeds=(5, 6),
+    steps=6,
+    batch_size=8,
+    validate_every=3,
+)
 ROPE = default_rope(8, 100.0, 12)
 ROPES = {"rope": ROPE, "resonance": apply(ROPE, "resonance")}
 YARN = Reading("yarn", apply(ROPE, "yarn", factor=2.0), "rope")
@@ -31,19 +44,13 @@ OWN = [Reading(name, rope, name) for name, rope in ROPES.items()]
 
 
 def train(folder, **changes):
-    arguments = {
-        "task": TASK,
-        "data_options": DATA,
-        "shape": SHAPE,
-        "options": OPTIONS,
-        "ropes": ROPES,
-        "swapped": [YARN],
-        "seeds": [5, 6],
-        **changes,
-    }
-    metrics = folder / "state/metrics.jsonl"
+    arguments = {"kind": "recursive", "options": OPTIONS, "ropes": ROPES, "swapped": [YARN], **changes}
     train_models(
-        **arguments, precision="highest", state=folder / "state/models", metrics=metrics, folder=folder / "models"
+        **arguments,
+        layout=PosGenLayout(checkpoint_every=2),
+        state=folder / "state/models",
+        metrics=folder / "state/metrics.jsonl",
+        folder=folder / "models",
     )
 
 
@@ -57,7 +64,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scored(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scored") / "scores"
-    score_models(trained, [*OWN, YARN], [PI], generated_sequences=4, folder=folder)
+    score_models(trained, [*OWN, YARN], [PI], ScoringOptions(generated_sequences=4), folder=folder)
     return folder
 
 
@@ -65,7 +72,8 @@ def test_what_was_trained_can_be_read_again(trained):
     models = load_models(trained)
     assert models.members == [Member(name, seed) for seed in (5, 6) for name in ROPES]
     assert models.ropes == ROPES
-    assert (models.task, models.data, models.decoder.shape) == (TASK, DATA, SHAPE)
+    assert (models.kind, models.options, models.decoder.options) == ("recursive", OPTIONS, OPTIONS)
+    assert models.info["options"] == plain(OPTIONS)
     assert models.info["data"]["test_in_train"] == 0
     assert not (trained.parent / "state/models").exists(), "the checkpoints are not needed any more"
 
@@ -86,9 +94,7 @@ def test_scores_are_means_of_predictions(trained, scored):
     table = pd.read_parquet(scored / "accuracy.parquet")
     scores = json.loads((scored / "scores.json").read_text())
     models = load_models(trained)
-    from ropewalk.posgen.data import make_data
-
-    tokens = make_data(TASK, DATA).test
+    tokens = make_data("recursive", OPTIONS).test
     place = models.members.index(Member("rope", 6))
     found = predict(models.decoder, [place], [YARN.rope], tokens, 4)
     own = table[(table["rope"] == "yarn") & (table["seed"] == 6)]
@@ -113,9 +119,8 @@ def test_each_full_reading_and_seed_has_the_files_of_a_run(scored):
     assert runs == sorted(f"{name}-{seed}" for name in ("rope", "resonance", "yarn") for seed in (5, 6))
     folder = scored / "runs/yarn-6"
     params = json.loads((folder / "params.json").read_text())
-    told = {key: params[key] for key in ("task", "rope", "weights", "seed", "made_by", "starts")}
-    assert list(told.values()) == ["recursive", "yarn", "rope", 6, "yarn", "disjoint"]
-    assert (params["shape"]["layers"], params["training"]["steps"]) == (1, 6)
+    told = {key: params[key] for key in ("task", "rope", "weights", "seed", "made_by", "options")}
+    assert list(told.values()) == ["recursive", "yarn", "rope", 6, "yarn", plain(OPTIONS)]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"step", "training_loss", "validation_loss", "id_accuracy", "ood_accuracy"} <= set(lines[0])
     scores = json.loads((scored / "scores.json").read_text())
@@ -144,10 +149,9 @@ def test_dropped_files_are_named(trained, tmp_path):
         load_models(tmp_path)
 
 
-@pytest.mark.parametrize("count", [0, 10])
-def test_more_sequences_than_there_are_cannot_be_generated(trained, tmp_path, count):
-    with pytest.raises(UserError, match=f"generated_sequences is {count}; expected 1 to 9"):
-        score_models(trained, OWN, [], generated_sequences=count, folder=tmp_path / "scores")
+def test_more_sequences_than_there_are_cannot_be_generated(trained, tmp_path):
+    with pytest.raises(UserError, match="generated_sequences is 10; expected at most test_sequences, 9"):
+        score_models(trained, OWN, [], ScoringOptions(generated_sequences=10), folder=tmp_path / "scores")
     assert not list(tmp_path.iterdir())
 
 
@@ -157,8 +161,7 @@ def test_more_sequences_than_there_are_cannot_be_generated(trained, tmp_path, co
         ({"ropes": {"rope": default_rope(16, 1e4, 12)}, "swapped": []}, "turns 16 dimensions; expected 8"),
         ({"swapped": [Reading("yarn", ROPE, "other")]}, "weights of 'other'; models were trained with rope, resonance"),
         ({"swapped": [Reading("rope", ROPE, "rope")]}, "rope name 'rope' stands for 2 ropes"),
-        ({"seeds": [-1]}, "seed is -1; expected a whole number of at least 0"),
-        ({"seeds": [1, 1]}, "seeds are 1, 1; expected different ones"),
+        ({"kind": "recursiv"}, "task is 'recursiv'; expected one of recursive"),
     ],
 )
 def test_impossible_trainings_are_named_and_leave_nothing(tmp_path, changes, sentence):
@@ -169,9 +172,9 @@ def test_impossible_trainings_are_named_and_leave_nothing(tmp_path, changes, sen
 
 def test_weights_do_not_depend_on_their_neighbours_or_the_validation(trained, tmp_path):
     """Dropout is drawn for the whole stack, so it is off here."""
-    options = TrainingOptions(steps=6, batch_size=8, validate_every=6, checkpoint_every=2, dropout=0.0)
-    train(tmp_path / "one", ropes={"rope": ROPE}, swapped=[], seeds=[5], options=options)
-    train(tmp_path / "two", seeds=[5], options=replace(options, validate_every=2))
+    options = replace(OPTIONS, validate_every=6, dropout=0.0)
+    train(tmp_path / "one", ropes={"rope": ROPE}, swapped=[], options=options)
+    train(tmp_path / "two", options=replace(options, validate_every=2))
     one, two = load_models(tmp_path / "one/models"), load_models(tmp_path / "two/models")
     for alone, beside in zip(one.decoder.parameters(), two.decoder.parameters(), strict=True):
         torch.testing.assert_close(alone[0], beside[0], rtol=1e-3, atol=1e-4)

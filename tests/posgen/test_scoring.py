@@ -5,18 +5,17 @@ import torch
 from torch.nn import functional as F
 
 from ropewalk.posgen import scoring
-from ropewalk.posgen.model import DecoderShape, StackedDecoder, rotations
+from ropewalk.posgen.model import StackedDecoder, rotations
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.scoring import generate, predict
-from ropewalk.posgen.tasks import Task
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
 
-TASK = Task("recursive", 5)
-SHAPE = DecoderShape(5, hidden_size=16, layers=2, heads=2, head_dim=8, intermediate_size=24)
+OPTIONS = PosGenOptions(modulus=5, starts="cycled", hidden_size=16, heads=2, head_dim=8, intermediate_size=24)
 ROPE = default_rope(8, 100.0, 16)
 ROPES = [ROPE, apply(ROPE, "pi", factor=2.0), ROPE]
-TOKENS = TASK.rows(np.random.default_rng(0).integers(0, 5, size=(9, 4)), 24)
-DECODER = StackedDecoder(SHAPE, [0, 1])
+TOKENS = OPTIONS.task("recursive").rows(np.random.default_rng(0).integers(0, 5, size=(9, 4)), 24)
+DECODER = StackedDecoder(OPTIONS, [0, 1])
 CHOSEN = [1, 0, 0]
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 from scipy import stats
 
 from ropewalk.errors import UserError
+from ropewalk.options import plain
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.results import summary
 from ropewalk.report.posgen import ScoredTask, accuracy_table, counterpart, feature_gaps, write_report
 from ropewalk.rope import default_rope
@@ -33,14 +35,11 @@ def scored(folder, kind: str, level: float, ropes=ROPES):
     """A folder of `posgen score` with made-up accuracies: 0.9 in training, then level + rope / 50 + seed / 100."""
     folder.mkdir(parents=True)
     about = {
-        "data": {
-            "task": {"kind": kind, "modulus": 17},
-            "train_length": 64,
-            "test_length": 256,
-            "test_in_train": 0,
-            "test_sequences": 10,
+        "training": {
+            "kind": kind,
+            "options": plain(PosGenOptions(hidden_size=8, steps=5, batch_size=2)),
+            "data": {"test_in_train": 0},
         },
-        "training": {"options": {"steps": 5, "batch_size": 2}, "shape": {"layers": 2, "hidden_size": 8}},
         "ropes": {name: {"weights": weights, "rope": rope.to_json()} for name, (weights, rope) in ropes.items()},
         "brief": ["pi"],
     }

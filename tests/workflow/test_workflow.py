@@ -221,8 +221,8 @@ def test_the_gpu_preset_runs_at_reduced_size(tmp_path):
         for name in ("paper", "released")
     }
     assert trained["paper"]["data"]["test_in_train"] == 0
-    assert trained["released"]["data"]["starts"] == "cycled"
-    assert [trained[name]["shape"]["layers"] for name in trained] == [2, 6]
+    assert trained["released"]["options"]["starts"] == "cycled"
+    assert [trained[name]["options"]["layers"] for name in trained] == [2, 6]
     assert list(trained["released"]["ropes"]) == ["rope", "resonance"], "YaRN is swapped in"
     assert (folder / "released/report/accuracy.html").is_file()
 

@@ -5,76 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ropewalk.errors import UserError
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.tasks import Task, Tokens
-from ropewalk.rope.rope import as_integer
-
-Starts = Literal["disjoint", "cycled"]
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Which sequences to make.
-
-    Attributes:
-        starts: where first tokens come from. disjoint, as the paper says: random, all different, none in two splits.
-            cycled, as the released code does: the ascending combinations of the tokens, in lexicographic order and
-            from the beginning again when they run out; validation and test take the first of the same list, so they
-            may lie in the training data.
-        seed: of the random starts.
-        train_sequences: sequences to train on.
-        validation_sequences: sequences to validate on.
-        test_sequences: sequences to test on.
-        train_length: L, tokens of a training sequence.
-        test_length: L', tokens of a validation or test sequence.
-    """
-
-    starts: Starts = "disjoint"
-    seed: int = 0
-    train_sequences: int = 10_000
-    validation_sequences: int = 1_000
-    test_sequences: int = 1_000
-    train_length: int = 64
-    test_length: int = 256
-
-    def check(self, task: Task) -> None:
-        """See whether these sequences exist.
-
-        Raises:
-            UserError: the lengths leave nothing to predict, or the task has fewer starts than sequences are wanted.
-        """
-        for name in ("train_sequences", "validation_sequences", "test_sequences"):
-            as_integer(name, getattr(self, name), at_least=1)
-        as_integer("data_seed", self.seed, at_least=0)
-        if self.train_length <= task.start:
-            raise UserError(
-                f"train_length is {self.train_length}; expected more than the {task.start} tokens that are given "
-                "at the start, or nothing is left to predict."
-            )
-        if self.test_length <= self.train_length:
-            raise UserError(f"test_length is {self.test_length}; expected more than train_length, {self.train_length}.")
-        if self.starts == "disjoint" and task.modulus**task.start < self._wanted:
-            raise UserError(
-                f"modulus {task.modulus} has {task.modulus**task.start:,} different starts of {task.start} tokens; "
-                f"expected at least {self._wanted:,}, one for each sequence. Ask for fewer sequences, or a larger "
-                "modulus."
-            )
-        if self.starts == "cycled" and task.modulus < task.start:
-            raise UserError(
-                f"modulus is {task.modulus}; expected at least {task.start}, since cycled starts are {task.start} "
-                "different tokens."
-            )
-        if self.starts not in ("disjoint", "cycled"):
-            raise UserError(f"starts is {self.starts!r}; expected 'disjoint' or 'cycled'.")
-
-    @property
-    def _wanted(self) -> int:
-        return self.train_sequences + self.validation_sequences + self.test_sequences
 
 
 @dataclass(frozen=True)
@@ -85,8 +22,8 @@ class Data:
         train: shape (train_sequences, train_length).
         validation: shape (validation_sequences, test_length).
         test: shape (test_sequences, test_length).
-        info: the options, a SHA-256 of the sequences, how many training sequences differ, and how many validation
-            and test sequences begin as a training sequence does.
+        info: a SHA-256 of the sequences, how many training sequences differ, and how many validation and test
+            sequences begin as a training sequence does.
     """
 
     train: Tokens
@@ -95,15 +32,15 @@ class Data:
     info: dict[str, Any]
 
 
-def make_data(task: Task, options: DataOptions) -> Data:
-    """Make the sequences of a task.
+def make_data(kind: str, options: PosGenOptions) -> Data:
+    """Make the sequences of a kind of task.
 
     Raises:
-        UserError: see :meth:`DataOptions.check`.
+        UserError: there is no such kind.
     """
-    options.check(task)
+    task = options.task(kind)
     if options.starts == "disjoint":
-        starts = _different_starts(task, options._wanted, options.seed)
+        starts = _different_starts(task, options.sequences, options.data_seed)
         train, validation, test = np.split(
             starts, [options.train_sequences, options.train_sequences + options.validation_sequences]
         )
@@ -122,8 +59,6 @@ def make_data(task: Task, options: DataOptions) -> Data:
     )
     digest = hashlib.sha256(b"".join(part.astype("<i8").tobytes() for part in rows))
     info = {
-        "task": asdict(task),
-        **asdict(options),
         "sha256": digest.hexdigest(),
         "different_train_sequences": len(seen),
         "validation_in_train": sum(row.tobytes() in seen for row in validation),

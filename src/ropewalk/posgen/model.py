@@ -9,59 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ropewalk.errors import UserError
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.rope import Rope
-from ropewalk.rope.rope import as_integer
 from ropewalk.rope.tables import angles
 
 SPECIAL_TOKENS = 5
 """Ids beyond the modulus, as in the released code; the first of them begins every sequence, the others are unused."""
 EPSILON = 1e-6
-
-
-@dataclass(frozen=True)
-class DecoderShape:
-    """Sizes of a decoder; the defaults are the paper's.
-
-    Attributes:
-        modulus: tokens of the task; the vocabulary has five more.
-        hidden_size: width of the residual stream.
-        layers: decoder layers.
-        heads: attention heads.
-        head_dim: dimensions of a head, all rotated; even.
-        intermediate_size: width of the feed-forward layers.
-    """
-
-    modulus: int = 17
-    hidden_size: int = 512
-    layers: int = 2
-    heads: int = 8
-    head_dim: int = 64
-    intermediate_size: int = 2048
-
-    def __post_init__(self) -> None:
-        for name, least in (("hidden_size", 1), ("layers", 1), ("heads", 1), ("intermediate_size", 1)):
-            as_integer(name, getattr(self, name), at_least=least)
-        if as_integer("head_dim", self.head_dim, at_least=2) % 2:
-            raise UserError(f"head_dim is {self.head_dim}; expected an even number.")
-
-    @property
-    def vocabulary(self) -> int:
-        return self.modulus + SPECIAL_TOKENS
-
-    @property
-    def weights(self) -> int:
-        """Parameters of the matrices of one model, the output projection (shared with the embedding) once."""
-        attention = 4 * self.hidden_size * self.heads * self.head_dim
-        layer = attention + 2 * self.hidden_size * self.intermediate_size
-        return self.layers * layer + self.vocabulary * self.hidden_size
 
 
 def rotations(ropes: Sequence[Rope], length: int, device: torch.device | str = "cpu") -> Tensor:
@@ -92,26 +52,26 @@ def with_start(tokens: Tensor, modulus: int) -> Tensor:
 class Layer(nn.Module):
     """One decoder layer of each model; parameters begin with the dimension of the models."""
 
-    def __init__(self, shape: DecoderShape, models: int) -> None:
+    def __init__(self, options: PosGenOptions, models: int) -> None:
         super().__init__()
-        width, inner = shape.hidden_size, shape.heads * shape.head_dim
-        self.shape = shape
+        width, inner = options.hidden_size, options.heads * options.head_dim
+        self.options = options
         self.attention_norm = nn.Parameter(torch.ones(models, 1, width))
         self.query_key_value = nn.Parameter(torch.empty(models, width, 3 * inner))
         self.output = nn.Parameter(torch.empty(models, inner, width))
         self.feed_forward_norm = nn.Parameter(torch.ones(models, 1, width))
-        self.up = nn.Parameter(torch.empty(models, width, shape.intermediate_size))
-        self.down = nn.Parameter(torch.empty(models, shape.intermediate_size, width))
+        self.up = nn.Parameter(torch.empty(models, width, options.intermediate_size))
+        self.down = nn.Parameter(torch.empty(models, options.intermediate_size, width))
 
     def initialise(self, model: int, generator: torch.Generator) -> None:
         """Draw the weights of one model, with the deviations of T5."""
-        width, inner = self.shape.hidden_size, self.shape.heads * self.shape.head_dim
+        width, inner = self.options.hidden_size, self.options.heads * self.options.head_dim
         query, key_value = self.query_key_value[model, :, :inner], self.query_key_value[model, :, inner:]
-        query.normal_(std=(width * self.shape.head_dim) ** -0.5, generator=generator)
+        query.normal_(std=(width * self.options.head_dim) ** -0.5, generator=generator)
         key_value.normal_(std=width**-0.5, generator=generator)
         self.output[model].normal_(std=inner**-0.5, generator=generator)
         self.up[model].normal_(std=width**-0.5, generator=generator)
-        self.down[model].normal_(std=self.shape.intermediate_size**-0.5, generator=generator)
+        self.down[model].normal_(std=self.options.intermediate_size**-0.5, generator=generator)
 
     def forward(self, x: Tensor, rotation: Tensor, sequences: int, dropout: float, cache: Cache | None) -> Tensor:
         attended = self._attention(_norm(x, self.attention_norm), rotation, sequences, dropout, cache)
@@ -121,7 +81,7 @@ class Layer(nn.Module):
 
     def _attention(self, x: Tensor, rotation: Tensor, sequences: int, dropout: float, cache: Cache | None) -> Tensor:
         models, rows, _ = x.shape
-        heads, head_dim = self.shape.heads, self.shape.head_dim
+        heads, head_dim = self.options.heads, self.options.head_dim
         projected = torch.bmm(x, self.query_key_value).view(models, sequences, -1, 3, heads, head_dim)
         turned, value = projected.split([2, 1], dim=3)
         # Pairs are neighbours, as in the released code; which dimensions form a pair makes no other difference.
@@ -159,16 +119,17 @@ class StackedDecoder(nn.Module):
     """Decoders of one shape that never see each other, computed together.
 
     Args:
-        shape: sizes of each.
+        options: what says the sizes of each.
         seeds: of the weights, one a model. Equal seeds give equal weights, whatever stands beside them.
     """
 
-    def __init__(self, shape: DecoderShape, seeds: Sequence[int]) -> None:
+    def __init__(self, options: PosGenOptions, seeds: Sequence[int]) -> None:
         super().__init__()
-        self.shape, self.models = shape, len(seeds)
-        self.embedding = nn.Parameter(torch.empty(self.models, shape.vocabulary, shape.hidden_size))
-        self.layers = nn.ModuleList(Layer(shape, self.models) for _ in range(shape.layers))
-        self.norm = nn.Parameter(torch.ones(self.models, 1, shape.hidden_size))
+        self.options, self.models = options, len(seeds)
+        self.vocabulary = options.modulus + SPECIAL_TOKENS
+        self.embedding = nn.Parameter(torch.empty(self.models, self.vocabulary, options.hidden_size))
+        self.layers = nn.ModuleList(Layer(options, self.models) for _ in range(options.layers))
+        self.norm = nn.Parameter(torch.ones(self.models, 1, options.hidden_size))
         with torch.no_grad():
             for model, seed in enumerate(seeds):
                 generator = torch.Generator().manual_seed(seed)
@@ -179,7 +140,7 @@ class StackedDecoder(nn.Module):
     def select(self, models: Sequence[int]) -> StackedDecoder:
         """A stack of some of these models, in the given order and as often as they are named; weights are copied."""
         with torch.device(self.norm.device):
-            chosen = StackedDecoder(self.shape, [])
+            chosen = StackedDecoder(self.options, [])
         for name, parameter in self.named_parameters():
             owner, _, key = name.rpartition(".")
             copied = nn.Parameter(parameter.detach()[list(models)], requires_grad=False)
@@ -215,13 +176,13 @@ class StackedDecoder(nn.Module):
             Shape (models, sequences, length - first, vocabulary).
         """
         models, sequences, length = tokens.shape
-        offsets = self.shape.vocabulary * torch.arange(models, device=tokens.device)
+        offsets = self.vocabulary * torch.arange(models, device=tokens.device)
         x = F.embedding(tokens + offsets[:, None, None], self.embedding.flatten(0, 1))
         x = F.dropout(x.flatten(1, 2), dropout)
         for i, layer in enumerate(self.layers):
             x = layer(x, rotation, sequences, dropout, caches[i] if caches else None)
         x = x.unflatten(1, (sequences, length))[:, :, first:].flatten(1, 2)
-        x = F.dropout(_norm(x, self.norm), dropout) * self.shape.hidden_size**-0.5
+        x = F.dropout(_norm(x, self.norm), dropout) * self.options.hidden_size**-0.5
         return torch.bmm(x, self.embedding.transpose(1, 2)).unflatten(1, (sequences, length - first))
 
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from ropewalk.errors import UserError
 from ropewalk.files import only_one, read_json, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
-from ropewalk.posgen.data import DataOptions, make_data
-from ropewalk.posgen.model import DecoderShape, StackedDecoder
+from ropewalk.options import plain
+from ropewalk.posgen.data import make_data
+from ropewalk.posgen.model import StackedDecoder
+from ropewalk.posgen.options import PosGenLayout, PosGenOptions
 from ropewalk.posgen.scoring import Reading, predict
-from ropewalk.posgen.tasks import Task
-from ropewalk.posgen.training import Member, TrainingOptions, Validation, train
+from ropewalk.posgen.training import Member, Validation, train
 from ropewalk.rope import Rope
-from ropewalk.rope.rope import as_integer
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,27 @@ class Models:
     Attributes:
         decoder: their weights, on the fastest device at hand.
         members: who they are, in the order of the stack.
-        task: what they were trained on.
-        data: its options.
+        kind: of the task that they were trained on.
+        options: of their training.
         ropes: those of training, by name.
         info: ``training.json`` as it was written.
     """
 
     decoder: StackedDecoder
     members: list[Member]
-    task: Task
-    data: DataOptions
+    kind: str
+    options: PosGenOptions
     ropes: dict[str, Rope]
     info: dict[str, Any]
 
 
 def train_models(
-    task: Task,
-    data_options: DataOptions,
-    shape: DecoderShape,
-    options: TrainingOptions,
+    kind: str,
+    options: PosGenOptions,
     ropes: Mapping[str, Rope],
     swapped: Sequence[Reading],
-    seeds: Sequence[int],
     *,
-    precision: str,
+    layout: PosGenLayout,
     state: Path,
     metrics: Path,
     folder: Path,
@@ -65,39 +62,32 @@ def train_models(
     accuracies by step, named rope/seed/quantity) and ``scores.json``.
 
     Args:
-        task: the rule of the sequences.
-        data_options: which sequences.
-        shape: sizes of each model.
-        options: how to train.
+        kind: of the task, recursive, chain-of-thought or semi-recursive.
+        options: sequences, sizes, seeds and training.
         ropes: those to train with, by name.
         swapped: further readings for the validation curves.
-        seeds: of weights and batches. Models of one seed start alike and see the same batches, whatever their rope.
-        precision: of matrix products in float32 on a GPU, "highest" or "high" (TF32).
+        layout: how often it is saved.
         state: folder of the checkpoints to resume from; it outlives a failed job and is removed at the end.
         metrics: JSON lines to write while training.
         folder: where to write, whole or not at all.
 
     Raises:
-        UserError: a rope has another dimension than the heads, or the sequences cannot be made.
+        UserError: there is no such kind, or see :func:`check_readings` and :func:`ropewalk.posgen.training.train`.
     """
     readings = [*(Reading(name, rope, name) for name, rope in ropes.items()), *swapped]
-    check_readings(readings, ropes, shape)
-    for seed in seeds:
-        as_integer("seed", seed, at_least=0)
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds are {', '.join(map(str, seeds))}; expected different ones.")
-    torch.set_float32_matmul_precision(precision)
-    data = make_data(task, data_options)
-    members = [Member(name, seed) for seed in seeds for name in ropes]
-    decoder = StackedDecoder(shape, [member.seed for member in members]).to(fastest_device())
+    check_readings(readings, ropes, options)
+    torch.set_float32_matmul_precision(options.precision)
+    data = make_data(kind, options)
+    members = [Member(name, seed) for seed in options.seeds for name in ropes]
+    decoder = StackedDecoder(options, [member.seed for member in members]).to(fastest_device())
 
     def validate(models: StackedDecoder) -> Validation:
         values: dict[str, float] = {}
         own: dict[int, float] = {}
         for reading, chosen in models_of(readings, members):
-            found = predict(models, chosen, [reading.rope] * len(chosen), data.validation, task.start)
+            found = predict(models, chosen, [reading.rope] * len(chosen), data.validation, options.given)
             for i, index in enumerate(chosen):
-                inside, outside = _split(found.accuracy[i], task, data_options)
+                inside, outside = _split(found.accuracy[i], options)
                 prefix = f"{reading.name}/{members[index].seed}"
                 values |= {
                     f"{prefix}/validation_loss": float(found.loss[i].mean()),
@@ -109,14 +99,12 @@ def train_models(
         return Validation(values, [own[index] for index in range(len(members))])
 
     identity = {
+        "kind": kind,
         "data": data.info,
-        "shape": asdict(shape),
         "ropes": {name: rope.to_json() for name, rope in ropes.items()},
-        "seeds": list(seeds),
-        "precision": precision,
+        # A resumed training must go on with the same validation curves.
+        "swapped": {reading.name: [reading.weights, reading.rope.to_json()] for reading in swapped},
     }
-    # Part of the identity, since a resumed training must go on with the same validation curves.
-    curves = {reading.name: [reading.weights, reading.rope.to_json()] for reading in swapped}
     with only_one(state), MetricsFile(metrics) as sink:
         result = train(
             decoder,
@@ -124,19 +112,19 @@ def train_models(
             ropes,
             data.train,
             options,
-            given=task.start,
+            layout=layout,
             state=state,
-            identity={**identity, "swapped": curves},
+            identity=identity,
             validate=validate,
             sink=sink,
-            name=f"{task.kind}, {len(members)} models",
+            name=f"{kind}, {len(members)} models",
         )
     with whole_folder(folder) as out:
         weights = {name: value.contiguous().cpu() for name, value in decoder.state_dict().items()}
         save_file(weights, out / "models.safetensors")
         shutil.copy(metrics, out / "metrics.jsonl")
         made = {"device": decoder.norm.device.type, "torch": torch.__version__}
-        write_json(out / "training.json", {**identity, "options": asdict(options), "swapped": curves, **made})
+        write_json(out / "training.json", {**identity, "options": plain(options), **made})
         write_json(out / "scores.json", {key: value for key, value in asdict(result).items() if key != "losses"})
     shutil.rmtree(state)
 
@@ -148,20 +136,18 @@ def load_models(folder: Path) -> Models:
         UserError: the folder is missing or damaged.
     """
     info = read_json(folder / "training.json", "a PosGen training")
-    shape = DecoderShape(**info["shape"])
+    options = PosGenOptions(**{**info["options"], "seeds": tuple(info["options"]["seeds"])})
     ropes = {name: Rope.from_json(rope) for name, rope in info["ropes"].items()}
-    members = [Member(name, seed) for seed in info["seeds"] for name in ropes]
-    decoder = StackedDecoder(shape, [0] * len(members))
+    members = [Member(name, seed) for seed in options.seeds for name in ropes]
+    decoder = StackedDecoder(options, [0] * len(members))
     try:
         decoder.load_state_dict(load_file(folder / "models.safetensors"))
     except Exception as error:
         raise UserError(f"{folder / 'models.safetensors'} is damaged or missing: {error}.") from None
-    sizes = {key: value for key, value in info["data"].items() if key in DataOptions.__dataclass_fields__}
-    task, data = Task(**info["data"]["task"]), DataOptions(**sizes)
-    return Models(decoder.to(fastest_device()), members, task, data, ropes, info)
+    return Models(decoder.to(fastest_device()), members, info["kind"], options, ropes, info)
 
 
-def check_readings(readings: Sequence[Reading], trained: Mapping[str, Rope], shape: DecoderShape) -> None:
+def check_readings(readings: Sequence[Reading], trained: Mapping[str, Rope], options: PosGenOptions) -> None:
     """See whether names differ, ropes turn all dimensions of a head, and the weights of every reading exist.
 
     Raises:
@@ -176,9 +162,9 @@ def check_readings(readings: Sequence[Reading], trained: Mapping[str, Rope], sha
                 f"rope {name!r} is to be read with the weights of {weights!r}; models were trained with "
                 f"{', '.join(trained)}."
             )
-        if rope.rotary_dim != shape.head_dim:
+        if rope.rotary_dim != options.head_dim:
             raise UserError(
-                f"rope {name!r} turns {rope.rotary_dim} dimensions; expected {shape.head_dim}, the head_dim."
+                f"rope {name!r} turns {rope.rotary_dim} dimensions; expected {options.head_dim}, the head_dim."
             )
 
 
@@ -191,7 +177,7 @@ def fastest_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _split(accuracy: np.ndarray, task: Task, data: DataOptions) -> tuple[float, float]:
+def _split(accuracy: np.ndarray, options: PosGenOptions) -> tuple[float, float]:
     """Mean accuracy at the places within the training length, and at those beyond."""
-    inside = data.train_length - task.start
+    inside = options.train_length - options.given
     return float(accuracy[:inside].mean()), float(accuracy[inside:].mean())

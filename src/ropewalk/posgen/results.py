@@ -14,14 +14,16 @@ import torch
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import read_metrics, write_metrics
+from ropewalk.options import plain
 from ropewalk.posgen.data import make_data
 from ropewalk.posgen.models import Models, check_readings, load_models, models_of
+from ropewalk.posgen.options import ScoringOptions
 from ropewalk.posgen.scoring import Predictions, Reading, generate, predict
 from ropewalk.progress import Progress
 
 
 def score_models(
-    trained: Path, readings: Sequence[Reading], brief: Sequence[Reading], *, generated_sequences: int, folder: Path
+    trained: Path, readings: Sequence[Reading], brief: Sequence[Reading], options: ScoringOptions, *, folder: Path
 ) -> None:
     """Score trained models on the test sequences, and write the results into a folder.
 
@@ -33,47 +35,40 @@ def score_models(
         trained: folder of :func:`train_models`.
         readings: ropes and the weights that each is read with.
         brief: further ones, which are not asked to continue sequences and get no run.
-        generated_sequences: test sequences that models continue on their own, the first ones, from the training
-            length on.
+        options: what the models are asked to do.
         folder: where to write, whole or not at all.
 
     Raises:
-        UserError: a rope does not fit, or its weights were not trained.
+        UserError: a rope does not fit, its weights were not trained, or there are fewer sequences than wanted.
     """
     models = load_models(trained)
     every = [*readings, *brief]
-    check_readings(every, models.ropes, models.decoder.shape)
-    if not 1 <= generated_sequences <= models.data.test_sequences:
-        raise UserError(
-            f"generated_sequences is {generated_sequences}; expected 1 to {models.data.test_sequences}, the number of "
-            "test sequences."
-        )
-    torch.set_float32_matmul_precision(models.info["precision"])
-    data = make_data(models.task, models.data)
+    check_readings(every, models.ropes, models.options)
+    options.check_with(models.options)
+    torch.set_float32_matmul_precision(models.options.precision)
+    data = make_data(models.kind, models.options)
     if data.info != models.info["data"]:
         raise UserError(f"{trained} was trained on other sequences than its options make now; train it again.")
     rows = []
-    with Progress(f"{models.task.kind}, {len(every)} ropes", len(every), unit="rope") as progress:
+    with Progress(f"{models.kind}, {len(every)} ropes", len(every), unit="rope") as progress:
         for reading, chosen in models_of(every, models.members):
             ropes = [reading.rope] * len(chosen)
-            forced = predict(models.decoder, chosen, ropes, data.test, models.task.start)
+            forced = predict(models.decoder, chosen, ropes, data.test, models.options.given)
             generated = None
             if reading in readings:
-                generated = generate(
-                    models.decoder, chosen, ropes, data.test[:generated_sequences], models.data.train_length
-                )
+                asked = data.test[: options.generated_sequences]
+                generated = generate(models.decoder, chosen, ropes, asked, models.options.train_length)
             seeds = [models.members[index].seed for index in chosen]
-            rows.append(_rows(reading, seeds, forced, generated, models.task.start))
+            rows.append(_rows(reading, seeds, forced, generated, models.options.given))
             progress.advance(note=reading.name)
     table = pd.concat(rows, ignore_index=True)
-    scores = summary(table, models.data.train_length)
+    scores = summary(table, models.options.train_length)
     curves = list(read_metrics(trained / "metrics.jsonl"))
     about = {
-        "data": data.info,
         "training": models.info,
         "ropes": {one.name: {"weights": one.weights, "rope": one.rope.to_json()} for one in every},
         "brief": [one.name for one in brief],
-        "generated_sequences": generated_sequences,
+        "options": plain(options),
     }
     with whole_folder(folder) as out:
         table.to_parquet(out / "accuracy.parquet", index=False)
@@ -138,14 +133,12 @@ def _write_run(
     """What MLflow shows of one reading and seed: parameters, curves, scores."""
     folder.mkdir(parents=True)
     params = {
-        "task": models.task.kind,
+        "task": models.kind,
         "rope": reading.name,
         "weights": reading.weights,
         "seed": int(seed),
         "made_by": " + ".join(step.method for step in reading.rope.steps) or "default",
-        "starts": models.data.starts,
-        "shape": models.info["shape"],
-        "training": models.info["options"],
+        "options": models.info["options"],
     }
     write_json(folder / "params.json", params)
     write_json(folder / "scores.json", values)

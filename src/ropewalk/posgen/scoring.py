@@ -61,7 +61,7 @@ def predict(
     """
 
     def part(models: StackedDecoder, rotation: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = with_start(truth, decoder.shape.modulus).expand(models.models, -1, -1)
+        inputs = with_start(truth, decoder.options.modulus).expand(models.models, -1, -1)
         logits = models(inputs, rotation, first=given)
         target = truth[:, given:].expand(models.models, -1, -1)
         loss = F.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none").view(target.shape)
@@ -82,7 +82,7 @@ def generate(
     def part(models: StackedDecoder, rotation: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         length = truth.shape[1]
         caches = [Cache(length) for _ in models.layers]
-        inputs = with_start(truth[:, : given + 1], decoder.shape.modulus).expand(models.models, -1, -1)
+        inputs = with_start(truth[:, : given + 1], decoder.options.modulus).expand(models.models, -1, -1)
         right = torch.zeros(models.models, length - given, dtype=torch.float64, device=truth.device)
         for place in range(given, length):
             window = rotation[:, place + 1 - inputs.shape[2] : place + 1]

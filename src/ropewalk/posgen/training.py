@@ -11,9 +11,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +22,13 @@ from torch.nn import functional as F
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, whole_file
 from ropewalk.metrics import MetricsFile
+from ropewalk.options import plain
 from ropewalk.posgen.data import batch_rows
 from ropewalk.posgen.model import StackedDecoder, rotations, with_start
+from ropewalk.posgen.options import PosGenLayout, PosGenOptions
 from ropewalk.posgen.tasks import Tokens
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
-from ropewalk.rope.rope import as_integer, as_number
 
 CHECKPOINTS_KEPT = 2
 
@@ -37,57 +38,6 @@ class Member(NamedTuple):
 
     rope: str
     seed: int
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; the defaults are what the paper says, and where it is silent, the plainest choice.
-
-    Attributes:
-        steps: optimiser steps. The paper's 150 epochs of 10,000 sequences in batches of 128 are 11,850 steps where the
-            last batch of an epoch is a part of one; here batches are whole, and 11,850 of them 151.7 epochs.
-        batch_size: sequences of each model a step.
-        learning_rate: of AdamW; its peak where it changes.
-        weight_decay: of AdamW, on all parameters.
-        schedule: constant, or one-cycle as the released code has it (10 % rise from 1/25 of the peak, cosine fall to
-            1e-4 of that).
-        cycle_momentum: let one-cycle move beta1 from 0.95 to 0.85 and back, as the released code does.
-        dropout: probability with which values are dropped.
-        train_feed_forward: False leaves the feed-forward layers as they were drawn, as the released code does.
-        keep: which weights are tested, the last ones or, as in the released code, those of the best validation accuracy
-            within the training length (the first of equals). It is that of the rope of training; the released code
-            looks at the rope of evaluation.
-        validate_every: steps between validations.
-        checkpoint_every: steps between the checkpoints that a killed job resumes from.
-    """
-
-    steps: int = 11_850
-    batch_size: int = 128
-    learning_rate: float = 2e-4
-    weight_decay: float = 1e-2
-    schedule: Literal["constant", "one-cycle"] = "constant"
-    cycle_momentum: bool = False
-    dropout: float = 0.1
-    train_feed_forward: bool = True
-    keep: Literal["last", "best"] = "last"
-    validate_every: int = 158
-    checkpoint_every: int = 500
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every"):
-            as_integer(name, getattr(self, name), at_least=1)
-        if as_number("learning_rate", self.learning_rate) <= 0:
-            raise UserError(f"learning_rate is {self.learning_rate:g}; expected a positive number.")
-        if as_number("weight_decay", self.weight_decay) < 0:
-            raise UserError(f"weight_decay is {self.weight_decay:g}; expected at least 0.")
-        if self.cycle_momentum and self.schedule != "one-cycle":
-            raise UserError(f"cycle_momentum needs the schedule 'one-cycle'; it is {self.schedule!r}.")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout is {self.dropout:g}; expected a probability from 0 to below 1.")
-        if self.schedule not in ("constant", "one-cycle"):
-            raise UserError(f"schedule is {self.schedule!r}; expected 'constant' or 'one-cycle'.")
-        if self.keep not in ("last", "best"):
-            raise UserError(f"keep is {self.keep!r}; expected 'last' or 'best'.")
 
 
 class Validation(NamedTuple):
@@ -137,7 +87,7 @@ def training_losses(
         given: tokens at the start that are not scored.
         dropout: probability with which values are dropped.
     """
-    logits = decoder(with_start(tokens, decoder.shape.modulus), rotation, first=given, dropout=dropout)
+    logits = decoder(with_start(tokens, decoder.options.modulus), rotation, first=given, dropout=dropout)
     loss = F.cross_entropy(logits.flatten(0, 2), tokens[:, :, given:].flatten(), reduction="none")
     return loss.view(decoder.models, -1).mean(1)
 
@@ -147,9 +97,9 @@ def train(
     members: Sequence[Member],
     ropes: Mapping[str, Rope],
     tokens: Tokens,
-    options: TrainingOptions,
+    options: PosGenOptions,
     *,
-    given: int,
+    layout: PosGenLayout,
     state: Path,
     identity: Mapping[str, Any],
     validate: Callable[[StackedDecoder], Validation],
@@ -167,9 +117,9 @@ def train(
         ropes: by name, those of the members at least.
         tokens: training sequences, shape (sequences, length).
         options: how to train.
-        given: tokens at the start that are not scored.
+        layout: how often it is saved.
         state: folder for the checkpoints to resume from.
-        identity: what makes this training itself; checkpoints of another identity are dropped.
+        identity: what makes this training itself, beside the options; checkpoints of another are dropped.
         validate: measures the models.
         sink: receives the training losses and what ``validate`` found, by step.
         name: shown with the progress.
@@ -181,7 +131,7 @@ def train(
         decoder.freeze_feed_forward()
     trained = [p for p in decoder.parameters() if p.requires_grad]
     run = _Run(decoder, trained, options)
-    start = _resume(state, {**identity, **_decisive(options)}, run)
+    start = _resume(state, {**identity, "options": plain(options)}, run)
     sink.resume(start)
     device = decoder.norm.device
     rotation = rotations([ropes[member.rope] for member in members], tokens.shape[1], device)
@@ -193,7 +143,7 @@ def train(
     with Progress(name, options.steps, done=start) as progress:
         for step in range(start, options.steps):
             rows = np.stack([batch_rows(len(tokens), options.batch_size, step, seed) for seed in seeds])
-            run.step(rotation, sequences[torch.from_numpy(rows[which]).to(device)], given)
+            run.step(rotation, sequences[torch.from_numpy(rows[which]).to(device)])
             last = step + 1 == options.steps
             if (step + 1) % options.validate_every == 0 or last:
                 losses = run.mean_losses()
@@ -205,7 +155,7 @@ def train(
                 rate = (step + 1 - start) * per_step / (time.monotonic() - began)
                 note = f"loss {np.mean(losses):.3f} · {rate:,.0f} tokens/s"
             progress.advance(note=note)
-            if (step + 1) % options.checkpoint_every == 0 and not last:
+            if (step + 1) % layout.checkpoint_every == 0 and not last:
                 _save(state, step + 1, run)
     run.restore_best()
     seconds = time.monotonic() - began
@@ -218,9 +168,7 @@ def train(
 class _Run:
     """All that changes while training, so all that a checkpoint holds."""
 
-    def __init__(
-        self, decoder: StackedDecoder, trained: Sequence[torch.nn.Parameter], options: TrainingOptions
-    ) -> None:
+    def __init__(self, decoder: StackedDecoder, trained: Sequence[torch.nn.Parameter], options: PosGenOptions) -> None:
         self.decoder, self.options = decoder, options
         # One optimiser for all: AdamW looks at each number alone.
         self.optimizer = torch.optim.AdamW(
@@ -243,11 +191,11 @@ class _Run:
         self.best = [p.detach().clone() for p in decoder.parameters()] if options.keep == "best" else []
         self.best_accuracy = torch.full((decoder.models,), -math.inf)
 
-    def step(self, rotation: torch.Tensor, batch: torch.Tensor, given: int) -> None:
+    def step(self, rotation: torch.Tensor, batch: torch.Tensor) -> None:
         if self.options.dropout:
             # Drawn from the step, so that a resumed run drops the same values.
             torch.manual_seed(self.steps)
-        loss = training_losses(self.decoder, rotation, batch, given, self.options.dropout)
+        loss = training_losses(self.decoder, rotation, batch, self.options.given, self.options.dropout)
         loss.sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -300,18 +248,13 @@ class _Run:
         self.best = [best.to(self.sums.device) for best in state["best"]]
 
 
-def _check(losses: Sequence[float], members: Sequence[Member], step: int, options: TrainingOptions) -> None:
+def _check(losses: Sequence[float], members: Sequence[Member], step: int, options: PosGenOptions) -> None:
     for member, loss in zip(members, losses, strict=True):
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss of {member.rope} with seed {member.seed} is {loss} by step {step} at learning rate "
                 f"{options.learning_rate:g}; expected a finite number. Lower the learning rate."
             )
-
-
-def _decisive(options: TrainingOptions) -> dict[str, Any]:
-    # How often to save changes nothing in the result.
-    return {key: value for key, value in asdict(options).items() if key != "checkpoint_every"}
 
 
 def _checkpoints(state: Path) -> list[Path]:

@@ -75,19 +75,25 @@ class ScoredTask:
         if not points:
             raise UserError(f"{folder / 'validation.jsonl'} is missing or holds no validation loss.")
         curves = pd.DataFrame(points)
-        return cls(about["data"]["task"]["kind"], about, rows, scores, curves)
+        return cls(about["training"]["kind"], about, rows, scores, curves)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the training; see :class:`ropewalk.posgen.options.PosGenOptions`."""
+        options: dict[str, Any] = self.about["training"]["options"]
+        return options
 
     @property
     def train_length(self) -> int:
-        return int(self.about["data"]["train_length"])
+        return int(self.options["train_length"])
 
     @property
     def test_length(self) -> int:
-        return int(self.about["data"]["test_length"])
+        return int(self.options["test_length"])
 
     @property
     def modulus(self) -> int:
-        return int(self.about["data"]["task"]["modulus"])
+        return int(self.options["modulus"])
 
     @property
     def full(self) -> list[str]:
@@ -237,8 +243,7 @@ def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> dict[str, Any]:
     first = tasks[0]
     scores: dict[str, Any] = {
         "setting": {
-            **{name: first.about["training"]["shape"][name] for name in ("layers", "hidden_size")},
-            **{name: first.about["training"]["options"][name] for name in ("steps", "batch_size")},
+            **{name: first.options[name] for name in ("layers", "hidden_size", "steps", "batch_size")},
             "modulus": first.modulus,
             "train_length": first.train_length,
             "test_length": first.test_length,
@@ -295,12 +300,11 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
 
 
 def _scale(task: ScoredTask) -> str:
-    training, data = task.about["training"], task.about["data"]
-    options, shape = training["options"], training["shape"]
+    options, data = task.options, task.about["training"]["data"]
     return (
-        f"These models: {shape['layers']} layers of width {shape['hidden_size']}, {options['steps']:,} steps of "
+        f"These models: {options['layers']} layers of width {options['hidden_size']}, {options['steps']:,} steps of "
         f"{options['batch_size']} sequences, modulus {task.modulus}, trained at {task.train_length} and tested at "
-        f"{task.test_length} tokens; {data['test_in_train']:,} of {data['test_sequences']:,} test sequences begin as a "
+        f"{task.test_length} tokens; {data['test_in_train']:,} of {options['test_sequences']:,} test sequences begin as a "
         "training sequence does. The paper: 2 layers of width 512, 11,850 steps of 128, modulus 17, 64 and 256 tokens. "
         "An order of ropes that holds at one size need not hold at another."
     )

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ropewalk.posgen.data import DataOptions, make_data
-from ropewalk.posgen.tasks import Task
+from ropewalk.posgen.data import make_data
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.report.posgen import PUBLISHED, TASKS
 from ropewalk.report.scorecard.claim import (
     ANY,
@@ -81,8 +81,8 @@ def _yarn_gap() -> list[Evidence]:
 
 
 def _starts_in_training() -> list[Evidence]:
-    data = make_data(Task("recursive", 17), DataOptions(starts="cycled"))
-    return [Evidence.exact(data.info["test_in_train"] / data.info["test_sequences"], "the released generator")]
+    data = make_data("recursive", PosGenOptions(starts="cycled"))
+    return [Evidence.exact(data.info["test_in_train"] / len(data.test), "the released generator")]
 
 
 def _leval_gain(setting: str) -> Callable[[], list[Evidence]]:
