@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -31,7 +32,7 @@ def test_everything_is_written(sweep, tmp_path):
     for name in ("limits", "nll_by_position", "degradation", "ladder", "copying"):
         with Image.open(out / f"{name}.png") as image:
             assert min(image.size) > 300
-    page = (out / "scaling.html").read_text()
+    page = html.unescape((out / "scaling.html").read_text())
     for words in (
         "<b>No single predictor of the walls is best</b>: discrete (by a factor of 1.0",
         "frequency band (by a factor of 1.0",

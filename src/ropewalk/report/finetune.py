@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from ropewalk.intervals import bootstrap, student
 from ropewalk.reading.nll_file import read_nll
 from ropewalk.reading.perplexity import ALL, document_nll, position_bins, position_curve
 from ropewalk.report import finetune_figures as figures
-from ropewalk.report.tables import bounds_text, numbers, page, perplexity_number, verdict_class
+from ropewalk.report.html import render
+from ropewalk.report.tables import by_corpus, numbers
 from ropewalk.rope import Rope
 
 
@@ -241,56 +241,7 @@ def scores(table: pd.DataFrame, others: pd.DataFrame, ropes: Mapping[str, Rope],
 
 def tuning_html(table: pd.DataFrame, reference: str, confidence: float) -> str:
     """The page: what tuning gained, and how ropes differ, by corpus and length."""
-    share = f"{100 * confidence:g} %"
-    seeds = int(table["seeds"].max())
-    parts = [
-        "<p>Perplexity by length in tokens: the exponential of the mean NLL over the first tokens of each document, "
-        f"averaged over {seeds} seed{'s' if seeds > 1 else ''}. <i>Untuned</i> is the model as it was, with the rope "
-        "put in its place.</p>"
-    ]
-    for corpus in dict.fromkeys(table["corpus"]):
-        part = table[table["corpus"] == corpus]
-        title = "All corpora" if corpus == ALL else str(corpus).capitalize()
-        parts.append(f"<h2>{html.escape(title)} <small>{part['documents'].iloc[0]} documents</small></h2>")
-        gain = f"Below, the difference that tuning made with the same rope, in nats a token, with its {share} interval"
-        parts.append(_table_html(part, "gain", f"{gain} over documents; coloured where that over seeds agrees."))
-        if "difference" in part and part["difference"].notna().any():
-            against = (
-                f"The difference from <b>{html.escape(reference)}</b> tuned alike, in nats a token (less is better), "
-                f"with its {share} interval over documents, and that over seeds."
-            )
-            parts.append(_difference_html(part[part["difference"].notna()], against))
-    return page("Fine-tuning", "What fine-tuning changed", "".join(parts))
-
-
-def _table_html(part: pd.DataFrame, name: str, words: str) -> str:
-    def cell(row: pd.Series) -> str:
-        change = ""
-        if name in row and not pd.isna(row[name]):
-            change = f"<br><small>{row[name]:+.3f} {bounds_text(row, name, '+.3f')}</small>"
-        return f"<td{verdict_class(row, f'{name}_better')}>{perplexity_number(row['perplexity'])}{change}</td>"
-
-    return f"<p class=note>{words}</p>" + _grid(part, cell)
-
-
-def _difference_html(part: pd.DataFrame, words: str) -> str:
-    def cell(row: pd.Series) -> str:
-        over_seeds = bounds_text(row, "difference_seeds", "+.3f")
-        seeds = f"seeds {over_seeds}" if over_seeds else "one seed"
-        value, over_documents = f"{row['difference']:+.3f}", bounds_text(row, "difference", "+.3f")
-        return (
-            f"<td{verdict_class(row, 'difference_better')}>{value}<br><small>{over_documents}<br>{seeds}</small></td>"
-        )
-
-    return f"<p class=note>{words}</p>" + _grid(part, cell)
-
-
-def _grid(part: pd.DataFrame, cell: Any) -> str:
-    lengths = sorted(part["length"].unique())
-    rows = []
-    for regime, rope in part[["regime", "rope"]].drop_duplicates().itertuples(index=False):
-        by_length = part[(part["regime"] == regime) & (part["rope"] == rope)].set_index("length")
-        cells = "".join(cell(by_length.loc[length]) for length in lengths)
-        rows.append(f"<tr><td>{html.escape(rope)} <small>{html.escape(regime) or 'untuned'}</small></td>{cells}</tr>")
-    head = "".join(f"<th>{length:,}</th>" for length in lengths)
-    return f"<div class=wide><table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    apart = table[table["difference"].notna()] if "difference" in table else table[:0]
+    about: dict[str, Any] = {"seeds": int(table["seeds"].max()), "reference": reference, "confidence": confidence}
+    about |= {"corpora": by_corpus(table, "regime", "rope"), "differences": by_corpus(apart, "regime", "rope")}
+    return render("finetune", "Fine-tuning", heading="What fine-tuning changed", **about)

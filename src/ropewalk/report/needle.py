@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,9 @@ from ropewalk.errors import UserError
 from ropewalk.files import whole_folder, write_json
 from ropewalk.intervals import bootstrap
 from ropewalk.reading.retrieval import EFFECTIVE, by_sample, effective_interval
+from ropewalk.report.html import render
 from ropewalk.report.style import save
-from ropewalk.report.tables import numbers, page, verdict_class
+from ropewalk.report.tables import by_length, numbers
 
 
 def write_report(measured: Mapping[str, Path], folder: Path, *, confidence: float) -> None:
@@ -133,48 +133,16 @@ def _scores(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, dict[str, di
 
 
 def _page(table: pd.DataFrame, usable: pd.DataFrame, first: str, confidence: float) -> str:
-    share = f"{100 * confidence:g} %"
-    by_nll = "nll" in table
-    scored = (
-        "the share of the answer's tokens that were the model's first choice, and below it how many nats a token the "
-        "answer costs less than without the facts"
-        if by_nll
-        else "the share of what was asked that the generated answer holds"
-    )
-    parts = [
-        f"<p>Score: {scored}; averaged over depths, with its {share} bootstrap interval over samples. Coloured where "
-        f"the paired difference from <b>{html.escape(first)}</b> excludes zero. Effective length: the longest up to "
-        f"which scores are at least {100 * EFFECTIVE:g} % of that at the shortest length; none where even that is "
-        "below one half.</p>"
-    ]
-    for task in dict.fromkeys(table["task"]):
-        part = table[table["task"] == task]
-        lengths = sorted(part["length"].unique())
-        rows = []
-        for subject in dict.fromkeys(part["subject"]):
-            own = part[part["subject"] == subject].set_index("length")
-            reach = usable[(usable["subject"] == subject) & (usable["task"] == task)].iloc[0]
-            cells = "".join(_cell(own.loc[length]) for length in lengths)
-            rows.append(f"<tr><td>{html.escape(subject)}</td>{cells}<td>{_reach(reach)}</td></tr>")
-        head = "".join(f"<th>{length:,}</th>" for length in lengths)
-        parts.append(
-            f"<h2>{html.escape(task)} <small>{part['samples'].iloc[0]} samples</small></h2><div class=wide><table>"
-            f"<thead><tr><th></th>{head}<th>effective length</th></tr></thead><tbody>{''.join(rows)}</tbody>"
-            "</table></div>"
-        )
-    return page("Needles", "Facts hidden in long texts, by length in tokens", "".join(parts))
+    tasks = {
+        task: {**by_length(part, "subject"), "samples": part["samples"].iloc[0]}
+        for task, part in table.groupby("task", sort=False)
+    }
+    reach = {(row["subject"], row["task"]): _reach(row) for row in usable.to_dict("records")}
+    about: dict[str, Any] = {"first": first, "by_nll": "nll" in table, "effective": EFFECTIVE, "confidence": confidence}
+    heading = "Facts hidden in long texts, by length in tokens"
+    return render("needle", "Needles", heading=heading, tasks=tasks, reach=reach, **about)
 
 
-def _cell(row: pd.Series) -> str:
-    bounds = "" if math.isnan(row["low"]) else f"<br><small>[{row['low']:.2f}, {row['high']:.2f}]</small>"
-    gain = row.get("gain")
-    nats = "" if gain is None or pd.isna(gain) else f"<br><small>{gain:+.2f} nats</small>"
-    return f"<td{verdict_class(row)}>{row['score']:.2f}{bounds}{nats}</td>"
-
-
-def _reach(row: pd.Series) -> str:
-    def tokens(value: float) -> str:
-        return f"{value:,.0f}" if value else "none"
-
-    bounds = "" if math.isnan(row["low"]) else f"<br><small>[{tokens(row['low'])}, {tokens(row['high'])}]</small>"
-    return f"{tokens(row['effective'])}{bounds}"
+def _reach(row: Mapping[Any, Any]) -> str:
+    tokens, low, high = (f"{row[name]:,.0f}" if row[name] else "none" for name in ("effective", "low", "high"))
+    return tokens if math.isnan(row["low"]) else f"{tokens}\n[{low}, {high}]"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from ropewalk.files import read_json, whole_folder, write_json
 from ropewalk.intervals import CONFIDENCE, student
 from ropewalk.metrics import read_metrics
 from ropewalk.report import posgen_figures
-from ropewalk.report.tables import page, verdict_class
+from ropewalk.report.html import render
+from ropewalk.report.tables import grouped
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
 from ropewalk.rope.methods import apply
@@ -273,120 +273,88 @@ def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> dict[str, Any]:
 
 def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float) -> str:
     first = tasks[0]
-    share, seeds = f"{100 * confidence:g} %", int(table["seeds"].max())
-    parts = [f"<p>{_scale(first)}</p>", f"<h2>In words</h2><ul>{_verdicts(tasks, table)}</ul>"]
+    tables: dict[str, list[list[Any]]] = {}
     for quantity, title in QUANTITIES.items():
-        part = table[table["quantity"] == quantity]
-        names = [name for name in first.about["ropes"] if name in set(part["rope"])]
-        head = "".join(f"<th>{TASKS[task.task]}</th>" for task in tasks)
-        rows = "".join(_row(first, name, [_of(part, task.task, name) for task in tasks]) for name in names)
+        # Of a quantity, a rope has a cell for every task or for none.
+        found = dict(grouped(table[table["quantity"] == quantity], "rope"))
+        tables[title] = [
+            [_name(first, name), *map(_cell, found[name])] for name in first.about["ropes"] if name in found
+        ]
         if quantity == "ood_accuracy":
-            rows += _published(tasks)
-        parts.append(
-            f"<h2>{title}</h2><div class=wide><table><thead><tr><th>rope</th>{head}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
-        )
-    words = (
-        f"<p>Percent of tokens predicted right, mean and standard deviation over {seeds} seeds; chance is "
-        f"{100 / first.modulus:.1f}. Below it the difference from the rope named, paired over seeds, with its {share} "
-        "Student t interval; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided. Intervals cover other weights and batches, not other data, and are not widened for their number. "
-        "Accuracy is measured with the true tokens before each; "
-        f"in the second table a model gets the first {first.train_length} tokens and reads what it wrote from there "
-        "on.</p>"
-    )
-    title = "PosGen: accuracy by rope and task"
-    return page(title, title, words + "".join(parts))
-
-
-def _scale(task: ScoredTask) -> str:
-    options, data = task.options, task.about["training"]["data"]
-    return (
-        f"These models: {options['layers']} layers of width {options['hidden_size']}, {options['steps']:,} steps of "
-        f"{options['batch_size']} sequences, modulus {task.modulus}, trained at {task.train_length} and tested at "
-        f"{task.test_length} tokens; {data['test_in_train']:,} of {options['test_sequences']:,} test sequences begin as a "
-        "training sequence does. The paper: 2 layers of width 512, 11,850 steps of 128, modulus 17, 64 and 256 tokens. "
-        "An order of ropes that holds at one size need not hold at another."
+            tables[title] += _published(tasks)
+    return render(
+        "posgen_accuracy",
+        "PosGen: accuracy by rope and task",
+        first=first,
+        data=first.about["training"]["data"],
+        options=first.options,
+        tasks=[TASKS[task.task] for task in tasks],
+        seeds=int(table["seeds"].max()),
+        confidence=confidence,
+        verdicts=_verdicts(first, table),
+        learned=_learned(table),
+        tables=tables,
     )
 
 
-def _verdicts(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> str:
-    part = table[(table["quantity"] == "ood_accuracy") & table["rope"].isin(tasks[0].full)].dropna(subset="against")
-    words = {"yes": "better", "no": "worse", "open": "undecided"}
-    lines = []
-    for name in part["rope"].unique():
-        rows = part[part["rope"] == name]
+def _verdicts(first: ScoredTask, table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Each rope, what it is compared with, and on which tasks it is better, worse and neither."""
+    part = table[(table["quantity"] == "ood_accuracy") & table["rope"].isin(first.full)].dropna(subset="against")
+    found = []
+    for name, rows in part.groupby("rope", sort=False):
         said = []
-        for verdict, word in words.items():
+        for verdict, word in {"yes": "better", "no": "worse", "open": "undecided"}.items():
             where = [TASKS[task].lower() for task in rows[rows["better"] == verdict]["task"]]
             said += [f"{word} on {', '.join(where)}"] if where else []
-        against = html.escape(rows["against"].iloc[0])
-        lines.append(f"<li><b>{html.escape(name)}</b> against {against}: {'; '.join(said)}</li>")
+        found.append((str(name), str(rows["against"].iloc[0]), "; ".join(said)))
+    return found
+
+
+def _learned(table: pd.DataFrame) -> str:
     inside = table[(table["quantity"] == "id_accuracy") & (table["rope"] == table["weights"])]
-    learned = ", ".join(
+    return ", ".join(
         f"{100 * rows['mean'].min():.1f} to {100 * rows['mean'].max():.1f} on {TASKS[str(task)].lower()}"
         for task, rows in inside.groupby("task", sort=False)
     )
-    lines.append(
-        f"<li>Within the training length, models with the rope of their training reach {learned}. A task that "
-        "is not learned there says little about longer texts.</li>"
-    )
-    return "".join(lines)
 
 
-def _of(part: pd.DataFrame, task: str, name: str) -> pd.Series:
-    return part[(part["task"] == task) & (part["rope"] == name)].iloc[0]
-
-
-def _row(first: ScoredTask, name: str, cells: Sequence[pd.Series]) -> str:
+def _name(first: ScoredTask, name: str) -> str:
     weights = first.weights(name)
-    note = "" if weights == name else f"<br><small>in models trained with {html.escape(weights)}</small>"
-    return f"<tr><td>{html.escape(name)}{note}</td>{''.join(map(_cell, cells))}</tr>"
+    return name if weights == name else f"{name}\nin models trained with {weights}"
 
 
-def _cell(row: pd.Series) -> str:
-    paired = ""
-    if isinstance(row.get("better"), str):
-        difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
-        interval = f" [{low:+.1f}, {high:+.1f}]" if pd.notna(low) else ""
-        paired = f"<br><small>{difference:+.1f}{interval} vs {html.escape(row['against'])}</small>"
+def _cell(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Mean, deviation and paired difference, and the verdict on that."""
     deviation = f" ± {100 * row['sd']:.1f}" if pd.notna(row["sd"]) else ""
-    return f"<td{verdict_class(row)}>{100 * row['mean']:.1f}{deviation}{paired}</td>"
+    mean, better = f"{100 * row['mean']:.1f}{deviation}", row.get("better")
+    if not isinstance(better, str):
+        return mean, ""
+    difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
+    interval = f" [{low:+.1f}, {high:+.1f}]" if pd.notna(low) else ""
+    return f"{mean}\n{difference:+.1f}{interval} vs {row['against']}", better
 
 
-def _published(tasks: Sequence[ScoredTask]) -> str:
-    order = list(TASKS)
-    rows = [
-        f"<tr><td><small>published: {name}</small></td>"
-        + "".join(f"<td><small>{values[order.index(task.task)]:.2f}</small></td>" for task in tasks)
-        + "</tr>"
-        for name, values in PUBLISHED.items()
+def _published(tasks: Sequence[ScoredTask]) -> list[list[str]]:
+    places = [list(TASKS).index(task.task) for task in tasks]
+    return [
+        [f"\npublished: {name}", *(f"\n{values[place]:.2f}" for place in places)] for name, values in PUBLISHED.items()
     ]
-    return "".join(rows)
 
 
 def _gap_html(task: ScoredTask, gaps: pd.DataFrame) -> str:
     pairs = [column for column in gaps.columns.astype(str) if column.startswith("pair ")]
-    head = "".join(f"<th>{column.removeprefix('pair ')}</th>" for column in pairs)
-    rows = []
-    for name, row in gaps.iterrows():
-        critical = int(row["pre-critical pairs"])
-        cells = "".join(f"<td{' class=better' if row[pair] < 5e-7 else ''}>{row[pair]:.3f}</td>" for pair in pairs)
-        rows.append(
-            f"<tr><td>{html.escape(str(name))}</td><td>{critical}</td><td>{row['sum over them']:.3f}</td>"
-            f"<td>{row['sum over all']:.3f}</td>{cells}</tr>"
-        )
-    words = (
-        f"<p>For each pair, the largest distance of its turn at a position from {task.train_length} to "
-        f"{task.test_length - 1} to the nearest turn that it made in training at a position below {task.train_length}: "
-        "a chord of the unit circle, 0 to 2 (equation 8 of Resonance RoPE, arXiv 2403.00071). Green is zero. A pair is "
-        "pre-critical where the rope of the training turned it once or more within the training length. A swapped rope "
-        "is held against the turns that the weights saw, not against its own.</p>"
-    )
-    title = "PosGen: feature gap"
-    return page(
-        title,
-        title,
-        words + "<div class=wide><table><thead><tr><th>rope</th><th>pre-critical pairs</th><th>sum over them</th>"
-        f"<th>sum over all</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>",
+    return render(
+        "posgen_gap",
+        "PosGen: feature gap",
+        task=task,
+        head=["rope", *(column.removeprefix("pair ") for column in gaps.columns.astype(str))],
+        rows=[
+            [
+                str(name),
+                str(int(row["pre-critical pairs"])),
+                *(f"{row[column]:.3f}" for column in ("sum over them", "sum over all")),
+                *((f"{row[pair]:.3f}", "yes" if row[pair] < 5e-7 else "") for pair in pairs),
+            ]
+            for name, row in gaps.iterrows()
+        ],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from ropewalk.files import whole_folder
+from ropewalk.report.html import render
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
-from ropewalk.report.tables import page
 from ropewalk.rope import theory
 from ropewalk.rope.prediction import REQUIRED_PERIODS, Setting, limits, predict, walls
 
@@ -346,45 +345,27 @@ def write_predictions(settings: Sequence[Setting], folder: Path) -> None:
 
 
 def _predictions_html(settings: Sequence[Setting], table: pd.DataFrame) -> str:
-    title, first = "Scaling laws: what they predict", settings[0]
-    thresholds = "; ".join(
+    first = settings[0]
+    thresholds = [
         f"tuned at {length:,} tokens: {', '.join(map(_number, theory.small_base_thresholds(length)))} as printed, "
         f"{', '.join(_number(_known(b)) for b in theory.small_base_thresholds(length, first.rotary_dim))} for the "
         "slowest pair that there is"
         for length in sorted(table["tune_length"].unique())
-    )
-    head = "".join(f"<th>{name}</th>" for name in ["tuned at", "base", "regime", "critical base", *LAWS])
-    rows = "".join(
-        f"<tr><td>{row['tune_length']:,}</td><td>{_number(row['new_base'])}</td><td>{row['regime']}</td>"
-        f"<td>{_number(row['critical_base'])}</td>"
-        + "".join(f"<td>{_reach(law, _known(row[law])).replace('none', '')}</td>" for law in LAWS)
-        + "</tr>"
+    ]
+    rows = [
+        [
+            f"{row['tune_length']:,}",
+            _number(row["new_base"]),
+            row["regime"],
+            _number(row["critical_base"]),
+            *(_reach(law, _known(row[law])).replace("none", "") for law in LAWS),
+        ]
         for row in table.to_dict("records")
-    )
-    words = "".join(f"<li><b>{law}</b>: {html.escape(what)}</li>" for law, what in LAWS.items())
-    notes = "".join(
-        _remarks(f"{_number(setting.new_base)}, tuned at {setting.tune_length:,} tokens", predict(setting))
-        for setting in settings
-    )
-    return page(
-        title,
-        title,
-        f"<p>A model pre-trained at {first.train_length:,} tokens with base {_number(first.base)} and head dimension "
-        f"{first.rotary_dim}: critical dimension {first.critical_dimension}. Limits in tokens, empty where a law names "
-        f"none. Thresholds of small bases, {thresholds}; those as printed decide.</p>"
-        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div><ul>{words}</ul>"
-        f"<h2>Notes and warnings by base</h2>{notes}",
-    )
-
-
-def _remarks(name: str, result: Mapping[str, Any]) -> str:
-    """What is to be said of one base, folded away unless there is a warning."""
-    items = "".join(
-        f"<li>{'' if mark == 'notes' else '<b>warning</b>: '}{html.escape(text)}</li>"
-        for mark in ("warnings", "notes")
-        for text in result[mark]
-    )
-    return f"<details{' open' if result['warnings'] else ''}><summary>{name}</summary><ul>{items}</ul></details>"
+    ]
+    # Folded away unless there is a warning.
+    remarks = [(f"{_number(one.new_base)}, tuned at {one.tune_length:,} tokens", predict(one)) for one in settings]
+    about: dict[str, Any] = {"first": first, "base": _number(first.base), "thresholds": thresholds}
+    return render("predictions", "Scaling laws: what they predict", **about, laws=LAWS, rows=rows, remarks=remarks)
 
 
 def _known(value: float) -> float | None:

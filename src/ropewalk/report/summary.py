@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ropewalk.files import read_json, whole_file
+from ropewalk.report.html import render
 from ropewalk.report.scorecard import CLAIMS, counts, evaluate, experiments
 from ropewalk.report.scorecard.claim import Finding
-from ropewalk.report.scorecard.page import STYLE, claims_html, counts_html
-from ropewalk.report.tables import page
 
 
 @dataclass(frozen=True)
@@ -122,37 +121,25 @@ def write_summary(study: Path, output: Path, everything: str) -> None:
         UserError: a file of scores is missing or damaged.
     """
     findings = evaluate(CLAIMS, experiments(study))
-    total = counts(findings)
-    parts = [STYLE, _PAGE_STYLE, f"<p>{_scale(study)}</p>", "<h2>What held up</h2>", counts_html(total)]
-    parts.append(
-        f"<p>Findings on {len(CLAIMS)} claims of three papers, each with its interval, at this scale and no other. "
-        f"<a href='scorecard/scorecard.html'>The scorecard</a> has all; below they stand beside what they are about. "
-        f"<a href='{html.escape(everything)}'>All tables and figures</a>.</p>"
-    )
-    for section in SECTIONS:
-        for folder in _folders(study, section.stage):
-            parts.append(_section(study, section, folder, findings))
-    computed = [one for one in findings if one.experiment is None and one.evidence]
-    untried = [one for one in findings if not one.evidence]
-    parts.append(
-        "<h2>Decided without a model</h2><p>What the papers say that can be computed, and published gains held against "
-        f"their own sampling error.</p>{claims_html(computed)}"
-        f"<h2>Not tried</h2><details><summary>{len(untried)} claims, and what each takes</summary>"
-        f"{claims_html(untried)}</details>"
+    page = render(
+        "summary",
+        "Ropewalk",
+        heading=f"Ropewalk: {study.name}",
+        width="60em",
+        scale=_scale(study),
+        claim_count=len(CLAIMS),
+        everything=everything,
+        counts=counts(findings),
+        stages=[
+            _stage(study, section, folder, findings)
+            for section in SECTIONS
+            for folder in _folders(study, section.stage)
+        ],
+        computed=[one for one in findings if one.experiment is None and one.evidence],
+        untried=[one for one in findings if not one.evidence],
     )
     with whole_file(output) as temporary:
-        temporary.write_text(page("Ropewalk", f"Ropewalk: {html.escape(study.name)}", "".join(parts)), encoding="utf-8")
-
-
-_PAGE_STYLE = """
-<style>
-body{max-width:60em}
-img{max-width:100%;height:auto}
-figure{margin:1em 0;overflow-x:auto}
-@media(max-width:38em){figure img{max-width:none;width:44em}}
-pre{overflow-x:auto;background:#f5f5f5;padding:.6em;font-size:85%}
-</style>
-"""
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _scale(study: Path) -> str:
@@ -176,28 +163,18 @@ def _folders(study: Path, stage: str) -> list[Path]:
     return sorted(path.parent for path in study.glob(f"{stage}/*/report/scores.json"))
 
 
-def _section(study: Path, section: Section, folder: Path, findings: Sequence[Finding]) -> str:
+def _stage(study: Path, section: Section, folder: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+    """A section of the page: its figure, and what was found there."""
     name = folder.parent.name if folder.parent != study else ""
     own = [
         one
         for one in findings
         if one.experiment and (one.experiment.stage, one.experiment.name) == (section.stage, name)
     ]
-    place = folder.relative_to(study).as_posix()
-    links = ", ".join(f"<a href='{place}/{file}'>{title}</a>" for title, file in section.pages.items())
-    held = ""
-    if own:
-        inner = claims_html(own)
-        held = counts_html(counts(own, every=False)) + (
-            inner if len(own) <= 6 else f"<details><summary>{len(own)} findings</summary>{inner}</details>"
-        )
-    return (
-        f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.words)} Tables: {links}.</p>"
-        f"<figure>{_image(folder / section.figure, section.alt)}</figure>{held}"
-        f"<p class=note>At a larger scale:</p><pre>{html.escape(section.larger)}</pre>"
-    )
-
-
-def _image(path: Path, alt: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'>"
+    return {
+        "section": section,
+        "place": folder.relative_to(study).as_posix(),
+        "figure": base64.b64encode((folder / section.figure).read_bytes()).decode(),
+        "findings": own,
+        "counts": counts(own, every=False),
+    }

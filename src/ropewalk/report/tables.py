@@ -1,8 +1,7 @@
-"""Tables for people: on a terminal, and as one self-contained HTML page."""
+"""Tables for people, on a terminal and on pages."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,20 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.reading.perplexity import ALL
+from ropewalk.report.html import render
 from ropewalk.rope import Rope, diagnostics
-
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:84em;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0 2em;font-variant-numeric:tabular-nums}
-th,td{padding:.3em .6em;text-align:right;vertical-align:top;line-height:1.3;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #888}
-.better{background:#e2f3e5}
-.worse{background:#fbe6e3}
-small{color:#555;white-space:nowrap}
-.note{color:#555;font-size:85%}
-.wide{overflow-x:auto}
-"""
 
 
 def rope_text(rope: Rope, length: int) -> str:
@@ -67,37 +54,30 @@ def perplexity_text(table: pd.DataFrame, value: str = "perplexity") -> str:
 
 def perplexity_html(table: pd.DataFrame, reference: str, confidence: float) -> str:
     """Perplexity by rope and length as an HTML page; colour says where a paired interval excludes zero."""
-    parts = []
+    about: dict[str, Any] = {"reference": reference, "confidence": confidence}
+    heading = "Perplexity by length in tokens"
+    return render("perplexity", "Perplexity", heading=heading, corpora=by_corpus(table, "rope"), **about)
+
+
+def by_corpus(table: pd.DataFrame, *names: str) -> dict[str, dict[str, Any]]:
+    """A table by length in tokens, for templates: by the title of the corpus, of each all corpora first."""
+    found = {}
     for corpus in _corpora(table):
-        part = table[table["corpus"] == corpus]
-        lengths = sorted(part["length"].unique())
-        head = "".join(f"<th>{length:,}</th>" for length in lengths)
-        rows = []
-        for rope in part["rope"].unique():
-            cells = "".join(_cell(part[(part["rope"] == rope) & (part["length"] == n)].iloc[0]) for n in lengths)
-            mark = " (reference)" if rope == reference else ""
-            rows.append(f"<tr><td>{html.escape(rope)}{mark}</td>{cells}</tr>")
         title = "All corpora" if corpus == ALL else corpus.capitalize()
-        parts.append(
-            f"<h2>{html.escape(title)} <small>{part['documents'].iloc[0]} documents</small></h2><div class=wide>"
-            f"<table><thead><tr><th>rope</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        )
-    share = f"{100 * confidence:g} %"
-    words = (
-        f"<p>Exponential of the mean NLL over the first tokens of each document, with its {share} bootstrap interval "
-        f"over documents. Below it the paired difference from <b>{html.escape(reference)}</b> in nats a token, on the "
-        "same documents; green is better and red is worse with an interval that excludes zero, no colour is "
-        "undecided.</p>"
-    )
-    return page("Perplexity", "Perplexity by length in tokens", words + "".join(parts))
+        found[title] = by_length(table[table["corpus"] == corpus], *names)
+        found[title]["documents"] = table["documents"][table["corpus"] == corpus].iloc[0]
+    return found
 
 
-def page(title: str, heading: str, body: str) -> str:
-    """A self-contained HTML page."""
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style><h1>{heading}</h1>{body}"
-    )
+def by_length(table: pd.DataFrame, *names: str) -> dict[str, Any]:
+    """The ``lengths`` of a table in tokens, and its ``rows`` of :func:`grouped`, the shortest first in each."""
+    rows = grouped(table.sort_values("length", kind="stable"), *names)
+    return {"lengths": sorted(table["length"].unique()), "rows": rows}
+
+
+def grouped(table: pd.DataFrame, *names: str) -> list[tuple[Any, ...]]:
+    """The rows of a table that are alike in some columns together: what they are alike in, and then they."""
+    return [(*key, rows.to_dict("records")) for key, rows in table.groupby(list(names), sort=False)]
 
 
 def numbers(row: Mapping[Any, Any], exclude: Sequence[str] = ()) -> dict[str, float]:
@@ -107,33 +87,6 @@ def numbers(row: Mapping[Any, Any], exclude: Sequence[str] = ()) -> dict[str, fl
         for name, value in row.items()
         if name not in exclude and isinstance(value, int | float | np.number) and math.isfinite(value)
     }
-
-
-def bounds_text(row: Mapping[Any, Any] | pd.Series, name: str, form: str) -> str:
-    """The interval of a column as ``[low, high]``, in a format of Python's; nothing where there is none."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if math.isnan(low) else f"[{low:{form}}, {high:{form}}]"
-
-
-def verdict_class(row: Mapping[Any, Any] | pd.Series, verdict: str = "better") -> str:
-    """The attribute that colours a cell by the verdict in a column; nothing where there is none or it is open."""
-    return {"yes": " class=better", "no": " class=worse"}.get(str(row.get(verdict)), "")
-
-
-def _cell(row: pd.Series) -> str:
-    paired = ""
-    if isinstance(row.get("better"), str):
-        paired = (
-            f"<br><small>{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]</small>"
-        )
-    low, high = (perplexity_number(row[f"perplexity_{end}"]) for end in ("low", "high"))
-    value = perplexity_number(row["perplexity"])
-    return f"<td{verdict_class(row)}>{value}<br><small>[{low}, {high}]</small>{paired}</td>"
-
-
-def perplexity_number(value: float) -> str:
-    """A perplexity with as many digits as mean something to a reader."""
-    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
 def _corpora(table: pd.DataFrame) -> list[str]:
