@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src/ropewalk"
-GROUND = {"errors", "files", "intervals", "metrics", "progress"}
+GROUND = {"errors", "files", "intervals", "metrics", "progress", "scores"}
 FLOORS = {
     "rope": set(),
     "corpora": set(),
