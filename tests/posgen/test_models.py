@@ -18,6 +18,7 @@ from ropewalk.posgen.scoring import Reading, predict
 from ropewalk.posgen.training import Member
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
+from ropewalk.scores import Scores
 
 OPTIONS = PosGenOptions(
     modulus=7,
@@ -92,7 +93,7 @@ def test_validation_curves_name_rope_seed_and_quantity(trained):
 
 def test_scores_are_means_of_predictions(trained, scored):
     table = pd.read_parquet(scored / "accuracy.parquet")
-    scores = json.loads((scored / "scores.json").read_text())
+    scores = Scores.read(scored / "scores.json")
     models = load_models(trained)
     tokens = make_data("recursive", OPTIONS).test
     place = models.members.index(Member("rope", 6))
@@ -100,8 +101,9 @@ def test_scores_are_means_of_predictions(trained, scored):
     own = table[(table["rope"] == "yarn") & (table["seed"] == 6)]
     np.testing.assert_allclose(own["accuracy"], found.accuracy[0])
     assert own["position"].tolist() == list(range(4, 24))
-    assert scores["yarn"]["6"]["id_accuracy"] == pytest.approx(found.accuracy[0, :8].mean())
-    assert scores["yarn"]["6"]["ood_accuracy"] == pytest.approx(found.accuracy[0, 8:].mean())
+    names = {"rope": "yarn", "seed": 6}
+    assert scores.one(quantity="id_accuracy", **names).value == pytest.approx(found.accuracy[0, :8].mean())
+    assert scores.one(quantity="ood_accuracy", **names).value == pytest.approx(found.accuracy[0, 8:].mean())
 
 
 def test_models_write_on_their_own_from_the_training_length_on(scored):
@@ -110,8 +112,9 @@ def test_models_write_on_their_own_from_the_training_length_on(scored):
     assert written["position"].min() == 12
     assert (written["generated_accuracy"] * 4 % 1 == 0).all(), "four sequences"
     assert table.loc["pi", "generated_accuracy"].isna().all(), "brief"
-    scores = json.loads((scored / "scores.json").read_text())
-    assert "generated_ood_accuracy" not in scores["pi"]["5"]
+    scores = Scores.read(scored / "scores.json")
+    assert {row.quantity for row in scores.select(rope="pi", seed=5)} == {"id_accuracy", "ood_accuracy"}
+    assert scores.one(quantity="generated_ood_accuracy", rope="yarn", seed=5) is not None
 
 
 def test_each_full_reading_and_seed_has_the_files_of_a_run(scored):
@@ -123,8 +126,8 @@ def test_each_full_reading_and_seed_has_the_files_of_a_run(scored):
     assert list(told.values()) == ["recursive", "yarn", "rope", 6, "yarn", plain(OPTIONS)]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"step", "training_loss", "validation_loss", "id_accuracy", "ood_accuracy"} <= set(lines[0])
-    scores = json.loads((scored / "scores.json").read_text())
-    assert json.loads((folder / "scores.json").read_text()) == scores["yarn"]["6"]
+    own = Scores.read(scored / "scores.json").select(rope="yarn", seed=6)
+    assert Scores.read(folder / "scores.json").metrics() == {row.quantity: row.value for row in own}
 
 
 def test_summary_divides_at_the_training_length():
@@ -138,7 +141,7 @@ def test_summary_divides_at_the_training_length():
         }
     )
     expected = {"id_accuracy": 0.75, "ood_accuracy": 0.5, "generated_ood_accuracy": 0.5}
-    assert summary(table, 6) == {"r": {"1": expected}}
+    assert {row.quantity: row.value for row in summary(table, 6).select(rope="r", seed=1)} == expected
 
 
 def test_dropped_files_are_named(trained, tmp_path):

@@ -13,6 +13,7 @@ from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.reading.harness import run_harness
 from ropewalk.rope import apply, default_rope
+from ropewalk.scores import Scores
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=1, kv_heads=1, intermediate_size=32, length=64)
 TASK = """
@@ -42,7 +43,8 @@ def test_the_harness_scores_the_model_with_its_rope(source, tmp_path, monkeypatc
     rope = apply(default_rope(32, 10_000.0, 64), "yarn", factor=4.0)
     folder = tmp_path / "out"
     scores = run_harness(source, rope, ["toy"], length=256, include=tmp_path, dtype="float32", folder=folder)
-    assert json.loads((folder / "scores.json").read_text()) == scores
+    written = Scores.read(folder / "scores.json")
+    assert written.one(quantity="perplexity none", task="toy").value == scores["toy"]["perplexity,none"]
     model = fresh_llama(SHAPE, len(byte_tokenizer()), seed=0).eval()
     patch(model, rope)
     total = []

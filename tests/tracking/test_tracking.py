@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ropewalk.errors import UserError
+from ropewalk.scores import Scores, bare_rows
 from ropewalk.tracking import Delivery, Job, deliver, delivery, pending, records, run_tracked, tracking_uri
 from ropewalk.tracking import store as store_module
 
@@ -91,7 +92,8 @@ import json, os, pathlib, sys
 os.chdir({str(tmp_path)!r})
 print("out"); sys.stdout.flush(); os.write(2, b"err \\xff\\n")
 open("metrics.jsonl", "a").write('{{"step": 5, "los\\n{{"step": 5, "loss": 9.5, "note": "x", "time": 1.8e9}}')
-json.dump({{"a": {{"b c": 1, "d?": 2.5, "e": "no", "f": True}}, "g": float("nan"), "/h//..": 4}}, open("s.json", "w"))
+rows = [{{"quantity": "b c", "value": 1, "low": 0.5, "rope": "a"}}, {{"quantity": "d?", "value": 2.5}}]
+json.dump({{"setting": {{"stage": "x"}}, "rows": rows}}, open("s.json", "w"))
 pathlib.Path("figures").mkdir(); pathlib.Path("figures/f.txt").write_text("f")
 """
     tracked = job(
@@ -121,7 +123,7 @@ pathlib.Path("figures").mkdir(); pathlib.Path("figures/f.txt").write_text("f")
     assert run.data.tags["rule"] == "nll"
     assert run.data.tags["ropewalk.command"].startswith(sys.executable)
     assert len(run.data.tags["ropewalk.config"]) == 64
-    assert run.data.metrics == {"a/b c": 1, "a/d_": 2.5, "h": 4, "loss": 9.5}
+    assert run.data.metrics == {"rope-a/b c": 1, "rope-a/b c_low": 0.5, "d:3f:": 2.5, "loss": 9.5}
     assert [point[0] for point in history(run, "loss")] == [0, 1, 2, 3, 4, 5]
     assert history(run, "loss")[5] == (5, 9.5, 1_800_000_000_000)
     assert sorted(artifacts(run)) == ["figures", "log", "s.json"]
@@ -150,7 +152,7 @@ def parts_of(tmp_path: Path, *names: str) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "params.json").write_text(json.dumps({"seed": len(name), "rope": {"name": name}}))
         (folder / name / "metrics.jsonl").write_text(POINTS)
-        (folder / name / "scores.json").write_text('{"accuracy": 0.5}')
+        Scores({"stage": "x"}, bare_rows({"accuracy": 0.5})).write(folder / name / "scores.json")
     return folder
 
 
@@ -218,7 +220,7 @@ def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
 
 
 def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: str, tmp_path: Path) -> None:
-    (tmp_path / "s.json").write_text('{"a": 1}')
+    Scores({"stage": "x"}, bare_rows({"a": 1})).write(tmp_path / "s.json")
     tracked = job(tmp_path, score_files=(tmp_path / "s.json",), artifacts=(tmp_path / "s.json",))
     assert run_tracked(tracked, ["false"], patience=0) == 1
     (run,) = runs(tmp_path)
@@ -258,7 +260,7 @@ sys.exit(1)
 @pytest.mark.parametrize("kept_run_id", [True, False])
 def test_a_crash_between_sending_and_marking_duplicates_nothing(store: str, tmp_path: Path, kept_run_id: bool) -> None:
     (tmp_path / "metrics.jsonl").write_text(POINTS + '{"step": 7, "loss": NaN}\n')
-    (tmp_path / "s.json").write_text('{"a": 1}')
+    Scores({"stage": "x"}, bare_rows({"a": 1})).write(tmp_path / "s.json")
     tracked = job(tmp_path, metrics_file=tmp_path / "metrics.jsonl", score_files=(tmp_path / "s.json",))
     run_tracked(tracked, ["true"], patience=0)
     (path,) = (tmp_path / "records").glob("record-*")

@@ -22,6 +22,7 @@ from ropewalk.posgen.options import PosGenLayout, PosGenOptions
 from ropewalk.posgen.scoring import Reading, predict
 from ropewalk.posgen.training import Member, Validation, train
 from ropewalk.rope import Rope
+from ropewalk.scores import Scores, bare_rows
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def train_models(
         shutil.copy(metrics, out / "metrics.jsonl")
         made = {"device": decoder.norm.device.type, "torch": torch.__version__}
         write_json(out / "training.json", {**identity, "options": plain(options), **made})
-        write_json(out / "scores.json", {key: value for key, value in asdict(result).items() if key != "losses"})
+        numbers = {key: value for key, value in asdict(result).items() if key != "losses"}
+        Scores({"stage": "posgen"}, bare_rows(numbers)).write(out / "scores.json")
     shutil.rmtree(state)
 
 

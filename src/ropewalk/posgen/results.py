@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ropewalk.posgen.models import Models, check_readings, load_models, models_o
 from ropewalk.posgen.options import ScoringOptions
 from ropewalk.posgen.scoring import Predictions, Reading, generate, predict
 from ropewalk.progress import Progress
+from ropewalk.scores import Score, Scores
 
 
 def score_models(
@@ -74,13 +76,15 @@ def score_models(
         table.to_parquet(out / "accuracy.parquet", index=False)
         shutil.copy(trained / "metrics.jsonl", out / "validation.jsonl")
         write_json(out / "scoring.json", about)
-        write_json(out / "scores.json", scores)
+        scores.write(out / "scores.json")
         for reading in readings:
-            for seed, values in scores[reading.name].items():
-                _write_run(out / "runs" / f"{reading.name}-{seed}", reading, seed, values, models, curves)
+            for seed in dict.fromkeys(row.seed for row in scores.select(rope=reading.name)):
+                own = [replace(row, rope=None, seed=None) for row in scores.select(rope=reading.name, seed=seed)]
+                folder_of_run = out / "runs" / f"{reading.name}-{seed}"
+                _write_run(folder_of_run, reading, seed, Scores(scores.setting, tuple(own)), models, curves)
 
 
-def summary(table: pd.DataFrame, train_length: int) -> dict[str, dict[str, dict[str, float]]]:
+def summary(table: pd.DataFrame, train_length: int) -> Scores:
     """Accuracies by reading and seed: within the training length, beyond it, and of what was generated beyond it.
 
     Args:
@@ -93,13 +97,13 @@ def summary(table: pd.DataFrame, train_length: int) -> dict[str, dict[str, dict[
         "ood_accuracy": outside["accuracy"],
         "generated_ood_accuracy": outside["generated_accuracy"].dropna(),
     }
-    scores: dict[str, dict[str, dict[str, float]]] = {}
+    rows = []
     for quantity, values in quantities.items():
         where = table.loc[values.index]
         means = values.groupby([where["rope"], where["seed"]], sort=False).mean().reset_index(name="mean")
         for rope, seed, mean in means.itertuples(index=False):
-            scores.setdefault(rope, {}).setdefault(str(seed), {})[quantity] = float(mean)
-    return scores
+            rows.append(Score(quantity=quantity, value=float(mean), rope=rope, seed=int(seed)))
+    return Scores({"stage": "posgen"}, tuple(rows))
 
 
 def _rows(
@@ -125,8 +129,8 @@ def _rows(
 def _write_run(
     folder: Path,
     reading: Reading,
-    seed: str,
-    values: Mapping[str, float],
+    seed: int | None,
+    scores: Scores,
     models: Models,
     curves: Sequence[Mapping[str, Any]],
 ) -> None:
@@ -136,12 +140,12 @@ def _write_run(
         "task": models.kind,
         "rope": reading.name,
         "weights": reading.weights,
-        "seed": int(seed),
+        "seed": seed,
         "made_by": " + ".join(step.method for step in reading.rope.steps) or "default",
         "options": models.info["options"],
     }
     write_json(folder / "params.json", params)
-    write_json(folder / "scores.json", values)
+    scores.write(folder / "scores.json")
     own, trained = f"{reading.name}/{seed}/", f"{reading.weights}/{seed}/training_loss"
     points = {}
     for line in curves:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope import Rope
+from ropewalk.scores import Scores, number_rows
 
 
 def run_harness(
@@ -78,8 +80,15 @@ def run_harness(
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"tasks {', '.join(tasks)}: the lm-evaluation-harness failed: {reason}.") from error
     scores: dict[str, dict[str, Any]] = json.loads(json.dumps(found["results"], default=str))
+    rows = [
+        # A comma stands between a metric and the filter of what was answered.
+        number_rows(metric.replace(",", " "), value, task=task)
+        for task, numbers in scores.items()
+        for metric, value in numbers.items()
+        if isinstance(value, int | float)
+    ]
     with whole_folder(folder) as out:
-        write_json(out / "scores.json", scores)
+        Scores({"stage": "harness"}, tuple(chain.from_iterable(rows))).write(out / "scores.json")
         write_json(
             out / "settings.json",
             {

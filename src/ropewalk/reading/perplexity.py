@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pandas as pd
 
 from ropewalk.errors import UserError
 from ropewalk.intervals import CONFIDENCE, bootstrap
+from ropewalk.scores import Scores, table_rows
 
 ALL = "all"
 """The name under which the documents of all corpora are read together."""
@@ -168,16 +169,30 @@ def position_curve(
 
 
 def score_summary(
-    rows: pd.DataFrame, lengths: Sequence[int], *, confidence: float = CONFIDENCE
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Perplexity of one rope with its bounds, by corpus and length: the numbers of its run in the tracking UI."""
-    table = perplexity_table({"this": rows}, lengths, confidence=confidence)
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    for row in table.to_dict("records"):
-        values = {name: row[name] for name in ("perplexity", "perplexity_low", "perplexity_high")}
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        scores.setdefault(row["corpus"], {})[str(row["length"])] = finite
-    return scores
+    rows: pd.DataFrame, lengths: Sequence[int], columns: Mapping[str, Any], *, confidence: float = CONFIDENCE
+) -> Scores:
+    """Perplexity of one rope by corpus and length: the numbers of its run in the tracking UI.
+
+    Args:
+        rows: of ``nll.parquet``.
+        lengths: in tokens.
+        columns: what the reading is called in tables.
+        confidence: of the intervals.
+    """
+    table = perplexity_table({"this": rows}, lengths, confidence=confidence).to_dict("records")
+    found = [
+        table_rows(
+            row,
+            "perplexity",
+            over="documents",
+            confidence=confidence,
+            corpus=row["corpus"],
+            length=row["length"],
+            n_documents=row["documents"],
+        )
+        for row in table
+    ]
+    return Scores({"stage": "nll", **columns}, tuple(chain.from_iterable(found)))
 
 
 def position_metrics(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import shlex
@@ -20,6 +19,7 @@ from typing import Any
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json, write_json
+from ropewalk.scores import Scores
 
 STALE = 600.0
 """Seconds without a sign of life after which a job of another host counts as dead."""
@@ -30,8 +30,8 @@ class Job:
     """What to record of a command.
 
     ``metrics_file`` has one JSON object a line: ``{"step": 10, "loss": 2.5, "time": 1767225600.0}``, where ``time``
-    (Unix seconds) may be left out. ``score_files`` are JSON files of nested dictionaries of numbers. ``folder`` holds
-    the records of this job and of no other. ``runs`` is a folder that the job writes, with a folder for each part of it
+    (Unix seconds) may be left out. ``score_files`` are those of :class:`ropewalk.scores.Scores`. ``folder`` holds the
+    records of this job and of no other. ``runs`` is a folder that the job writes, with a folder for each part of it
     that is to be a run of its own, below the run of the job: ``params.json``, ``metrics.jsonl`` and ``scores.json``.
     """
 
@@ -127,8 +127,7 @@ def close(path: Path, record: dict[str, Any], status: str, code: int | None, end
     if is_newest(path):
         for source in filter(lambda source: is_own(record, source), record["score_files"]):
             try:
-                scores = flat(read_json(source, "a file of scores"), "/")
-                record["scores"].update({k: v for k, v in scores if is_number(v) and math.isfinite(v)})
+                record["scores"].update(Scores.read(source).metrics())
             except UserError as error:
                 if status == "FINISHED":
                     print(f"tracking: {error}", file=sys.stderr)

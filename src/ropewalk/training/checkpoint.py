@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.options import plain
+from ropewalk.scores import Scores, bare_rows
 from ropewalk.training.batches import Batches
 from ropewalk.training.loop import TrainingResult, train
 from ropewalk.training.options import Layout, TrainingOptions
@@ -61,6 +62,6 @@ def train_to_folder(
         tokenizer.save_pretrained(temporary)
         shutil.copy(metrics, temporary / "metrics.jsonl")
         write_json(temporary / "training.json", {"options": plain(options), **identity, "columns": dict(columns)})
-        write_json(temporary / "scores.json", asdict(result))
+        Scores({"stage": "training", **columns}, bare_rows(asdict(result))).write(temporary / "scores.json")
     shutil.rmtree(state)
     return result
