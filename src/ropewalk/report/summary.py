@@ -11,7 +11,8 @@ from typing import Any
 from ropewalk.files import read_json, whole_file
 from ropewalk.report.html import render
 from ropewalk.report.scorecard import CLAIMS, counts, evaluate, experiments
-from ropewalk.report.scorecard.claim import Finding
+from ropewalk.report.scorecard.claim import Experiment, Finding
+from ropewalk.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def write_summary(study: Path, output: Path, everything: str) -> None:
     Raises:
         UserError: a file of scores is missing or damaged.
     """
-    findings = evaluate(CLAIMS, experiments(study))
+    reports = experiments(study)
+    findings = evaluate(CLAIMS, reports)
     page = render(
         "summary",
         "Ropewalk",
@@ -131,9 +133,10 @@ def write_summary(study: Path, output: Path, everything: str) -> None:
         everything=everything,
         counts=counts(findings),
         stages=[
-            _stage(study, section, folder, findings)
+            _stage(study, section, report, findings)
             for section in SECTIONS
-            for folder in _folders(study, section.stage)
+            for report in reports
+            if report.stage == section.stage
         ],
         computed=[one for one in findings if one.experiment is None and one.evidence],
         untried=[one for one in findings if not one.evidence],
@@ -147,34 +150,24 @@ def _scale(study: Path) -> str:
     words = "One workflow holds three papers on the length that a language model reads against measurements."
     scores = study / "model" / "scores.json"
     if scores.is_file():
-        training = read_json(scores, "scores of the pre-training")
+        training = {row.quantity: row.value for row in Scores.read(scores).rows}
         words += (
-            f" This study: a model of {training['parameters']:,} weights, trained from nothing on "
-            f"{training['tokens']:,} tokens"
+            f" This study: a model of {training['parameters']:,.0f} weights, trained from nothing on "
+            f"{training['tokens']:,.0f} tokens"
         )
         config = read_json(study / "model" / "config.json", "configuration of a model")
         words += f" in texts of {config['max_position_embeddings']:,}."
     return words
 
 
-def _folders(study: Path, stage: str) -> list[Path]:
-    if stage == "perplexity":
-        return [study / "report"] if (study / "report" / "scores.json").is_file() else []
-    return sorted(path.parent for path in study.glob(f"{stage}/*/report/scores.json"))
-
-
-def _stage(study: Path, section: Section, folder: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+def _stage(study: Path, section: Section, report: Experiment, findings: Sequence[Finding]) -> dict[str, Any]:
     """A section of the page: its figure, and what was found there."""
-    name = folder.parent.name if folder.parent != study else ""
-    own = [
-        one
-        for one in findings
-        if one.experiment and (one.experiment.stage, one.experiment.name) == (section.stage, name)
-    ]
+    own = [one for one in findings if one.experiment == report]
+    place = Path(report.file).parent
     return {
         "section": section,
-        "place": folder.relative_to(study).as_posix(),
-        "figure": base64.b64encode((folder / section.figure).read_bytes()).decode(),
+        "place": place.as_posix(),
+        "figure": base64.b64encode((study / place / section.figure).read_bytes()).decode(),
         "findings": own,
         "counts": counts(own, every=False),
     }

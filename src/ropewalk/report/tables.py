@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ropewalk.reading.perplexity import ALL
@@ -78,15 +76,6 @@ def by_length(table: pd.DataFrame, *names: str) -> dict[str, Any]:
 def grouped(table: pd.DataFrame, *names: str) -> list[tuple[Any, ...]]:
     """The rows of a table that are alike in some columns together: what they are alike in, and then they."""
     return [(*key, rows.to_dict("records")) for key, rows in table.groupby(list(names), sort=False)]
-
-
-def numbers(row: Mapping[Any, Any], exclude: Sequence[str] = ()) -> dict[str, float]:
-    """The finite numbers of a table's row, as JSON would hold them."""
-    return {
-        str(name): float(value)
-        for name, value in row.items()
-        if name not in exclude and isinstance(value, int | float | np.number) and math.isfinite(value)
-    }
 
 
 def _corpora(table: pd.DataFrame) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import UserError
-from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.files import whole_folder, write_json
 from ropewalk.report.scorecard import orope, resonance, scaling_laws
-from ropewalk.report.scorecard.claim import VERDICTS, Claim, Evidence, Experiment, Finding, Stage
+from ropewalk.report.scorecard.claim import VERDICTS, Claim, Evidence, Experiment, Finding
 from ropewalk.report.scorecard.page import card_html
-from ropewalk.report.tables import numbers
+from ropewalk.scores import Scores, bare_rows, number_rows
 
 PAPERS = {
     "resonance": "Resonance RoPE (arXiv 2403.00071)",
@@ -21,11 +21,10 @@ PAPERS = {
     "orope": "ORoPE (AI Open 6, 2025; only the abstract could be read)",
 }
 CLAIMS: list[Claim] = [*resonance.CLAIMS, *scaling_laws.CLAIMS, *orope.CLAIMS]
-STAGES: tuple[Stage, ...] = ("posgen", "scaling", "search", "finetune", "leval")
 
 
 def experiments(study: Path) -> list[Experiment]:
-    """What the stages of a study left behind.
+    """What the stages of a study left behind: the scores of every report.
 
     Args:
         study: ``results/NAME``.
@@ -35,14 +34,10 @@ def experiments(study: Path) -> list[Experiment]:
     """
     if not study.is_dir():
         raise UserError(f"{study}: no such folder; expected the results of a study, like results/default.")
-    found = []
-    for stage in STAGES:
-        for file in sorted(study.glob(f"{stage}/*/report/scores.json")):
-            scores = read_json(file, "scores of a stage")
-            if not isinstance(scores.get("setting"), dict):
-                raise UserError(f"{file} has no `setting`; it is of an older version. Run its stage again.")
-            found.append(Experiment(study.name, stage, file.parts[-3], file.relative_to(study).as_posix(), scores))
-    return found
+    return [
+        Experiment(study.name, file.relative_to(study).as_posix(), Scores.read(file))
+        for file in sorted(study.glob("reports/*/*/scores.json"))
+    ]
 
 
 def evaluate(claims: Sequence[Claim], found: Sequence[Experiment]) -> list[Finding]:
@@ -60,7 +55,7 @@ def evaluate(claims: Sequence[Claim], found: Sequence[Experiment]) -> list[Findi
         for experiment in (one for one in found if one.stage == claim.stage):
             try:
                 evidence = tuple(claim.measure(experiment))
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise UserError(
                     f"{experiment.study}/{experiment.file} lacks {error} for {claim.id}; run its stage again."
                 ) from error
@@ -101,15 +96,15 @@ def _plain(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def scores(findings: Sequence[Finding]) -> dict[str, Any]:
+def scores(findings: Sequence[Finding]) -> Scores:
     """The numbers for the tracking UI: how many of each verdict, and the number that decides each claim."""
-    result: dict[str, Any] = {"counts": {key.replace(" ", "_"): value for key, value in counts(findings).items()}}
+    rows = list(bare_rows(counts(findings)))
     for one in findings:
-        if one.decisive is not None:
-            row = {"value": one.decisive.value, "low": one.decisive.low, "high": one.decisive.high}
-            name = f"{one.claim.id}/{one.experiment.name}" if one.experiment else one.claim.id
-            result[name] = numbers(row)
-    return result
+        if (case := one.decisive) is not None:
+            report = f"{one.experiment.study}/{one.experiment.report}" if one.experiment else None
+            ends = {} if case.low == case.high else {"repetitions": (case.low, case.high)}
+            rows += number_rows("decided_by", case.value, intervals=ends, claim=one.claim.id, report=report)
+    return Scores({"stage": "scorecard"}, tuple(rows))
 
 
 def as_text(findings: Sequence[Finding]) -> str:
@@ -137,4 +132,4 @@ def write_scorecard(findings: Sequence[Finding], folder: Path, studies: Mapping[
     with whole_folder(folder) as out:
         (out / "scorecard.html").write_text(card_html(findings, PAPERS, counts(findings), studies), encoding="utf-8")
         write_json(out / "scorecard.json", {"counts": counts(findings), "findings": as_rows(findings)})
-        write_json(out / "scores.json", scores(findings))
+        scores(findings).write(out / "scores.json")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ropewalk.intervals import Interval
+from ropewalk.scores import Scores
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not tried"]
 Stage = Literal["posgen", "scaling", "search", "finetune", "leval"]
@@ -75,7 +76,7 @@ class Evidence:
         low: lower end of its interval, equal to ``value`` where it was computed; nan where nothing is decided.
         high: upper end.
         where: which of several cases this is, in words.
-        key: its place in the scores file, parts joined by ``/``; empty where it was computed.
+        key: the name of its row in the scores file; empty where it was computed.
     """
 
     value: float
@@ -105,44 +106,64 @@ class Evidence:
         low, high = (interval.low, interval.high) if enough else (math.nan, math.nan)
         return cls(unit * interval.mean, unit * low, unit * high, where, key)
 
+    def less(self, value: float) -> Evidence:
+        """The difference from a number that has no interval."""
+        return replace(self, value=self.value - value, low=self.low - value, high=self.high - value)
+
+    def over(self, value: float) -> Evidence:
+        """The ratio to a number above zero that has no interval."""
+        return replace(self, value=self.value / value, low=self.low / value, high=self.high / value)
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a stage of a study left behind: its ``scores.json``.
+    """What a stage of a study left behind: the scores of its report.
 
     Attributes:
         study: name of the study.
-        stage: of the workflow.
-        name: of the experiment.
-        file: where the scores lie.
-        scores: what it holds; ``scores["setting"]`` is the scale.
+        file: where they lie, below the folder of the study.
+        scores: what it holds.
     """
 
     study: str
-    stage: Stage
-    name: str
     file: str
-    scores: dict[str, Any]
+    scores: Scores
 
     @property
-    def setting(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.scores["setting"]
-        return found
+    def setting(self) -> Mapping[str, Any]:
+        return self.scores.setting
+
+    @property
+    def report(self) -> str:
+        """KIND/NAME of the folder of its report."""
+        return "/".join(self.file.split("/")[-3:-1])
+
+    @property
+    def stage(self) -> str:
+        return str(self.setting["stage"])
+
+    @property
+    def name(self) -> str:
+        return str(self.setting["experiment"])
 
     @property
     def scale(self) -> str:
         """At which scale this was tried, in words."""
-        return _SCALES[self.stage].format_map(self.setting)
+        return _SCALES[self.stage].format_map({name: _plain(value) for name, value in self.setting.items()})
+
+
+def _plain(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else "an unknown number of" if value is None else str(value)
 
 
 _SCALES = {
-    "posgen": "{layers} layers of width {hidden_size}, modulus {modulus}, {steps:,} steps, {train_length} to "
+    "posgen": "{layers} layers of width {hidden_size}, modulus {modulus}, {steps} steps, {train_length} to "
     "{test_length} tokens, {seeds} seeds",
-    "scaling": "head dimension {rotary_dim}, trained at {train_length:,} tokens, read to {longest:,}, {documents} "
+    "scaling": "head dimension {rotary_dim}, trained at {train_length} tokens, read to {longest}, {documents} "
     "documents",
-    "search": "trained at {train_length:,} tokens, {documents} documents",
-    "finetune": "trained at {train_length:,} tokens, tuned for {target_length:,}, {documents} documents, {seeds} seeds",
-    "leval": "trained at {train_length:,} tokens, {tasks} tasks",
+    "search": "trained at {train_length} tokens, {documents} documents",
+    "finetune": "trained at {train_length} tokens, tuned for {target_length}, {documents} documents, {seeds} seeds",
+    "leval": "trained at {train_length} tokens, {tasks} tasks",
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ropewalk.posgen.data import make_data
 from ropewalk.posgen.options import PosGenOptions
+from ropewalk.reading.leval.comparison import AVERAGE
 from ropewalk.report.posgen import PUBLISHED, TASKS
 from ropewalk.report.scorecard.claim import (
     ANY,
@@ -21,11 +22,12 @@ from ropewalk.report.scorecard.claim import (
     between,
     equal,
 )
-from ropewalk.report.scorecard.reading import named, over_both, over_documents, over_seeds
+from ropewalk.report.scorecard.reading import cases, named, number, over_both, over_documents, over_seeds, row_of
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope import methods as m
 from ropewalk.rope.diagnostics import feature_gap, wavelength_lcm
 from ropewalk.rope.theory import critical_pairs
+from ropewalk.scores import Score
 
 LLAMA2 = default_rope(128, 10_000.0, 4096)
 TOY = default_rope(64, 10_000.0, 64)
@@ -101,24 +103,24 @@ def _posgen(
     """The difference of two ropes on a task, paired by seed; accuracies in points."""
 
     def measure(experiment: Experiment) -> list[Evidence]:
-        scores, unit = experiment.scores, 100.0 if quantity.endswith("accuracy") else 1.0
+        unit = 100.0 if quantity.endswith("accuracy") else 1.0
         pair = [_posgen_rope(experiment, name, when) for name, when in zip((one, other), swapped, strict=True)]
-        if None in pair or task not in scores:
+        first, second = (_by_seed(experiment, task, name, quantity) for name in pair)
+        if not first or not second:
             return []
-        rows = [scores[task][name].get(quantity) for name in pair]
-        if None in rows:
-            return []
-        values = [row["by_seed"] for row in rows]
-        return [
-            over_seeds(values[0], values[1], f"{pair[0]} less {pair[1]}", f"{task}/{pair[0]}/{quantity}/by_seed", unit)
-        ]
+        return [over_seeds(experiment, first, second, f"{pair[0]} less {pair[1]}", unit)]
 
     return measure
 
 
 def _posgen_rope(experiment: Experiment, name: str, swapped: bool) -> str | None:
-    ropes = {rope: about["recipe"] for rope, about in experiment.scores["ropes"].items() if about["swapped"] == swapped}
-    return next(iter(named(ropes, RECIPES[name])), None)
+    return next(iter(named(experiment, RECIPES[name], swapped=swapped)), None)
+
+
+def _by_seed(experiment: Experiment, task: str, rope: str | None, quantity: str) -> dict[int, Score]:
+    """What a rope reached on a task by seed; nothing where there is no such rope, or it was not measured."""
+    rows = experiment.scores.select(task=task, rope=rope, quantity=quantity) if rope is not None else ()
+    return {row.seed: row for row in rows if row.seed is not None}
 
 
 def _cell(task: str, name: str) -> Callable[[Experiment], list[Evidence]]:
@@ -128,80 +130,70 @@ def _cell(task: str, name: str) -> Callable[[Experiment], list[Evidence]]:
         wanted = {"hidden_size": 512, "modulus": 17, "train_length": 64, "test_length": 256}
         rope = _posgen_rope(experiment, name, False)
         fits = all(experiment.setting[key] == value for key, value in wanted.items())
-        if not fits or experiment.setting["steps"] < 11_850 or rope is None or task not in experiment.scores:
+        values = _by_seed(experiment, task, rope, "ood_accuracy")
+        if not fits or experiment.setting["steps"] < 11_850 or not values:
             return []
-        values = experiment.scores[task][rope]["ood_accuracy"]["by_seed"]
-        return [over_seeds(values, [0.0] * len(values), rope, f"{task}/{rope}/ood_accuracy/by_seed", 100.0)]
+        return [over_seeds(experiment, values, None, str(rope), 100.0)]
 
     return measure
 
 
-def _tuned(experiment: Experiment, name: str) -> list[tuple[str, str]]:
-    """Regime and rope of every tuned model of a recipe."""
-    ropes = named(experiment.scores["ropes"], RECIPES[name])
-    regimes = [key for key in experiment.scores if key not in ("setting", "reference", "ropes", "untuned")]
-    return [(regime, rope) for regime in regimes for rope in ropes if rope in experiment.scores[regime]]
+def _tuned(
+    experiment: Experiment, quantity: str, name: str, against: Sequence[str | None] = (None,), length: int | None = None
+) -> list[Evidence]:
+    """A number of every tuned model of a recipe at one length, or at all lengths for which its rope was made."""
+    regimes = dict.fromkeys(row.regime for row in experiment.scores.rows if row.regime is not None)
+    return [
+        over_both(experiment, case, f"{regime}, {row_of(case).length:,} tokens")
+        for regime in regimes
+        for rope in named(experiment, RECIPES[name])
+        for other in against
+        for case in cases(experiment, quantity=quantity, regime=regime, rope=rope, against=other)
+        if row_of(case).length == length or (length is None and _is_made_for(experiment, row_of(case)))
+    ]
 
 
-def _lengths(experiment: Experiment, row: dict[str, object]) -> list[str]:
-    """The lengths up to that for which the rope was made."""
-    return [length for length in row if int(length) <= experiment.setting["target_length"]]
+def _is_made_for(experiment: Experiment, row: Score) -> bool:
+    return row.length is not None and row.length <= experiment.setting["target_length"]
 
 
 def _against_yarn(experiment: Experiment) -> list[Evidence]:
-    scores = experiment.scores
-    if scores["ropes"][scores["reference"]] not in RECIPES["YaRN"]:
+    reference = experiment.setting["reference"]
+    if reference not in named(experiment, RECIPES["YaRN"]):
         return []
-    return [
-        over_both(experiment, (regime, rope, length), "difference", f"{regime}, {int(length):,} tokens")
-        for regime, rope in _tuned(experiment, "Resonance YaRN")
-        for length in _lengths(experiment, scores[regime][rope])
-    ]
+    return _tuned(experiment, "difference", "Resonance YaRN", [reference])
 
 
 def _against_untuned(recipes: Sequence[str]) -> Callable[[Experiment], list[Evidence]]:
     def measure(experiment: Experiment) -> list[Evidence]:
-        return [
-            over_both(
-                experiment,
-                (regime, rope, length, f"against_untuned_{other}"),
-                "difference",
-                f"{regime}, {int(length):,} tokens",
-            )
-            for regime, rope in _tuned(experiment, "Resonance YaRN")
-            for other in named(experiment.scores["ropes"], recipes)
-            for length in _lengths(experiment, experiment.scores[regime][rope])
-        ]
+        others = named(experiment, recipes)
+        return _tuned(experiment, "difference_from_untuned", "Resonance YaRN", others)
 
     return measure
 
 
 def _gain(experiment: Experiment) -> list[Evidence]:
-    target = str(experiment.setting["target_length"])
-    return [
-        over_both(experiment, (regime, rope, target), "gain", f"{regime}, {int(target):,} tokens")
-        for regime, rope in _tuned(experiment, "YaRN")
-        if target in experiment.scores[regime][rope]
-    ]
+    return _tuned(experiment, "gain", "YaRN", length=experiment.setting["target_length"])
 
 
 def _leval_pairs(experiment: Experiment, kind: str) -> list[Evidence]:
-    scores, subjects = experiment.scores, experiment.scores["subjects"]
-    tuned = {name: about for name, about in subjects.items() if about["tuned_at"]}
-    able = max((scores[name]["average"]["strict"] for name in tuned), default=0.0)
+    tuned = [one for one in experiment.setting["models"] if one["tuned_at"]]
+    average = {"task": AVERAGE, "scoring": "strict", "quantity": "score"}
+    able = max((number(experiment, model=one["model"], **average) for one in tuned), default=0.0)
     if experiment.setting["pocket"] or able <= 0:
         return []
     found = []
-    for one, mine in tuned.items():
-        for other, theirs in tuned.items():
+    for one in tuned:
+        for other in tuned:
             if kind == "resonance":
-                fits = mine["recipe"] == f"{theirs['recipe']}+resonance" and mine["tuned_at"] == theirs["tuned_at"]
+                fits = one["recipe"] == f"{other['recipe']}+resonance" and one["tuned_at"] == other["tuned_at"]
             else:
-                fits = mine["recipe"] == theirs["recipe"] and mine["tuned_at"] < theirs["tuned_at"]
-            if fits:
-                found.append(
-                    over_documents(experiment, ("averages", f"{one}_less_{other}"), "difference", f"{one} less {other}")
-                )
+                fits = one["recipe"] == other["recipe"] and one["tuned_at"] < other["tuned_at"]
+            pair = {"model": one["model"], "against": other["model"]}
+            for case in (
+                cases(experiment, quantity="difference", task=AVERAGE, scoring="parity", **pair) if fits else ()
+            ):
+                found.append(over_documents(experiment, case, f"{one['model']} less {other['model']}"))
     return found
 
 

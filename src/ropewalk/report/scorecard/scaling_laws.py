@@ -18,8 +18,9 @@ from ropewalk.report.scorecard.claim import (
     equal,
     never,
 )
-from ropewalk.report.scorecard.reading import few_documents, over_documents
+from ropewalk.report.scorecard.reading import Case, cases, covered, number, over_documents, row_of
 from ropewalk.rope import theory
+from ropewalk.scores import Score
 
 DIM, BASE, TRAIN = 128, 10_000.0, 4096
 """LLaMA-2: head dimension, base, pre-training length in tokens."""
@@ -49,90 +50,85 @@ def _updated_dimension() -> list[Evidence]:
 
 
 def _walls(experiment: Experiment) -> list[Evidence]:
-    return [_limit(experiment, name, row, row["predicted"]) for name, row in _bases(experiment, "hard wall")]
+    return [
+        _limit(experiment, case, number(experiment, quantity="predicted_limit", law="discrete", **_base(row_of(case))))
+        for case in cases(experiment, quantity="limit", regime="hard wall", log_scaled=None)
+    ]
 
 
 def _middle(experiment: Experiment) -> list[Evidence]:
-    return [_limit(experiment, name, row, row["tune_length"]) for name, row in _bases(experiment, "middle")]
+    return [
+        _limit(experiment, case, float(row_of(case).tune_length or math.nan))
+        for case in cases(experiment, quantity="limit", regime="middle", log_scaled=None)
+    ]
 
 
-def _bases(experiment: Experiment, regime: str) -> list[tuple[str, dict[str, Any]]]:
-    rows = experiment.scores["bases"].items()
-    return [(name, row) for name, row in rows if row["regime"] == regime and not row["log_scaling"]]
+def _base(row: Score) -> dict[str, Any]:
+    """The columns that tell bases apart."""
+    return {name: getattr(row, name) for name in ("base", "tune_length", "steps", "log_scaled")}
 
 
-def _limit(experiment: Experiment, name: str, row: dict[str, Any], predicted: float) -> Evidence:
+def _limit(experiment: Experiment, case: Case, predicted: float) -> Evidence:
     """Measured over predicted, with what both intervals cover together; infinite where no limit was reached."""
-    few = few_documents(experiment)
-    low, high = (math.nan if few else row.get(f"widest_{end}", other) / predicted for end, other in _OPEN)
-    where = f"base {row['new_base']:,.10g}, tuned at {row['tune_length']:,.0f}"
-    return Evidence(row.get("limit", math.inf) / predicted, low, high, where, f"bases/{name}/limit")
-
-
-_OPEN = (("low", math.nan), ("high", math.inf))
+    row = row_of(case)
+    # One seed, or a censored one, has no interval over seeds.
+    over = ("documents", "seeds") if "seeds" in case else ("documents",)
+    where = f"base {row.base:,.10g}, tuned at {row.tune_length:,.0f}"
+    return covered(experiment, case, over, where).over(predicted)
 
 
 def _slope(experiment: Experiment) -> list[Evidence]:
     """The slope less the law's, with what the intervals of the regression and over documents cover together."""
     found = []
-    for name, row in experiment.scores["slopes"].items():
-        if not row["original"]:
-            bounds = [row.get(key, math.nan) for key in ("low", "documents_low", "high", "documents_high")]
-            known = not any(map(math.isnan, bounds))
-            low, high = (min(bounds[:2]), max(bounds[2:])) if known else (math.nan, math.nan)
-            law = row["discrete"]
-            where = f"{row['bases']:.0f} bases, tuned at {row['tune_length']:,.0f}"
-            found.append(Evidence(row["value"] - law, low - law, high - law, where, f"slopes/{name}/value"))
+    for case in cases(experiment, quantity="slope", with_original=None):
+        row = row_of(case)
+        sweep = {"tune_length": row.tune_length, "steps": row.steps, "with_original": None}
+        law = number(experiment, quantity="predicted_slope", law="discrete", **sweep)
+        where = f"{row.n_bases:.0f} bases, tuned at {row.tune_length:,.0f}"
+        found.append(covered(experiment, case, ("bases", "documents"), where).less(law))
     return found
 
 
 def _worst_base(experiment: Experiment) -> list[Evidence]:
     train = experiment.setting["train_length"]
     return [
-        over_documents(experiment, ("against_original", name), "difference", f"base {row['new_base']:,.10g}")
-        for name, row in experiment.scores["against_original"].items()
-        if row["tune_length"] == train
+        over_documents(experiment, case, f"base {row_of(case).base:,.10g}")
+        for case in cases(experiment, quantity="far_degradation_less_original", tune_length=train)
     ]
 
 
 def _small_bases(experiment: Experiment) -> list[Evidence]:
     return [
-        over_documents(
-            experiment,
-            ("small_bases", name),
-            "difference",
-            f"base {row['new_base']:,.10g} less {row['smaller']:,.10g}",
-        )
-        for name, row in experiment.scores["small_bases"].items()
+        over_documents(experiment, case, f"base {row_of(case).base:,.10g} less {row_of(case).against_base:,.10g}")
+        for case in cases(experiment, quantity="far_degradation_less_smaller")
     ]
 
 
 def _tuning(experiment: Experiment, *, walls: bool) -> list[Evidence]:
     """What a longer tuning text does to the limit, over what the law says of it."""
     found = []
-    for name, row in experiment.scores["tuning"].items():
-        if "ratio" in row and "predicted" in row and (row["predicted"] == 1) == walls:
-            low, high = (row.get(end, math.nan) / row["predicted"] for end in ("low", "high"))
-            where = f"base {row['new_base']:,.10g}, {row['from_length']:,.0f} to {row['to_length']:,.0f} tokens"
-            found.append(Evidence(row["ratio"] / row["predicted"], low, high, where, f"tuning/{name}/ratio"))
+    for case in cases(experiment, quantity="limit_ratio"):
+        row = row_of(case)
+        law = {**_base(row), "against_length": row.against_length, "quantity": "predicted_limit_ratio"}
+        predicted = experiment.scores.one(**law)
+        if predicted is not None and predicted.value is not None and (predicted.value == 1) == walls:
+            where = f"base {row.base:,.10g}, {row.against_length:,.0f} to {row.tune_length:,.0f} tokens"
+            found.append(over_documents(experiment, case, where).over(predicted.value))
     return found
 
 
 def _log_scaling(experiment: Experiment) -> list[Evidence]:
     """Log-scaled attention in the last doubling of the position, by base."""
-    rows = experiment.scores["log_scaling"]
-    last: dict[float, str] = {}
-    for name, row in rows.items():
-        if row["new_base"] not in last or row["stop"] > rows[last[row["new_base"]]]["stop"]:
-            last[row["new_base"]] = name
+    last: dict[float | None, Case] = {}
+    for case in cases(experiment, quantity="log_scaling_difference"):
+        row = row_of(case)
+        if row.base not in last or (row.stop or 0) > (row_of(last[row.base]).stop or 0):
+            last[row.base] = case
     return [
         over_documents(
-            experiment,
-            ("log_scaling", name),
-            "difference",
-            f"base {base:,.10g}, tokens {rows[name]['start']:,.0f} to {rows[name]['stop']:,.0f}",
+            experiment, case, f"base {base:,.10g}, tokens {row_of(case).start:,.0f} to {row_of(case).stop:,.0f}"
         )
-        for base, name in last.items()
+        for base, case in last.items()
     ]
 
 
