@@ -27,17 +27,18 @@ from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope.methods import mrrope_pro, ntk, yarn
-from ropewalk.search.objective import Objective, ObjectiveOptions, Reader, ability, make_probes
+from ropewalk.search.objective import Objective, Reader, ability, make_probes
+from ropewalk.search.options import SearchOptions
 from ropewalk.search.space import make_space
-from ropewalk.search.study import Search, SearchOptions
+from ropewalk.search.study import SearchLoop
 
 
 def search(objective: Objective, table, args, sampler: str, space: str, budget: int, seed: int) -> pd.DataFrame:
     """The trials of one search."""
     with tempfile.TemporaryDirectory() as folder:
-        found = Search(
+        found = SearchLoop(
             make_space(space, table, args.factor),
-            SearchOptions(sampler, budget, seed),
+            SearchOptions(factor=args.factor, sampler=sampler, space=space, budget=budget, seed=seed),
             length=objective.readers[0].length,
             identity={},
             journal=Path(folder) / "journal",
@@ -63,14 +64,13 @@ def main() -> None:
     model, tokenizer = load_model(source), load_tokenizer(source)
     corpora = {folder.name: Corpus.open(folder) for folder in args.corpus}
     table = read_rope(model.config)
-    aim = ObjectiveOptions(retrieval=args.retrieval, documents=args.documents)
-    able = ability(model, tokenizer, table, corpora, aim, "search")
+    asked = {"split": "search", "documents": args.documents}
+    able = ability(model, tokenizer, table, corpora, retrieval=args.retrieval, **asked)
     length = round(args.factor * table.original_length)
     probes = make_probes(
         corpora,
         tokenizer,
-        split="search",
-        documents=args.documents,
+        **asked,
         train_length=table.original_length,
         length=length,
         retrieval=able.retrieval,

@@ -15,9 +15,8 @@ from ropewalk.rope import methods
 from ropewalk.search import objective as module
 from ropewalk.search.objective import (
     SLACK,
-    Measured,
     Objective,
-    ObjectiveOptions,
+    ProbeResults,
     Reader,
     ability,
     copy_string,
@@ -87,7 +86,7 @@ def test_a_rope_that_is_given_up_has_its_short_parts_all_the_same(model, corpus,
     whole = reader.read(rope)
     asked = []
 
-    def go_on(measured: Measured) -> bool:
+    def go_on(measured: ProbeResults) -> bool:
         asked.append(int(measured.done.sum()))
         return len(asked) <= 2
 
@@ -107,7 +106,7 @@ def test_values_are_paired_weighted_and_capped(model, corpus):
     assert objective.value(reference) == 0
     tail = reference.tail - np.array([0.2, 0, 0, 9])
     answer = reference.answer + np.array([0.5, 9, 0, 0])
-    other = Measured(reference.short, tail, answer, reference.accuracy)
+    other = ProbeResults(reference.short, tail, answer, reference.accuracy)
     np.testing.assert_allclose(objective.values(other), [0.4, 1.5, 0, -4.5])
     yarn_costs = float((reference.short - objective.original).mean())
     assert objective.short_cost == pytest.approx(max(0, yarn_costs) + SLACK)
@@ -139,13 +138,16 @@ def test_strings_repeat():
     assert len(string) == 100
 
 
-def test_answers_are_dropped_where_the_model_cannot_give_them(model, corpus):
+def able(model, corpus, retrieval):
     table, corpora = read_rope(model.config), {"text": corpus}
-    options = ObjectiveOptions(retrieval="copy", documents=3)
-    dull = ability(model, byte_tokenizer(), table, corpora, options, "search")
+    return ability(model, byte_tokenizer(), table, corpora, split="search", documents=3, retrieval=retrieval)
+
+
+def test_answers_are_dropped_where_the_model_cannot_give_them(model, corpus):
+    dull = able(model, corpus, "copy")
     assert (dull.retrieval, dull.asked) == ("none", "copy")
     assert "answers are left out: the model gets" in dull.reason
-    short = ability(model, byte_tokenizer(), table, corpora, ObjectiveOptions(documents=3), "search")
+    short = able(model, corpus, "needle")
     assert short.retrieval == "none"
     assert "a fact, its question and its answer alone take" in short.reason
 
@@ -163,15 +165,10 @@ class Copier(torch.nn.Module):
 
 
 def test_answers_count_where_the_model_can(model, corpus):
-    options = ObjectiveOptions(retrieval="copy", documents=3)
-    able = ability(Copier(model), byte_tokenizer(), read_rope(model.config), {"text": corpus}, options, "search")
-    assert (able.retrieval, able.accuracy) == ("copy", 1.0)
+    found = able(Copier(model), corpus, "copy")
+    assert (found.retrieval, found.accuracy) == ("copy", 1.0)
 
 
-def test_faults_are_one_sentence(corpus):
-    with pytest.raises(UserError, match="retrieval is 'needles'; expected one of needle, copy, none"):
-        ObjectiveOptions(retrieval="needles")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="short_cost is -1"):
-        ObjectiveOptions(short_cost=-1)
+def test_too_few_documents_are_one_sentence(corpus):
     with pytest.raises(UserError, match="has 0 of the 4 wanted documents of at least 100000 tokens"):
         probes(corpus, length=100_000)

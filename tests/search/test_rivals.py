@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from ropewalk.errors import UserError
 from ropewalk.rope import default_rope
 from ropewalk.search.rivals import (
     CROSSOVERS,
@@ -17,7 +16,6 @@ from ropewalk.search.rivals import (
     scan,
     sobol,
 )
-from ropewalk.search.samplers import check_sampler
 from ropewalk.search.space import make_space
 
 TABLE = default_rope(64, 10_000.0, 128)
@@ -91,12 +89,3 @@ def test_a_scan_keeps_the_best_level_of_each_group():
 def test_ranks_put_what_is_allowed_first():
     best, worse, off, further = (Tried({}, 1.0, -0.1), Tried({}, 2.0, 0.0), Tried({}, -9.0, 0.1), Tried({}, -9.0, 0.2))
     assert sorted([further, worse, off, best], key=lambda t: t.rank) == [best, worse, off, further]
-
-
-@pytest.mark.parametrize(
-    ("sampler", "said"),
-    [("evolution", "searches the space pairs"), ("scan", "searches the space groups"), ("grid", "sampler 'grid'")],
-)
-def test_samplers_that_cannot(sampler, said):
-    with pytest.raises(UserError, match=said):
-        check_sampler(sampler, "ramp")

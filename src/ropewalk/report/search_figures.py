@@ -13,11 +13,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from ropewalk.intervals import student
 from ropewalk.report.style import GREY, INK, Label, inks, label_ends, label_points, save
 from ropewalk.rope import diagnostics
-from ropewalk.search.results import ORIGINAL, Comparison, FoundRope, progress
+from ropewalk.search.results import ORIGINAL, Comparison, FoundRope, convergence
 
 DRAWN = {"ntk": "-", "yarn": "--", "mrrope-pro": ":", "llama3": "-."}
 """Hand-made ropes behind the found ones in the figure of factors, and their strokes."""
-
 
 FEWEST_SHADED = 3
 
@@ -33,7 +32,7 @@ def draw_convergence(comparison: Comparison, path: str | Path) -> None:
 
     From three seeds on, Student's 95 % interval of the mean is shaded; that of two would fill the panel.
     """
-    table, ink = progress(comparison.searches), colours(comparison.searches)
+    table, ink = convergence(comparison.searches), colours(comparison.searches)
     figure = Figure(figsize=(12, 3.6 * len(comparison.factors)))
     grid = figure.subplots(len(comparison.factors), 2, squeeze=False)
     for row, factor in zip(grid, comparison.factors, strict=True):
@@ -82,7 +81,8 @@ def draw_optimum(comparison: Comparison, path: str | Path) -> None:
     for axes, factor in zip(panels, comparison.factors, strict=True):
         made = comparison.methods(factor, found=False)
         for method, style in DRAWN.items():
-            axes.plot(made[method][0].rope.factors, color="#8a8a8a", lw=1.1, ls=style, zorder=1, label=method)
+            for one in made.get(method, []):
+                axes.plot(one.rope.factors, color="#8a8a8a", lw=1.1, ls=style, zorder=1, label=method)
         ends = {}
         for method, group in comparison.methods(factor, found=True).items():
             for one in group:
@@ -160,7 +160,7 @@ def draw_importances(searches: list[FoundRope], path: str | Path) -> None:
     shares: dict[str, dict[str, list[float]]] = {}
     for search in searches:
         if search.best["importances"] and len(search.best["values"]) <= 12:
-            space = shares.setdefault(str(search.best["space"]), {})
+            space = shares.setdefault(str(search.best["options"]["space"]), {})
             for name, share in search.best["importances"].items():
                 space.setdefault(name, []).append(share)
     figure = Figure(figsize=(4.2 * max(1, len(shares)), 3.2))

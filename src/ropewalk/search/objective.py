@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,10 +38,8 @@ from ropewalk.reading.nll import check_memory, chunk_logits, memory_errors, text
 from ropewalk.rope import Rope
 from ropewalk.rope.methods import yarn
 from ropewalk.rope.rope import FloatArray
+from ropewalk.search.options import Retrieval
 from ropewalk.search.value import document_values
-
-Retrieval = Literal["needle", "copy", "none"]
-RETRIEVALS: tuple[Retrieval, ...] = ("needle", "copy", "none")
 
 SLACK = 0.02
 """Nats a token that the short part may cost more than with YaRN, where no bound is given."""
@@ -75,7 +73,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeResults:
     """Nats a token of each document, shape (documents,); nan where it was not measured.
 
     Attributes:
@@ -103,7 +101,7 @@ class Measured:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Sequence[float | None]]) -> Measured:
+    def from_json(cls, value: Mapping[str, Sequence[float | None]]) -> ProbeResults:
         return cls(**{name: np.array([math.nan if x is None else x for x in values]) for name, values in value.items()})
 
 
@@ -185,9 +183,9 @@ class Reader:
         rope: Rope,
         *,
         order: Sequence[int] | None = None,
-        go_on: Callable[[Measured], bool] = lambda _: True,
-        known: Measured | None = None,
-    ) -> Measured:
+        go_on: Callable[[ProbeResults], bool] = lambda _: True,
+        known: ProbeResults | None = None,
+    ) -> ProbeResults:
         """Measure a rope.
 
         Args:
@@ -200,9 +198,9 @@ class Reader:
         binding.patch(self.model, rope)
         count = len(self.probes)
         nothing = np.full(count, math.nan)
-        before = known or Measured(nothing, nothing, nothing, nothing)
+        before = known or ProbeResults(nothing, nothing, nothing, nothing)
         values = {name: array.copy() for name, array in vars(before).items()}
-        measured = Measured(**values)  # a view: it fills as the batches are read
+        measured = ProbeResults(**values)  # a view: it fills as the batches are read
         wanted = True
         places = np.arange(count) if order is None else np.asarray(order, dtype=int)
         with memory_errors(self.length):
@@ -214,9 +212,9 @@ class Reader:
         self,
         batch: np.ndarray,
         values: Mapping[str, FloatArray],
-        measured: Measured,
+        measured: ProbeResults,
         wanted: bool,
-        go_on: Callable[[Measured], bool],
+        go_on: Callable[[ProbeResults], bool],
     ) -> bool:
         wanted = wanted and go_on(measured)
         nll, right = self._predict(self.text[batch, : None if wanted else self.train_length])
@@ -254,30 +252,6 @@ def _against(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 @dataclass(frozen=True)
-class ObjectiveOptions:
-    """What is optimised.
-
-    Attributes:
-        retrieval: which answers to ask for; dropped where the model cannot give them at its training length.
-        short_cost: nats a token that the first L tokens may cost against the original rope; where None, what YaRN costs
-            and 0.02 more.
-        documents: of each corpus.
-        seed: of facts and strings.
-    """
-
-    retrieval: Retrieval = "needle"
-    short_cost: float | None = None
-    documents: int = 6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.retrieval not in RETRIEVALS:
-            raise UserError(f"retrieval is {self.retrieval!r}; expected one of {', '.join(RETRIEVALS)}.")
-        if self.short_cost is not None and self.short_cost < 0:
-            raise UserError(f"short_cost is {self.short_cost:g}; expected nats of at least 0.")
-
-
-@dataclass(frozen=True)
 class Ability:
     """Whether a model can give answers at its training length.
 
@@ -299,37 +273,51 @@ def ability(
     tokenizer: PreTrainedTokenizerFast,
     table: Rope,
     corpora: Mapping[str, Corpus],
-    options: ObjectiveOptions,
+    *,
     split: str,
+    documents: int,
+    retrieval: Retrieval,
+    seed: int = 0,
 ) -> Ability:
     """Ask a model with its own rope for answers at its training length.
+
+    Args:
+        model: any causal language model.
+        tokenizer: of the model.
+        table: the model's own rope.
+        corpora: by name, tokenised by ``tokenizer``.
+        split: of the documents.
+        documents: of each corpus.
+        retrieval: which answers to ask for.
+        seed: of facts and strings.
 
     Raises:
         UserError: the corpora have too few documents.
     """
-    asked, length = options.retrieval, table.original_length
-    if asked == "none":
-        return Ability("none", asked, None, "answers are not asked for")
+    length = table.original_length
+    if retrieval == "none":
+        return Ability("none", "none", None, "answers are not asked for")
     try:
         probes = make_probes(
             corpora,
             tokenizer,
             split=split,
-            documents=options.documents,
+            documents=documents,
             train_length=length // 2,
             length=length,
-            retrieval=asked,
-            seed=options.seed,
+            retrieval=retrieval,
+            seed=seed,
         )
     except UserError as error:
         if "a fact" not in str(error):
             raise
-        return Ability("none", asked, None, f"answers are left out: at the training length, {error}".rstrip("."))
-    accuracy = float(Reader(model, probes, length // 2).read(table).accuracy.mean())
+        return Ability("none", retrieval, None, f"answers are left out: at the training length, {error}".rstrip("."))
+    accuracy = float(Reader(model, probes, length // 2).read(table.at(length)).accuracy.mean())
     share = f"{accuracy:.0%} of the answer's tokens right at its training length of {length} tokens"
     if accuracy < ABLE:
-        return Ability("none", asked, accuracy, f"answers are left out: the model gets {share}, fewer than {ABLE:.0%}")
-    return Ability(asked, asked, accuracy, f"answers count: the model gets {share}")
+        reason = f"answers are left out: the model gets {share}, fewer than {ABLE:.0%}"
+        return Ability("none", retrieval, accuracy, reason)
+    return Ability(retrieval, retrieval, accuracy, f"answers count: the model gets {share}")
 
 
 class Objective:
@@ -356,7 +344,8 @@ class Objective:
             readers: of the same probes, one for each device.
             table: the rope of pre-training.
             factor: s, target length over pre-training length.
-            short_cost: see :class:`ObjectiveOptions`.
+            short_cost: nats a token that the short part may cost against the original rope; where None, what YaRN costs
+                and ``SLACK`` more.
             known: what :meth:`to_json` of the same objective gave before.
         """
         self.readers, self.probes = tuple(readers), readers[0].probes
@@ -364,7 +353,7 @@ class Objective:
             self.reference = readers[0].read(yarn(table, factor=factor))
             self.original = readers[0].read(table, go_on=lambda _: False).short
         else:
-            self.reference = Measured.from_json(known["reference"])
+            self.reference = ProbeResults.from_json(known["reference"])
             self.original = np.array(known["original"], dtype=np.float64)
         yarn_costs = float((self.reference.short - self.original).mean())
         self.short_cost = max(0.0, yarn_costs) + SLACK if short_cost is None else short_cost
@@ -373,14 +362,14 @@ class Objective:
         """What ropes are compared with."""
         return {"reference": self.reference.to_json(), "original": self.original.tolist()}
 
-    def values(self, measured: Measured) -> FloatArray:
+    def values(self, measured: ProbeResults) -> FloatArray:
         """The value of each document, in nats; below 0 is better than YaRN; nan where it was not read to its end."""
         return document_values(measured.tail, measured.answer, self.reference.tail, self.reference.answer)
 
-    def value(self, measured: Measured) -> float:
+    def value(self, measured: ProbeResults) -> float:
         """The objective: the mean over the documents that were read to their end, in nats."""
         return float(np.nanmean(self.values(measured)))
 
-    def excess(self, measured: Measured) -> float:
+    def excess(self, measured: ProbeResults) -> float:
         """By how much the short part costs more than is allowed, in nats a token; at most 0 is allowed."""
         return float(np.nanmean(measured.short - self.original)) - self.short_cost

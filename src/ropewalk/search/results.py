@@ -6,7 +6,7 @@ Seeds of a search have Student's t. Every difference is paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -20,11 +20,10 @@ from ropewalk.errors import UserError
 from ropewalk.files import read_json
 from ropewalk.intervals import bootstrap, student
 from ropewalk.rope import Rope
-from ropewalk.rope import methods as m
 from ropewalk.search.value import REFERENCE, document_values
 
 ORIGINAL = "none"
-"""The name of the rope of pre-training."""
+"""The method and the name of the rope of pre-training."""
 
 
 @dataclass(frozen=True)
@@ -32,52 +31,24 @@ class Contestant:
     """A rope in a comparison.
 
     Attributes:
-        name: in tables and files.
+        name: in tables.
         rope: itself.
         factor: the factor that it was made or found for; None for the original.
-        method: of a hand-made rope, or SAMPLER/SPACE of a found one.
-        seed: of the search that found it; None for hand-made ropes.
+        method: of a rope made by hand, or SAMPLER/SPACE of a found one.
+        search: the id of the search that found it; None for ropes made by hand.
+        seed: of that search.
     """
 
     name: str
     rope: Rope
     factor: float | None
     method: str
+    search: str | None = None
     seed: int | None = None
 
     @property
     def found(self) -> bool:
-        return self.seed is not None
-
-
-def hand_made(table: Rope, factor: float) -> dict[str, Rope]:
-    """Every method that lengthens a rope by a factor, none of them fitted to anything."""
-    return {
-        "pi": m.pi(table, factor=factor),
-        "ntk": m.ntk(table, factor=factor),
-        "ntk-critical": m.ntk_critical(table, factor=factor),
-        "ntk-critical-discrete": m.ntk_critical(table, factor=factor, inverse="discrete"),
-        "ntk-by-parts": m.ntk_by_parts(table, factor=factor),
-        REFERENCE: m.yarn(table, factor=factor),
-        "yarn-written": m.yarn_written(table, factor=factor),
-        "dynamic-ntk": m.dynamic_ntk(table, factor=factor),
-        "llama3": m.llama3(table, factor=factor),
-        "mrrope-uni": m.mrrope_uni(table, factor=factor),
-        "mrrope-pro": m.mrrope_pro(table, factor=factor),
-        "resonance-yarn": m.resonance(m.yarn(table, factor=factor)),
-    }
-
-
-def read_search(folder: Path) -> tuple[Contestant, dict[str, Any]]:
-    """What a search found, and its ``best.json``.
-
-    Raises:
-        UserError: the folder is not that of a search.
-    """
-    best: dict[str, Any] = read_json(folder / "best.json", "what a search found")
-    method = f"{best['sampler']}/{best['space']}"
-    name = f"{method.replace('/', '-')}-{best['factor']:g}x-seed-{best['seed']}"
-    return Contestant(name, Rope.load(folder / "rope.json"), best["factor"], method, best["seed"]), best
+        return self.search is not None
 
 
 @dataclass(frozen=True)
@@ -97,24 +68,30 @@ class FoundRope:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison.
+    """Ropes that were read alike.
 
     Attributes:
-        about: its ``contestants.json``.
-        measured: its ``measured.parquet``.
+        about: ``split``, ``train_length`` and ``answers`` of their readings.
+        measured: their ``measured.parquet``, with the name of each as ``rope``.
         contestants: by name.
         searches: what was searched, in the order given.
+        reference: method of the hand-made ropes that others are measured against.
     """
 
     about: dict[str, Any]
     measured: pd.DataFrame
     contestants: dict[str, Contestant]
     searches: list[FoundRope]
+    reference: str = REFERENCE
 
-    @property
+    @cached_property
     def factors(self) -> list[float]:
         """What was searched for."""
-        return [float(factor) for factor in self.about["factors"]]
+        return sorted({one.factor for one in self.contestants.values() if one.found and one.factor is not None})
+
+    def reference_name(self, factor: float) -> str:
+        """The name of the reference made for a factor."""
+        return self.methods(factor, found=False)[self.reference][0].name
 
     @property
     def lengths(self) -> list[float]:
@@ -158,32 +135,84 @@ class Comparison:
         return np.asarray(np.mean(worth, axis=0))
 
 
-def reference_name(factor: float) -> str:
-    """The name of the reference made for a factor."""
-    return f"{REFERENCE}-{factor:g}x"
+def read_comparison(readings: Sequence[Path], searches: Sequence[Path], *, reference: str = REFERENCE) -> Comparison:
+    """Read what probes read of ropes, and the searches that found some of them.
 
-
-def read_comparison(folder: Path, searches: Sequence[Path]) -> Comparison:
-    """Read a comparison and the searches that it compares.
+    Args:
+        readings: folders of :func:`ropewalk.search.probe.probe`: of the rope of pre-training, of ropes made by hand
+            for each factor that was searched for, the reference among them, and of found ropes.
+        searches: folders of :func:`ropewalk.search.run.search`.
+        reference: method of the hand-made ropes that others are measured against.
 
     Raises:
-        UserError: a file is missing or damaged, or a search has no part in the comparison.
+        UserError: a file is missing or damaged, or they do not belong together.
     """
-    about = read_json(folder / "contestants.json", "what was compared")
-    measured = _read_table(folder / "measured.parquet")
-    known = {
-        one["name"]: Contestant(
-            one["name"], Rope.load(folder / "ropes" / f"{one['name']}.json"), one["factor"], one["method"], one["seed"]
-        )
-        for one in about["ropes"]
+    if not readings or not searches:
+        raise UserError(f"{len(readings)} readings and {len(searches)} searches; expected some of both.")
+    headers = {path: read_json(path / "reading.json", "what a probe read") for path in readings}
+    tables = {path: _read_table(path / "measured.parquet") for path in readings}
+    kinds = {path: _kind(header, tables[path]) for path, header in headers.items()}
+    first = readings[0]
+    for path, kind in kinds.items():
+        for what, value in kind.items():
+            if value != kinds[first][what]:
+                raise UserError(f"{path} and {first} are readings of different {what}; expected the same.")
+    contestants: dict[str, Contestant] = {}
+    parts = []
+    for path, header in headers.items():
+        contestant = _contestant(header)
+        if contestant.name in contestants:
+            raise UserError(f"two readings are of {contestant.name}, {path} the second; expected ropes of other names.")
+        contestants[contestant.name] = contestant
+        parts.append(tables[path].assign(rope=contestant.name))
+    about = {name: headers[first][name] for name in ("train_length", "answers")}
+    about["split"] = headers[first]["options"]["split"]
+    found = [_found(path, contestants.values(), headers[first]) for path in searches]
+    comparison = Comparison(about, pd.concat(parts, ignore_index=True), contestants, found, reference)
+    if ORIGINAL not in contestants:
+        raise UserError("none of the readings is of the rope of pre-training; expected one of the method none.")
+    for factor in comparison.factors:
+        made = comparison.methods(factor, found=False)
+        twice = [method for method, group in made.items() if len(group) > 1]
+        if reference not in made or twice:
+            many = f"{len(made[twice[0]])} readings are of {twice[0]}" if twice else f"no reading is of {reference}"
+            raise UserError(f"{many} at {factor:g}x; expected one of each method made by hand, {reference} among them.")
+    return comparison
+
+
+def _kind(header: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    """What comparable readings have in common."""
+    return {
+        "models": header["weights"],
+        "answers": header["answers"],
+        **header["options"],
+        "factors": sorted(header["options"]["factors"]),
+        "documents": table[["at", "corpus", "document"]].values.tolist(),
     }
-    found = []
-    for path in searches:
-        contestant, best = read_search(path)
-        if contestant.name not in known or known[contestant.name].rope != contestant.rope:
-            raise UserError(f"{path}: its rope is not the one that was compared in {folder}; compare again.")
-        found.append(FoundRope(contestant, best, _read_table(path / "trials.parquet")))
-    return Comparison(about, measured, known, found)
+
+
+def _contestant(header: Mapping[str, Any]) -> Contestant:
+    columns = header["columns"]
+    name = ORIGINAL if columns["method"] == ORIGINAL else columns["rope"]
+    rope = Rope.from_json(header["rope"])
+    return Contestant(name, rope, columns["factor"], columns["method"], columns["search"], columns["seed"])
+
+
+def _found(path: Path, contestants: Iterable[Contestant], reading: Mapping[str, Any]) -> FoundRope:
+    best: dict[str, Any] = read_json(path / "best.json", "what a search found")
+    if best["weights"] != reading["weights"]:
+        raise UserError(f"{path} searched on another model than {reading['model']}, which the readings are of.")
+    asked, given = (of["answers"]["retrieval"] for of in (best, reading))
+    if asked != given:
+        raise UserError(
+            f"the objective of {path} has the answers {asked}, the readings have {given}; expected the same. Ask for "
+            "none where only some documents show that the model can give them."
+        )
+    rope = Rope.load(path / "rope.json")
+    for one in contestants:
+        if one.search == best["columns"]["search"] and one.rope == rope:
+            return FoundRope(one, best, _read_table(path / "trials.parquet"))
+    raise UserError(f"{path}: no reading is of the rope that it found; read it again.")
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -211,7 +240,8 @@ def _least(comparison: Comparison, ropes: Iterable[Contestant], at: float, refer
 
 
 def _nearest_reference(comparison: Comparison, at: float) -> str:
-    return reference_name(min(comparison.factors, key=lambda factor: (factor < at, abs(factor - at))))
+    nearest = min(comparison.factors, key=lambda factor: (factor < at, abs(factor - at)))
+    return comparison.reference_name(nearest)
 
 
 def standings(comparison: Comparison, factor: float, confidence: float) -> pd.DataFrame:
@@ -224,7 +254,7 @@ def standings(comparison: Comparison, factor: float, confidence: float) -> pd.Da
         rope of this factor, nats) with bounds, and ``better``: yes, no or open. The reference has no interval.
     """
     made, found = (comparison.methods(factor, found=kind) for kind in (False, True))
-    reference = reference_name(factor)
+    reference = comparison.reference_name(factor)
     original = comparison.rows(ORIGINAL, factor)
     hardest = [_least(comparison, chain.from_iterable(made.values()), factor, reference)]
     against = comparison.values(hardest, factor, reference)
@@ -277,7 +307,7 @@ def transfer(comparison: Comparison, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def progress(searches: Sequence[FoundRope]) -> pd.DataFrame:
+def convergence(searches: Sequence[FoundRope]) -> pd.DataFrame:
     """Best so far of every search: ``method``, ``factor``, ``seed``, ``trials``, ``documents``, ``seconds``, ``best``.
 
     ``best`` is nats against YaRN on the search documents, nan before a rope is allowed; the others are cumulative.
@@ -308,11 +338,11 @@ def rivals(comparison: Comparison, confidence: float) -> pd.DataFrame:
     """
     rows = []
     for factor in comparison.factors:
-        reference = reference_name(factor)
+        reference = comparison.reference_name(factor)
         groups: dict[str, dict[int, FoundRope]] = {}
         for search in comparison.searches:
             if search.contestant.factor == factor:
-                groups.setdefault(search.contestant.method, {})[int(search.best["seed"])] = search
+                groups.setdefault(search.contestant.method, {})[int(search.contestant.seed or 0)] = search
         if not groups:
             continue
         values = {

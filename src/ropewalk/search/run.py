@@ -18,27 +18,26 @@ from ropewalk.models.binding import read_rope
 from ropewalk.models.loading import load_config, load_model
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
-from ropewalk.search.objective import Ability, Objective, ObjectiveOptions, Reader, ability, make_probes
+from ropewalk.scores import Scores, bare_rows
+from ropewalk.search.objective import Ability, Objective, Reader, ability, make_probes
+from ropewalk.search.options import SearchOptions
 from ropewalk.search.space import make_space
-from ropewalk.search.study import Search, SearchOptions
+from ropewalk.search.study import SearchLoop
 
 VERSION = 1
-"""Of the objective: trials of another one are no part of a study."""
+"""Of the objective: trials of another one are no part of a search."""
 
 
 def search(
     source: ModelSource,
     corpora: Mapping[str, Corpus],
-    *,
-    space: str,
-    factor: float,
     options: SearchOptions,
-    aim: ObjectiveOptions,
+    *,
+    columns: Mapping[str, Any],
     journal: Path,
     folder: Path | None,
     metrics: Path | None = None,
     devices: Sequence[str] = (),
-    dtype: str = "auto",
 ) -> None:
     """Search a rope, and write ``rope.json``, ``best.json``, ``trials.parquet`` and ``scores.json``, all or none.
 
@@ -47,16 +46,13 @@ def search(
     Args:
         source: the model.
         corpora: by name, tokenised by the model's tokenizer.
-        space: name of the space.
-        factor: target length over training length; above 1.
-        options: how to search.
-        aim: what to optimise.
+        options: what to optimise, where, and how to search.
+        columns: what names the search in the tables of a study, among them ``search``, its id.
         journal: keeps the trials; lies outside ``folder``.
         folder: what to write. None makes this one of several workers on one journal, which writes nothing: a last call
             with a folder finds the budget used, chooses and writes.
         metrics: JSON lines, one a trial.
         devices: one trial is measured on each at a time; by default all GPUs, or the CPU.
-        dtype: of the weights.
 
     Raises:
         UserError: model, text and space do not fit, the journal cannot be used, or no rope is allowed.
@@ -65,40 +61,40 @@ def search(
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
     table = read_rope(load_config(source))
-    searched = make_space(space, table, factor)
-    length = round(factor * table.original_length)
+    space = make_space(options.space, table, options.factor)
+    length = round(options.factor * table.original_length)
     identity = {
         "version": VERSION,
         "model": str(source),
         "weights": weights_hash(source),
         "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
-        "aim": asdict(aim),
     }
-    study = Search(searched, options, length=length, identity=identity, journal=journal, worker=folder is None)
-    with study.opened():
-        models = [load_model(source, dtype=dtype, device=device) for device in devices or default_devices()]
-        able, objective = _objective(models, study, corpora, tokenizer, aim, "search")
+    loop = SearchLoop(space, options, length=length, identity=identity, journal=journal, worker=folder is None)
+    with loop.opened():
+        models = [load_model(source, dtype=options.dtype, device=device) for device in devices or default_devices()]
+        able, objective = _objective(models, loop, corpora, tokenizer, "search")
         print(f"objective: {able.reason}; short texts may cost {objective.short_cost:.4f} nats a token", flush=True)
         if metrics is None:
-            study.run(objective)
+            loop.run(objective)
         else:
             with MetricsFile(metrics) as written:
-                written.resume(len(study.history))
-                study.run(objective, report=written)
+                written.resume(len(loop.history))
+                loop.run(objective, report=written)
         if folder is None:
             return
-        trials = study.trials()
-        candidates = study.candidates(trials)
-        _, judge = _objective(models, study, corpora, tokenizer, aim, "selection", able)
+        trials = loop.trials()
+        candidates = loop.candidates(trials)
+        _, judge = _objective(models, loop, corpora, tokenizer, "selection", able)
         judged = []
         for number in candidates:
-            found = judge.readers[0].read(study.rope(trials, number))
+            found = judge.readers[0].read(loop.rope(trials, number))
             judged.append({"number": number, "objective": judge.value(found), "excess": judge.excess(found)})
         chosen = min(judged, key=lambda one: float(one["objective"]))
-        rope, row = study.rope(trials, int(chosen["number"])), trials.iloc[int(chosen["number"])]
+        rope, row = loop.rope(trials, int(chosen["number"])), trials.iloc[int(chosen["number"])]
         best = {
-            "study": study.name,
-            **study.identity,
+            "columns": dict(columns),
+            "study": loop.name,
+            **loop.identity,
             "train_length": table.original_length,
             "documents": [f"{probe.corpus}/{probe.document}" for probe in objective.probes],
             "answers": asdict(able),
@@ -106,47 +102,48 @@ def search(
             "trials": len(trials),
             "chosen": int(chosen["number"]),
             "origin": row["origin"],
-            "values": {p.name: float(row[p.name]) for p in searched.parameters},
+            "values": {p.name: float(row[p.name]) for p in space.parameters},
             "objective": float(row["objective"]),
             "excess": float(row["excess"]),
             "candidates": judged,
-            "importances": study.importances(),
+            "importances": loop.importances(),
         }
         with whole_folder(folder) as out:
             rope.save(out / "rope.json")
             write_json(out / "best.json", best)
             trials.to_parquet(out / "trials.parquet", index=False)
-            write_json(out / "scores.json", _scores(trials, best, chosen))
+            _scores(trials, best, chosen).write(out / "scores.json")
 
 
 def _objective(
     models: Sequence[PreTrainedModel],
-    study: Search,
+    loop: SearchLoop,
     corpora: Mapping[str, Corpus],
     tokenizer: Any,
-    aim: ObjectiveOptions,
     split: str,
     able: Ability | None = None,
 ) -> tuple[Ability, Objective]:
     """The objective on one split; what it compares with is measured once and kept in the journal."""
-    table = study.space.table
-    known = study.study.user_attrs.get(split)
-    if able is None:
-        able = Ability(**known["ability"]) if known else ability(models[0], tokenizer, table, corpora, aim, split)
+    table, options = loop.space.table, loop.options
+    asked: dict[str, Any] = {"documents": options.documents, "seed": options.answer_seed}
+    known = loop.study.user_attrs.get(split)
+    if able is None and known:
+        able = Ability(**known["ability"])
+    elif able is None:
+        able = ability(models[0], tokenizer, table, corpora, split=split, retrieval=options.retrieval, **asked)
     probes = make_probes(
         corpora,
         tokenizer,
         split=split,
-        documents=aim.documents,
         train_length=table.original_length,
-        length=study.length,
+        length=loop.length,
         retrieval=able.retrieval,
-        seed=aim.seed,
+        **asked,
     )
     readers = [Reader(model, probes, table.original_length) for model in models]
-    objective = Objective(readers, table, study.space.factor, aim.short_cost, known)
+    objective = Objective(readers, table, loop.space.factor, options.short_cost, known)
     if known is None:
-        study.study.set_user_attr(split, {"ability": asdict(able), **objective.to_json()})
+        loop.study.set_user_attr(split, {"ability": asdict(able), **objective.to_json()})
     return able, objective
 
 
@@ -155,9 +152,9 @@ def default_devices() -> list[str]:
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
 
 
-def _scores(trials: pd.DataFrame, best: Mapping[str, Any], chosen: Mapping[str, float]) -> dict[str, float]:
+def _scores(trials: pd.DataFrame, best: Mapping[str, Any], chosen: Mapping[str, float]) -> Scores:
     """The numbers of a search in the tracking UI."""
-    return {
+    numbers = {
         "objective": best["objective"],
         "objective_on_selection": chosen["objective"],
         "short_cost": best["excess"] + best["short_cost"],
@@ -167,3 +164,4 @@ def _scores(trials: pd.DataFrame, best: Mapping[str, Any], chosen: Mapping[str, 
         "seconds_measuring": float(trials["seconds_measuring"].sum()),
         "seconds_proposing": float(trials["seconds_proposing"].sum()),
     }
+    return Scores({"stage": "search", **best["columns"]}, bare_rows(numbers))

@@ -35,14 +35,15 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ropewalk.errors import UserError
+from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 from ropewalk.rope.methods import mrrope_pro, mrrope_uni, ntk, ntk_critical, pi, yarn, yarn_written
 from ropewalk.rope.rope import FloatArray
 from ropewalk.search.causes import knee_points
-from ropewalk.search.objective import Measured, Objective
+from ropewalk.search.objective import Objective, ProbeResults
+from ropewalk.search.options import SearchOptions
 from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
-from ropewalk.search.samplers import check_sampler
 from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, Space
 
 FEWEST = 4
@@ -55,34 +56,8 @@ STALE = 5.0
 """A trial of another worker is taken for dead after so many times the median duration."""
 UNKNOWN = 86_400.0
 """And after so many seconds where none has finished yet."""
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How to search.
-
-    Attributes:
-        sampler: who proposes.
-        budget: trials to finish, the hand-made ropes among them.
-        seed: of the proposals.
-        prune: stop reading documents for a trial that is already seen to be worse than the best, by Wilcoxon's test.
-        patience: stop after so many trials without progress; never where None.
-        candidates: the best so many are measured on the selection documents, which decide.
-    """
-
-    sampler: str = "gp"
-    budget: int = 64
-    seed: int = 0
-    prune: bool = False
-    patience: int | None = None
-    candidates: int = 5
-
-    def check(self, space: str) -> None:
-        """Raise ``UserError`` where something cannot be."""
-        check_sampler(self.sampler, space)
-        for name, value in (("budget", self.budget), ("candidates", self.candidates), ("patience", self.patience)):
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; expected at least 1.")
+CHANGEABLE = ("budget", "patience", "candidates")
+"""Options that decide no trial: with others, a study goes on."""
 
 
 def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
@@ -115,7 +90,7 @@ class Asked:
     seconds: float
 
 
-class Search:
+class SearchLoop:
     """A study, its space and its objective."""
 
     def __init__(
@@ -131,19 +106,17 @@ class Search:
         """Open or begin the study. With :meth:`opened`, which holds the journal, comes the rest.
 
         Args:
-            space: what is searched.
+            space: what is searched, made for the space and the factor of the options.
             options: how.
             length: target length in tokens.
-            identity: all that decides the outcome, beside space and options.
+            identity: all that decides the outcome, beside the options.
             journal: the file that keeps the trials.
             worker: several processes share the journal; none may believe that it is alone.
         """
-        options.check(space.name)
         self.space, self.options, self.length, self.journal, self.worker = space, options, length, journal, worker
-        decisive = {"sampler": options.sampler, "seed": options.seed, "prune": options.prune}
-        whole = {**identity, "space": space.name, "factor": space.factor, "length": length, **decisive}
-        self.name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
-        self.identity = whole
+        decisive = {name: value for name, value in plain(options).items() if name not in CHANGEABLE}
+        self.identity = {**identity, "length": length, "options": decisive}
+        self.name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
         self.study: Study
 
     @contextmanager
@@ -292,6 +265,7 @@ class Search:
         seed = int(np.random.SeedSequence([self.options.seed, number]).generate_state(1)[0])
         kind, first = self.options.sampler, list(self.study.user_attrs["first"].values())
         if number < len(first):
+            # By number, not by Optuna's enqueue_trial, which would lose the point of a trial that was killed.
             values = first[number]
         elif kind in PROPOSERS:
             values = PROPOSERS[kind](self.space, history, number, self.options.seed)
@@ -306,14 +280,14 @@ class Search:
             return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         return PartialFixedSampler(values, RandomSampler(seed=seed))
 
-    def _measure(self, objective: Objective, device: int, asked: Asked) -> tuple[Measured, float]:
+    def _measure(self, objective: Objective, device: int, asked: Asked) -> tuple[ProbeResults, float]:
         started, trial = time.monotonic(), asked.trial
         order = np.random.default_rng([self.options.seed, asked.number]).permutation(len(objective.probes))
         rope, reader = self.space.rope(trial.params), objective.readers[device]
         reported: set[int] = set()
         pruned = False
 
-        def go_on(measured: Measured) -> bool:
+        def go_on(measured: ProbeResults) -> bool:
             nonlocal pruned
             done = np.flatnonzero(measured.done)
             if len(done) < min(FEWEST, len(objective.probes)):
@@ -337,7 +311,7 @@ class Search:
             go_on(found)  # so that the best trial has a value for every document
         return found, time.monotonic() - started
 
-    def _tell(self, objective: Objective, asked: Asked, found: Measured, seconds: float) -> dict[str, float]:
+    def _tell(self, objective: Objective, asked: Asked, found: ProbeResults, seconds: float) -> dict[str, float]:
         trial = asked.trial
         value, excess = objective.value(found), objective.excess(found)
         documents = int(found.done.sum())
@@ -372,7 +346,7 @@ class Search:
         rows: list[dict[str, Any]] = []
         best = math.nan
         for number, trial in enumerate(self._complete()[: self.options.budget]):
-            measured = Measured.from_json(trial.user_attrs["measured"])
+            measured = ProbeResults.from_json(trial.user_attrs["measured"])
             value, excess, whole = (trial.user_attrs[name] for name in ("objective", "excess", "whole"))
             if excess <= 0 and whole:
                 best = float(np.fmin(best, value))
@@ -411,7 +385,7 @@ class Search:
             least = trials["excess"].min()
             raise UserError(
                 f"none of {len(trials)} ropes keeps the cost of short texts within its bound; the nearest is "
-                f"{least:.4f} nats a token above it. Allow more with --short-cost, or more trials with --budget."
+                f"{least:.4f} nats a token above it. Allow more with short_cost, or more trials with budget."
             )
         return [int(n) for n in whole.sort_values("objective", kind="stable")["number"].head(self.options.candidates)]
 

@@ -1,0 +1,91 @@
+"""Options of a search, of the reading that tests a rope as a search would, and of the report of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from ropewalk.errors import UserError
+from ropewalk.options import Count, Dtype, Options, Range, Seed, Split
+
+Retrieval = Literal["needle", "copy", "none"]
+Lengthening = Annotated[float, Range(above=1)]
+
+ONLY_SPACE = {"evolution": "pairs", "scan": "groups"}
+"""The one space of each sampler that has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(Options):
+    """A search of a rope for one factor, without training."""
+
+    factor: Lengthening
+    """target length over the training length"""
+    sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan"] = "gp"
+    """who proposes ropes: Bayesian optimisation, another of Optuna's samplers (tpe, cma), a Sobol sequence, LongRoPE's
+    evolution (of pairs), or a coordinate scan (of groups)"""
+    space: Literal["ramp", "bands", "tail", "pairs", "groups"] = "ramp"
+    """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, or eight groups in any
+    order"""
+    budget: Count = 64
+    """trials to finish, the hand-made ropes among them; raised later, the search goes on"""
+    seed: Seed = 0
+    """seed of the proposals"""
+    documents: Count = 6
+    """documents of each corpus to search on, and as many to choose the best trial on"""
+    retrieval: Retrieval = "needle"
+    """answers that the objective asks for: a hidden fact, digits to copy, or none; left out where the model cannot give
+    them at its training length"""
+    short_cost: Annotated[float, Range(at_least=0)] | None = None
+    """nats a token that texts up to the training length may cost against the original rope; what YaRN costs and 0.02
+    more where null"""
+    prune: bool = False
+    """stop reading documents for a trial that is already seen to be worse than the best, by Wilcoxon's test"""
+    patience: Count | None = None
+    """trials without progress after which the search stops; never where null"""
+    candidates: Count = 5
+    """best trials that are measured on the split selection, which decides"""
+    answer_seed: Seed = 0
+    """seed of hidden facts and digits"""
+    dtype: Dtype = "auto"
+    """type of the weights"""
+
+    def check(self) -> None:
+        only = ONLY_SPACE.get(self.sampler, self.space)
+        if self.space != only:
+            raise UserError(f"sampler {self.sampler!r} searches the space {only}, not {self.space}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions(Options):
+    """A reading of a rope by what searches make small, at several lengths."""
+
+    factors: list[Lengthening]
+    """target lengths over the training length at which the rope is read"""
+    split: Split = "test"
+    """part of the documents that is read; searches see search and selection"""
+    documents: Count = 6
+    """documents of each corpus that are read"""
+    retrieval: Retrieval = "needle"
+    """answers to ask for: a hidden fact, digits to copy, or none; left out where the model cannot give them at its
+    training length"""
+    seed: Seed = 0
+    """seed of hidden facts and digits"""
+    dtype: Dtype = "auto"
+    """type of the weights"""
+
+    def check(self) -> None:
+        if not self.factors or len(set(self.factors)) < len(self.factors):
+            raise UserError(f"factors is {self.factors}; expected one or more, all different.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReportOptions(Options):
+    """A report of searches and of readings of what they found."""
+
+    confidence: Annotated[float, Range(above=0, below=1)] = 0.95
+    """confidence of the intervals"""
+    reference: str = "yarn"
+    """method of the hand-made rope, at each factor, that ropes are measured against"""
+    experiment: str = "search"
+    """name of the experiment in tables and scores"""
