@@ -1,14 +1,18 @@
-"""A model and a rope make NLL; many NLL make a table; tables make the report."""
+"""A study is three tables: ropes, models, readings. A job makes one row; reports read rows."""
 
 from snakemake.utils import min_version
 
 min_version("9.11")
 
 
+# Every key, explained.
 configfile: "config/default.yaml"
 
 
-report: "workflow/report/study.rst"
+# The study that runs where no --configfile names another.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/embedded.yaml"
 
 
 # With `--sdm apptainer`; built once by envs/ropewalk.def.
@@ -16,14 +20,10 @@ container: "envs/ropewalk.sif"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/corpora.smk"
-include: "workflow/rules/models.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/scaling.smk"
+include: "workflow/rules/rope.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/read.smk"
 include: "workflow/rules/search.smk"
-include: "workflow/rules/finetune.smk"
-include: "workflow/rules/leval.smk"
-include: "workflow/rules/needle.smk"
 include: "workflow/rules/posgen.smk"
 include: "workflow/rules/report.smk"
 
@@ -31,70 +31,32 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.summary.output,
+        f"{RESULTS}/report.html",
 
 
-# Each stage by name: `snakemake --cores all evaluations` runs what it needs and nothing after it.
-rule corpora:
-    input:
-        CORPORA.values(),
+# What can be asked for by name: `snakemake --cores all finetune` runs what that report needs, and nothing after it.
+TARGETS = {
+    "corpora": STUDY.corpora.values(),
+    "models": STUDY.models.values(),
+    "ropes": STUDY.ropes.values(),
+    "readings": STUDY.readings.values(),
+    "searches": STUDY.searches.values(),
+    **{kind: STUDY.reports_of(kind) for kind in REPORTS},
+}
 
+for target, rows in TARGETS.items():
 
-rule model:
-    input:
-        MODEL,
-
-
-rule ropes:
-    input:
-        ROPES.values(),
-
-
-rule evaluations:
-    input:
-        EVALUATIONS.values(),
-
-
-rule scaling:
-    input:
-        expand(rules.scaling_report.output, experiment=SCALING),
-        expand(rules.scaling_predict.output, experiment=PREDICTED),
-
-
-rule predictions:
-    input:
-        expand(rules.scaling_predict.output, experiment=PREDICTED),
-
-
-rule search:
-    input:
-        expand(rules.search_report.output, experiment=SEARCH),
-
-
-rule finetune:
-    input:
-        expand(rules.finetune_report.output, experiment=FINETUNE),
-
-
-rule leval:
-    input:
-        expand(rules.leval_report.output, experiment=LEVAL),
-
-
-rule needle:
-    input:
-        expand(rules.needle_report.output, experiment=NEEDLE),
-
-
-rule posgen:
-    input:
-        expand(rules.posgen_report.output, experiment=POSGEN),
+    rule:
+        name:
+            target
+        input:
+            [PATHS.of(row) for row in rows],
 
 
 onsuccess:
     shell(DELIVER)
-    if Path(rules.summary.output[0]).is_file():
-        print(f"\nReport:   {rules.summary.output[0]}")
+    if Path(f"{RESULTS}/report.html").is_file():
+        print(f"\nReport:   {RESULTS}/report.html")
     print("Compare:  uv run mlflow ui, then open http://127.0.0.1:5000")
 
 

@@ -11,6 +11,7 @@ from ropewalk import cli
 from ropewalk.models.binding import read_rope, write_rope
 from ropewalk.models.fresh import ModelShape, fresh_llama
 from ropewalk.rope import Rope, apply
+from ropewalk.scores import Scores
 
 
 def run(monkeypatch, *words: object) -> int:
@@ -155,8 +156,8 @@ def test_from_text_to_perplexity(monkeypatch, tmp_path, capsys):
     capsys.readouterr()
     assert run(monkeypatch, "perplexity", out / "nll.parquet", "--lengths", "32,128") == 0
     printed = capsys.readouterr().out
-    scores = json.loads((out / "scores.json").read_text())
-    assert f"{scores['mine']['128']['perplexity']:.2f}" in printed
+    scores = Scores.read(out / "scores.json")
+    assert f"{scores.one(quantity='perplexity', corpus='mine', length=128).value:.2f}" in printed
 
     other = Rope.load(rope).to_json() | {"rotary_dim": 16, "inv_freq": [1.0] * 8}
     (tmp_path / "other.json").write_text(json.dumps(other))

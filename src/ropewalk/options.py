@@ -67,7 +67,7 @@ class Range:
 
 Count = Annotated[int, Range(at_least=1)]
 Seed = Annotated[int, Range(at_least=0)]
-Seeds = Annotated[list[int], Range(at_least=0)]
+Seeds = Annotated[tuple[int, ...], Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
 Positive = Annotated[float, Range(above=0)]
 Tokens = Annotated[int, Range(at_least=2)]
@@ -81,7 +81,8 @@ class Options:
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def __post_init__(self) -> None:
-        for name, (range_, choices) in _limits(type(self)).items():
+        kind: Any = type(self)
+        for name, (range_, choices) in _limits(kind).items():
             value = getattr(self, name)
             for item in value if isinstance(value, list | tuple) else [value]:
                 if range_ is not None and isinstance(item, int | float) and not range_.holds(item):
@@ -99,8 +100,18 @@ class Options:
         """Raise ``UserError`` where options do not fit each other."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """What every report is told."""
+
+    experiment: str
+    """name of the experiment in tables and scores"""
+    confidence: Annotated[float, Range(above=0, below=1)]
+    """confidence of the intervals"""
+
+
 @cache
-def _limits(kind: type) -> dict[str, tuple[Range | None, tuple[str, ...]]]:
+def _limits(kind: Any) -> dict[str, tuple[Range | None, tuple[str, ...]]]:
     """Range and choices of the fields of a class that have any."""
     hints = get_type_hints(kind, include_extras=True)
     found: dict[str, tuple[Range | None, tuple[str, ...]]] = {}
@@ -114,7 +125,7 @@ def _limits(kind: type) -> dict[str, tuple[Range | None, tuple[str, ...]]]:
                 pending.append(hint.__origin__)
             elif get_origin(hint) is Literal:
                 choices += [str(choice) for choice in get_args(hint)]
-            elif get_origin(hint) in (Union, UnionType, list):
+            elif get_origin(hint) in (Union, UnionType, list, tuple):
                 pending += get_args(hint)
         if ranges or choices:
             found[field.name] = (ranges[0] if ranges else None, tuple(choices))
@@ -122,13 +133,14 @@ def _limits(kind: type) -> dict[str, tuple[Range | None, tuple[str, ...]]]:
 
 
 @cache
-def descriptions(kind: type) -> dict[str, str]:
+def descriptions(kind: Any) -> dict[str, str]:
     """The attribute docstrings of a class of options and of its bases, by field."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not is_dataclass(base):
             continue
-        [body] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        source = inspect.getsource(base)  # type: ignore[arg-type]
+        [body] = ast.parse(textwrap.dedent(source)).body
         assert isinstance(body, ast.ClassDef)
         for field, after in zip(body.body, body.body[1:], strict=False):
             is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
@@ -173,18 +185,26 @@ def validate(kind: type[T], value: Any, where: str, *, keys: str = "") -> T:
     Raises:
         UserError: one sentence for the first fault, which names key, value and what is allowed.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if not isinstance(value, Mapping):
         at = f" key {keys!r}" if keys else ""
         raise UserError(f"{where}{at} is {value!r}; expected keys: {', '.join(f.name for f in fields(kind))}.")  # type: ignore[arg-type]
     try:
-        return TypeAdapter(kind).validate_python(dict(value))
+        made: T = _adapter(kind).validate_python(dict(value))  # type: ignore[arg-type]
+        return made
     except ValidationError as error:
         # A mistyped key explains the missing one beside it.
         first = min(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
         more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
         raise UserError(_sentence(kind, first, where, keys) + more) from None
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _sentence(kind: type, fault: Any, where: str, keys: str) -> str:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ from ropewalk.reading import retrieval
 from ropewalk.reading.retrieval import Grid, answer_nll, effective_interval, effective_length, found_share, measure
 from ropewalk.report.needle import write_report
 from ropewalk.rope import apply, default_rope
+from ropewalk.scores import Scores
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=1, kv_heads=1, intermediate_size=32, length=64)
 ROPE = default_rope(32, 10_000.0, 64)
@@ -63,8 +62,9 @@ def test_every_model_and_rope_is_asked_the_same(source, corpus, tmp_path):
     # Lengths and depths of a sample ask for one answer; the control does not depend on the depth.
     assert one.groupby(["task", "sample"])["answer"].agg(lambda a: len({str(x) for x in a})).max() == 1
     assert one.groupby(["task", "length", "sample"])["control_nll"].nunique().max() == 1
-    scores = json.loads((tmp_path / "one/scores.json").read_text())
-    assert scores["digits"]["64"] == pytest.approx(one[(one["task"] == "digits") & short]["score"].mean())
+    scores = Scores.read(tmp_path / "one/scores.json")
+    expected = one[(one["task"] == "digits") & short]["score"].mean()
+    assert scores.one(quantity="score", task="digits", length=64).value == pytest.approx(expected)
     assert not (tmp_path / "one.state").exists()
     write_report({"one": tmp_path / "one", "two": tmp_path / "two"}, tmp_path / "report", confidence=0.95)
     table = pd.read_csv(tmp_path / "report/needle.csv")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ from ropewalk.errors import UserError
 from ropewalk.reading.nll_file import write_nll
 from ropewalk.report.finetune import Tuned, compare, document_means, write_report
 from ropewalk.rope import default_rope
+from ropewalk.scores import Scores
 
 
 def rows(level, *, spread=0.0, seed=0, documents=8, length=64):
@@ -94,9 +93,12 @@ def test_the_report_is_written_whole(tmp_path):
         confidence=0.95,
         folder=tmp_path / "out",
     )
-    scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert scores["long"]["other"]["64"]["difference"] == pytest.approx(-0.095, abs=1e-5)
-    assert "gain" not in scores["untuned"]["third"]["64"]
+    scores = Scores.read(tmp_path / "out/scores.json")
+    [pair] = scores.by_interval(quantity="difference", regime="long", rope="other", length=64)
+    assert set(pair) == {"documents", "seeds"}
+    assert pair["seeds"].value == pytest.approx(-0.095, abs=1e-5)
+    assert pair["seeds"].against == "yarn"
+    assert {row.quantity for row in scores.select(regime=None, rope="third")} == {"nll", "perplexity"}
     page = (tmp_path / "out/finetune.html").read_text()
     assert "class=better" in page
     assert "Law" in page

@@ -11,6 +11,7 @@ from ropewalk.reading.leval.comparison import mean_over_tasks
 from ropewalk.reading.leval.scoring import score_file
 from ropewalk.report.leval import scores_text, write_report
 from ropewalk.rope import default_rope
+from ropewalk.scores import Scores
 
 
 @pytest.fixture
@@ -51,11 +52,17 @@ def test_report(answers, tmp_path):
     assert table.loc[("average", "good"), "difference"] == 50
     assert table.loc[("average", "good"), "better"] == "yes"
     assert table.loc[("tpo", "good"), "documents"] == 12
-    scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert (scores["good"]["gsm100"]["parity"], scores["good"]["gsm100"]["strict"]) == (75.0, 75.0)
-    assert scores["averages"]["good_less_poor"]["difference"] == 50
-    assert scores["averages"]["poor_less_good"]["difference_high"] < 0
-    assert scores["setting"] == {"pocket": False, "train_length": 64, "tasks": 2}
+    scores = Scores.read(tmp_path / "out/scores.json")
+    good = scores.select(quantity="score", model="good", task="gsm100")
+    assert {row.scoring: row.value for row in good} == {"parity": 75.0, "strict": 75.0}
+    apart = {"quantity": "difference", "scoring": "parity", "task": "average"}
+    assert scores.one(**apart, model="good", against="poor").value == 50
+    assert scores.one(**apart, model="poor", against="good").high < 0
+    assert {name: scores.setting[name] for name in ("pocket", "train_length", "tasks")} == {
+        "pocket": False,
+        "train_length": 64,
+        "tasks": 2,
+    }
     page = (tmp_path / "out/leval.html").read_text()
     assert "class=better" in page
     assert "Vicuna1.5-13b-16k" in page
@@ -67,9 +74,9 @@ def test_a_model_whose_own_rope_is_unknown_is_reported_too(answers, tmp_path):
     about = {"rope": None, "own_rope": None, "training": None, "data": "folder:leval"}
     (folders["good"] / "settings.json").write_text(json.dumps(about))
     write_report(folders, "poor", tmp_path / "out")
-    scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert scores["subjects"]["good"]["recipe"] == "unknown"
-    assert scores["setting"]["train_length"] == 64
+    setting = Scores.read(tmp_path / "out/scores.json").setting
+    assert {one["model"]: one["recipe"] for one in setting["models"]} == {"poor": "default", "good": "unknown"}
+    assert setting["train_length"] == 64
 
 
 def test_subjects_must_have_answered_the_same(answers, tmp_path):

@@ -12,9 +12,11 @@ from ropewalk.errors import UserError
 from ropewalk.options import plain
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.results import summary
+from ropewalk.report.options import ReportOptions
 from ropewalk.report.posgen import ScoredTask, accuracy_table, counterpart, feature_gaps, write_report
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
+from ropewalk.scores import Scores
 
 ORIGINAL = default_rope(64, 10000.0, 64)
 YARN = {"factor": 4.0, "alpha": 1.0, "beta": 2.0, "mixing": "wavelength"}
@@ -29,6 +31,7 @@ ROPES = {
     "pi": ("rope", apply(ORIGINAL, "pi", factor=4.0)),
 }
 SEEDS = [1, 2, 3, 4, 5]
+OPTIONS = ReportOptions(experiment="mine", confidence=0.95)
 
 
 def scored(folder, kind: str, level: float, ropes=ROPES):
@@ -60,7 +63,7 @@ def scored(folder, kind: str, level: float, ropes=ROPES):
     table = pd.concat(frames, ignore_index=True)
     table.to_parquet(folder / "accuracy.parquet")
     (folder / "validation.jsonl").write_text("\n".join(lines))
-    (folder / "scores.json").write_text(json.dumps(summary(table, 64)))
+    summary(table, 64).write(folder / "scores.json")
     return folder
 
 
@@ -72,7 +75,7 @@ def folders(tmp_path_factory):
 
 
 def test_a_report_is_written_whole(folders, tmp_path):
-    write_report(folders, folder=tmp_path / "report")
+    write_report(folders, OPTIONS, tmp_path / "report")
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {
         *("accuracy.csv", "accuracy.html", "accuracy.png", "feature_gap.csv", "feature_gap.html"),
@@ -86,9 +89,12 @@ def test_a_report_is_written_whole(folders, tmp_path):
     assert page.index("Recursive") < page.index("Chain of thought") < page.index("Semi-recursive")
     assert "95.93" in page, "the published table stands beside"
     assert "in models trained with resonance" in page
-    scores = json.loads((tmp_path / "report/scores.json").read_text())
-    assert scores["recursive"]["rope"]["ood_accuracy"]["mean"] == pytest.approx(0.33, abs=0.01)
-    assert scores["recursive"]["yarn"]["ood_accuracy"]["difference"] == pytest.approx(0.04, abs=0.01)
+    scores = Scores.read(tmp_path / "report/scores.json")
+    own = {"task": "recursive", "quantity": "ood_accuracy"}
+    assert scores.one(**own, rope="rope", seed=None).value == pytest.approx(0.33, abs=0.01)
+    assert scores.one(**own, rope="rope", seed=3).value == pytest.approx(0.33, abs=0.01)
+    gain = scores.one(task="recursive", quantity="ood_accuracy_difference", rope="yarn", against="rope")
+    assert (gain.value, gain.over) == (pytest.approx(0.04, abs=0.01), "seeds")
 
 
 def test_means_deviations_and_paired_intervals(folders):
@@ -162,21 +168,21 @@ def test_a_rope_without_a_validation_curve_is_left_out_of_that_figure_alone(tmp_
     lines = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
     kept = [{key: value for key, value in line.items() if not key.startswith("yarn-swapped/")} for line in lines]
     (folder / "validation.jsonl").write_text("\n".join(map(json.dumps, kept)))
-    write_report([folder], folder=tmp_path / "report")
+    write_report([folder], OPTIONS, tmp_path / "report")
     assert (tmp_path / "report/validation.png").is_file()
     (folder / "validation.jsonl").unlink()
     with pytest.raises(UserError, match=r"validation.jsonl is missing or holds no validation loss"):
-        write_report([folder], folder=tmp_path / "again")
+        write_report([folder], OPTIONS, tmp_path / "again")
 
 
 def test_what_does_not_fit_together_is_named(folders, tmp_path):
     with pytest.raises(UserError, match="a task comes twice"):
-        write_report([folders[0], folders[0]], folder=tmp_path / "report")
+        write_report([folders[0], folders[0]], OPTIONS, tmp_path / "report")
     fewer = {name: rope for name, rope in ROPES.items() if name != "yarn-swapped"}
     other = scored(tmp_path / "other", "recursive", 0.3, fewer)
     with pytest.raises(UserError, match="'chain-of-thought' was scored with other ropes than 'recursive'"):
-        write_report([folders[0], other], folder=tmp_path / "report")
+        write_report([folders[0], other], OPTIONS, tmp_path / "report")
     (other / "accuracy.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"accuracy.parquet is missing or damaged"):
-        write_report([other], folder=tmp_path / "report")
+        write_report([other], OPTIONS, tmp_path / "report")
     assert not (tmp_path / "report").exists()

@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ropewalk.report.prediction import draw_laws, draw_prediction, prediction_text, predictions_table, write_predictions
+from ropewalk.report.predictions import (
+    draw_laws,
+    draw_prediction,
+    prediction_text,
+    predictions_table,
+    write_predictions,
+)
 from ropewalk.rope.prediction import Setting, predict
 
 LLAMA2 = Setting(128, 10_000.0, 4096, 16_384, 1e6)

@@ -13,6 +13,7 @@ from ropewalk.report.scaling import scores, write_report
 from ropewalk.report.scaling_page import sweep_html
 from ropewalk.rope.theory import wall
 from ropewalk.scaling.sweep import read_sweep
+from ropewalk.scores import Scores
 
 READ = {"thresholds": [0.5, 2.0], "smoothing": 1, "perplexity_ratio": 1.1, "confidence": 0.95}
 
@@ -57,26 +58,30 @@ def test_everything_is_written(sweep, tmp_path):
     assert runs[0] == "base-1000000_length-128_steps-300_seed-0"
     params = json.loads((out / "runs" / runs[0] / "params.json").read_text())
     assert params["new_base"] == 1e6
-    own = json.loads((out / "runs" / runs[0] / "scores.json").read_text())
-    assert own["limit"]["0.5 nats"] == pytest.approx(726, abs=2)
-    assert own["predicted"]["discrete"] == pytest.approx(725.57, abs=0.01)
+    own = Scores.read(out / "runs" / runs[0] / "scores.json")
+    assert own.one(quantity="limit", rule="0.5 nats").value == pytest.approx(726, abs=2)
+    assert own.one(quantity="predicted_limit", law="discrete").value == pytest.approx(725.57, abs=0.01)
 
 
 def test_scores_hold_every_statistic(sweep):
-    found = scores(sweep)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["predictors"]["discrete"]["error"] < found["predictors"]["continuous"]["error"]
-    assert found["slopes"]["length-128_steps-300_with-original"]["discrete"] == pytest.approx(22 / 64)
-    base = found["bases"]["base-1000000_length-128_steps-300"]
-    assert base["seeds"] == 2
-    assert base["limit"] == pytest.approx(726 * 1.5**0.5, rel=0.01)
-    assert found["tuning"]["base-1000000_steps-300_128-to-256"]["predicted"] == 1
-    assert found["retrieval"]["base-20_length-128_steps-300"]["lost"] == 32
-    assert found["log_scaling"]["base-20_length-128_steps-300_log-scaled_1024-to-2048"]["difference_high"] < 0
-    assert found["setting"]["longest"] == 2048
-    assert all(row["new_base"] != 10_000 for row in found["against_original"].values()), "not against itself"
-    assert "base-1000000_length-128_steps-300" in found["against_original"]
-    assert found["small_bases"]["base-41_length-128_steps-300"]["smaller"] == 20
+    found = scores(sweep, "mine")
+    error = {row.law: row.value for row in found.select(quantity="error")}
+    assert error["discrete"] < error["continuous"]
+    slope = {"quantity": "predicted_slope", "law": "discrete", "tune_length": 128, "with_original": True}
+    assert found.one(**slope).value == pytest.approx(22 / 64)
+    [limit] = found.by_interval(quantity="limit", base=1e6, tune_length=128)
+    assert set(limit) == {"documents", "seeds"}
+    assert limit["seeds"].n_seeds == 2
+    assert limit["seeds"].value == pytest.approx(726 * 1.5**0.5, rel=0.01)
+    moved = found.one(quantity="predicted_limit_ratio", base=1e6, tune_length=256, against_length=128)
+    assert moved.value == 1
+    assert found.one(quantity="lost_length", base=20, log_scaled=None).value == 32
+    assert found.one(quantity="log_scaling_difference", base=20, start=1024, stop=2048).high < 0
+    assert found.setting["longest"] == 2048
+    against_original = {row.base for row in found.select(quantity="far_degradation_less_original")}
+    assert 1e6 in against_original
+    assert 10_000 not in against_original, "not against itself"
+    assert found.one(quantity="far_degradation_less_smaller", base=41).against_base == 20
 
 
 def test_a_wall_that_is_far_from_the_law_is_said_to_be(make_cell, tmp_path):

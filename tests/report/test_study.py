@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from ropewalk.report.study import write_report
 
 from ropewalk.errors import UserError
 from ropewalk.reading.nll_file import write_nll
-from ropewalk.report.study import write_report
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import dynamic_ntk, p_rope, yarn
+from ropewalk.scores import Scores
 
 LENGTHS = [32, 64, 128]
 
@@ -62,9 +63,11 @@ def test_all_figures_and_tables_are_written(evaluations, tmp_path):
             assert 0.005 < (pixels < 200).mean() < 0.9, f"{name} looks empty or full"
     table = pd.read_csv(out / "perplexity.csv")
     assert set(table["rope"]) == set(evaluations)
-    scores = json.loads((out / "scores.json").read_text())
+    scores = Scores.read(out / "scores.json")
     nats = 2.05 + np.mean(np.arange(1, 32)) / 500
-    assert scores["none"]["text"]["perplexity_32"] == pytest.approx(np.exp(nats), rel=1e-4)
+    [row] = scores.select(quantity="perplexity", rope="none", corpus="text", length=32)
+    assert row.value == pytest.approx(np.exp(nats), rel=1e-4)
+    assert {row.against for row in scores.select(quantity="difference")} == {"yarn"}
     copying = pd.read_csv(out / "copying.csv", index_col="rope")
     assert copying.loc["yarn", "8"] == pytest.approx(0.9)
 

@@ -1,74 +1,60 @@
-# The checked configuration, the names of files, and how a job is run and recorded.
+# The checked configuration, the tables that it makes, and how a job is run and recorded.
 
-import hashlib
 import json
+import re
 from pathlib import Path
 
-import ropewalk
-from ropewalk.config import check_config, method_parameters
+from ropewalk.closure import code_hash
 from ropewalk.errors import UserError
 from ropewalk.models.sources import CHECKPOINT_FILES
+from ropewalk.options import to_json
+from ropewalk.study import read_study
+from ropewalk.study.paths import Paths
 from ropewalk.tracking import pending
-from snakemake.io import is_flagged
 
 try:
-    STUDY = check_config(config)
+    STUDY = read_study(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = f"results/{STUDY.name}"
+RESULTS = f"results/{STUDY.config.name}"
+PATHS = Paths(RESULTS)
 TRACKING = f"{RESULTS}/tracking"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
-FIGURES = f"{RESULTS}/report"
+# Not outputs: what must outlive a job that is killed.
+STATE = f"{RESULTS}/state"
+REPORTS = (
+    "perplexity",
+    "copying",
+    "needle",
+    "leval",
+    "scaling",
+    "predictions",
+    "search",
+    "finetune",
+    "posgen",
+)
 
-ROPE_SETTINGS = {rope.name: rope for rope in STUDY.extension.ropes}
-FRESH = STUDY.model.source == "fresh"
 
-MODEL = f"{RESULTS}/model"
-CORPORA = {name: f"{RESULTS}/corpora/{name}" for name in STUDY.used_corpora}
-ROPES = {name: f"{RESULTS}/ropes/{name}.json" for name in ROPE_SETTINGS}
-EVALUATIONS = {name: f"{RESULTS}/evaluations/{name}" for name in ROPE_SETTINGS}
+def one_of(ids):
+    """A pattern for a wildcard that is one of these ids; nothing where there is none."""
+    return "|".join(re.escape(id) for id in ids) or "(?!)"
 
 
-SCALING = STUDY.used_scaling
-SCALING_FOLDER = f"{RESULTS}/scaling/{{experiment}}"
-SCALING_CELLS = {
-    experiment: {cell.name: cell for cell in STUDY.cells(experiment)}
-    for experiment in SCALING
-}
-# Sweeps of a model whose table is known without it.
-PREDICTED = [experiment for experiment in SCALING if STUDY.table(experiment)]
-
-SEARCH = STUDY.used_search
-SEARCH_FOLDER = f"{RESULTS}/search/{{experiment}}"
-SEARCHES = {name: SEARCH[name].studies for name in SEARCH}
-
-FINETUNE = STUDY.used_finetune
-FINETUNE_FOLDER = f"{RESULTS}/finetune/{{experiment}}"
-TRAININGS = {name: FINETUNE[name].trainings for name in FINETUNE}
-
-LEVAL = STUDY.used_leval
-LEVAL_FOLDER = f"{RESULTS}/leval/{{experiment}}"
-
-NEEDLE = STUDY.used_needle
-NEEDLE_FOLDER = f"{RESULTS}/needle/{{experiment}}"
-
-POSGEN = STUDY.used_posgen
-POSGEN_FOLDER = f"{RESULTS}/posgen/{{experiment}}"
+def models_of(kind):
+    """Ids of the models that are made in one way."""
+    return [row.id for row in STUDY.models.values() if row.kind == kind]
 
 
 wildcard_constraints:
-    name=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    experiment=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    cell=r"base-[0-9.e+]+_length-\d+_steps-\d+_seed-\d+",
-    base=r"[0-9.e+]+",
-    training=r"[^/]+/[^/]+/seed-\d+",
-    subject=r"[A-Za-z0-9][A-Za-z0-9_.+-]*",
-    reading=r"measured|log-scaled",
-    study=r"[a-z]+-[a-z]+-[0-9.e+]+x-seed-\d+",
+    corpus=one_of(STUDY.corpora),
+    rope=one_of(STUDY.ropes),
+    reading=one_of(STUDY.readings),
+    search=one_of(STUDY.searches),
+    task=one_of(STUDY.posgen),
+    report=one_of(STUDY.reports),
     worker=r"\d+",
-    task=r"recursive|chain-of-thought|semi-recursive",
 
 
 # Short jobs leave their records to the end of the workflow, which a fault of MLflow must not fail.
@@ -79,57 +65,49 @@ if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
     shell(DELIVER)
 
 
-plain_expand = expand
+def row(table):
+    """The row that a job makes, by the wildcard of the table's name."""
+    rows, wildcard = {
+        "corpora": (STUDY.corpora, "corpus"),
+        "ropes": (STUDY.ropes, "rope"),
+        "models": (STUDY.models, "model"),
+        "readings": (STUDY.readings, "reading"),
+        "searches": (STUDY.searches, "search"),
+        "posgen": (STUDY.posgen, "task"),
+        "reports": (STUDY.reports, "report"),
+    }[table]
+    return lambda wildcards: rows[getattr(wildcards, wildcard)]
 
 
-def expand(files, **values):
-    """Snakemake's expand(), also for outputs that lie in a bucket, which it refuses (its issue 3027)."""
-    if is_flagged(files[0], "storage_object"):
-        [(wildcard, names)] = values.items()
-        return [
-            file.apply_wildcards({wildcard: name}) for name in names for file in files
-        ]
-    return plain_expand(files, **values)
+def of_row(table, what):
+    """What a row says of itself, as a function of a job's wildcards."""
+    find = row(table)
+    return lambda wildcards: what(find(wildcards))
 
 
-def settings(**parts):
-    """What a job is made of, as JSON: recorded with its run, and a change of it runs the job again."""
-    return json.dumps(parts, sort_keys=True, default=str)
+def paths_of(table, ids):
+    """The paths of rows by their ids."""
+    return [PATHS.of(table[id]) for id in ids]
 
 
-def rope_settings(rope, factor):
-    """Name, method and parameters of a rope, with this factor where it has none of its own."""
-    return {
-        "name": rope.name,
-        "method": rope.method,
-        **rope.parameters(factor),
-        "resonance": rope.resonance,
-    }
+def corpora_of(table):
+    """The corpora of a row, as a function of a job's wildcards."""
+    return of_row(table, lambda found: paths_of(STUDY.corpora, found.corpora))
 
 
-def study_rope(name):
-    """The settings of a rope of the study's own model."""
-    return rope_settings(ROPE_SETTINGS[name], STUDY.extension.factor)
-
-
-def rope_flags(given):
-    """The command-line options of a rope's settings; the length of a method is not that of the table."""
-    switches = [
-        key
-        for key, parameter in method_parameters(given["method"]).items()
-        if parameter.default is True
-    ]
-    renamed = {
-        ("at_length" if key == "length" else key): value
-        for key, value in given.items()
-        if key not in ("name", "method")
-    }
-    return flags(renamed, switches)
+def columns_json(found):
+    """What a row is called, as a job gets it."""
+    return json.dumps(dict(found.columns), sort_keys=True)
 
 
 def each(option, values):
     """An option that is given once for each of several values."""
     return [word for value in values for word in (option, value)]
+
+
+def all_of(option, name="corpora"):
+    """An option for each of a job's inputs of one name."""
+    return lambda wildcards, input: each(option, input.get(name, []))
 
 
 def files_of(source, *patterns):
@@ -142,35 +120,18 @@ def files_of(source, *patterns):
     return local(sorted(str(path) for path in found if path.is_file()))
 
 
-def given_model(wildcards, input):
-    """The model as a job on a corpus finds it."""
-    return input[0]
-
-
-def code(*names):
-    """A hash of the package's modules that decide a job's output, so that changed code reruns what it changes."""
-    digest = hashlib.sha256()
-    package = Path(ropewalk.__file__).parent
-    for name in names:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def tracked(run, *artifacts, flags=""):
-    """The front of a shell command: what follows runs as one MLflow run named `run`, with its output shown and logged."""
-    stage = run.split("/")[0]
+def tracked(kind, name, *artifacts, flags=""):
+    """The front of a shell command: what follows runs as one MLflow run, with its output shown and logged."""
     attached = " ".join(f"--artifact {artifact}" for artifact in artifacts)
     return (
-        f"ropewalk track --experiment {STUDY.name}/{stage} --name {run} --root {TRACKING} "
-        f"--tag code={{params.code}} --params {{params.settings:q}} --log {{log}} {attached} {flags} -- "
+        f"ropewalk track --experiment {STUDY.config.name}/{kind} --name {name} --root {TRACKING} "
+        f"--tag code={{params.code}} --log {{log}} {attached} {flags} -- "
     )
 
 
-def stage_resources(stage):
+def resources_of(kind):
     """Memory and time that double with each attempt, and GPUs of one machine, which Slurm would else collect from several."""
-    wanted = getattr(STUDY.resources, stage)
+    wanted = getattr(STUDY.config.resources, kind)
     return {
         "mem_mb": lambda wildcards, attempt: wanted.mem_mb * 2 ** (attempt - 1),
         "runtime": lambda wildcards, attempt: wanted.runtime * 2 ** (attempt - 1),
@@ -179,40 +140,6 @@ def stage_resources(stage):
     }
 
 
-def flags(options, switches=()):
-    """Command-line options from a mapping; None is left out, and False too unless the option is one of `switches`,
-    which are on by default."""
-    words = []
-    for key, value in options.items():
-        option = f"--{key.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif value is False and key in switches:
-            words.append(f"--no-{option[2:]}")
-        elif isinstance(value, (list, tuple)):
-            words += [option, ",".join(f"{item}" for item in value)]
-        elif value is not None and value is not False:
-            words += [option, f"{value}"]
-    return words
-
-
-def shown(file, category, title, caption=None, folder=FIGURES, subcategory=None):
-    """A file of the report, under its category and title, with its caption."""
-    caption = caption or Path(file).stem
-    return report(
-        f"{folder}/{file}",
-        caption=f"../report/{caption}.rst",
-        category=category,
-        subcategory=subcategory,
-        labels={"result": title},
-    )
-
-
-# What one stage alone needs.
-include: "../helpers/scaling.smk"
-include: "../helpers/search.smk"
-include: "../helpers/posgen.smk"
-include: "../helpers/finetune.smk"
-include: "../helpers/subjects.smk"
-include: "../helpers/leval.smk"
-include: "../helpers/needle.smk"
+def threads_of(kind):
+    """Threads of a kind of job."""
+    return getattr(STUDY.config.resources, kind).threads

@@ -1,71 +1,65 @@
-# Figures and tables from what was measured, and the HTML report that holds them.
+# Reports of readings, the scorecard, and the page that a person opens first.
 
-REPORTED = STUDY.evaluation.model_dump(include={"lengths", "reference", "confidence"})
+REPORT_CODE = {kind: code_hash(f"ropewalk.report.{kind}") for kind in REPORTS}
 
 
-rule figures:
+rule report:
     input:
-        evaluations=EVALUATIONS.values(),
-        model=MODEL,
-    output:
-        shown("nll_by_position.png", "1 Perplexity", "1 NLL against position"),
-        shown("nll_by_rope.png", "1 Perplexity", "2 The same, a panel a rope"),
-        shown("perplexity.png", "1 Perplexity", "3 Perplexity by length"),
-        shown(
-            "perplexity.html",
-            "1 Perplexity",
-            "4 Intervals and paired differences",
-            "perplexity_table",
+        readings=of_row(
+            "reports",
+            lambda found: paths_of(STUDY.readings, found.readings)
+            + paths_of(STUDY.posgen, found.tasks),
         ),
-        shown("perplexity.csv", "1 Perplexity", "5 The same as CSV", "perplexity_table"),
-        shown("ropes.png", "3 Ropes", "Periods and factors"),
-        *([shown("copying.png", "2 Copying", "By distance")] if COPYING.gaps else []),
-        *([shown("training.png", "4 Model", "Training loss")] if FRESH else []),
-        scores=f"{FIGURES}/scores.json",
+        searches=of_row(
+            "reports", lambda found: paths_of(STUDY.searches, found.searches)
+        ),
+        model=of_row(
+            "reports",
+            lambda found: paths_of(STUDY.models, [found.model] if found.model else []),
+        ),
+    output:
+        directory(f"{RESULTS}/reports/{{report}}"),
     log:
-        f"{LOGS}/figures.log",
+        f"{LOGS}/reports/{{report}}.log",
     benchmark:
-        f"{BENCHMARKS}/figures.tsv"
+        f"{BENCHMARKS}/reports/{{report}}.tsv"
+    message:
+        "report {wildcards.report}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
     resources:
-        **stage_resources("corpora"),
+        **resources_of("corpus"),
     params:
-        settings=settings(**REPORTED),
-        flags=flags(REPORTED),
-        evaluations=lambda wildcards, input: each("--evaluation", input.evaluations),
-        training=lambda wildcards, input: (
-            f"--training {input.model}/metrics.jsonl" if FRESH else ""
-        ),
-        folder=lambda wildcards, output: Path(output.scores).parent,
-        code=code(
-            "report/study.py",
-            "report/figures.py",
-            "report/style.py",
-            "report/tables.py",
-            "reading/perplexity.py",
-            "reading/nll_file.py",
-            "intervals.py",
-            "metrics.py",
-            "rope",
-        ),
+        kind=of_row("reports", lambda found: found.kind),
+        options=of_row("reports", lambda found: to_json(found.options)),
+        searches=all_of("--search", "searches"),
+        model=all_of("--model", "model"),
+        code=of_row("reports", lambda found: REPORT_CODE[found.kind]),
     shell:
-        tracked("report", "{params.folder}")
-        + "ropewalk report {params.evaluations:q} {params.flags:q} {params.training} -o {params.folder}"
+        tracked(
+            "reports",
+            "{wildcards.report}",
+            "{output}",
+            flags="--scores {output}/scores.json --runs {output}/runs",
+        )
+        + "ropewalk report {params.kind} {input.readings} {params.searches:q} {params.model:q} "
+        "--options {params.options:q} -o {output}"
 
 
-rule study_config:
+rule study:
     output:
         f"{RESULTS}/config.yaml",
     log:
-        f"{LOGS}/study_config.log",
+        f"{LOGS}/study.log",
+    message:
+        "write down the configuration"
     localrule: True
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
     params:
-        text=settings(**STUDY.model_dump()),
+        text=to_json(STUDY.config),
     shell:
         # JSON is YAML.
         "printf '%s' {params.text:q} > {output} 2> {log}"
@@ -73,80 +67,39 @@ rule study_config:
 
 rule scorecard:
     input:
-        expand([rules.posgen_report.output.scores], experiment=POSGEN),
-        expand([rules.scaling_report.output.scores], experiment=SCALING),
-        expand([rules.search_report.output.scores], experiment=SEARCH),
-        expand([rules.finetune_report.output.scores], experiment=FINETUNE),
-        expand([rules.leval_report.output.scores], experiment=LEVAL),
+        [
+            PATHS.of(report)
+            for report in STUDY.reports_of("posgen", "scaling", "search", "finetune", "leval")
+        ],
         config=f"{RESULTS}/config.yaml",
     output:
-        shown(
-            "scorecard.html",
-            "0 Scorecard",
-            "Claim by claim",
-            folder=f"{RESULTS}/scorecard",
-        ),
-        json=f"{RESULTS}/scorecard/scorecard.json",
-        scores=f"{RESULTS}/scorecard/scores.json",
+        directory(f"{RESULTS}/scorecard"),
     log:
         f"{LOGS}/scorecard.log",
     benchmark:
         f"{BENCHMARKS}/scorecard.tsv"
+    message:
+        "hold the claims of the papers against what was measured"
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
     resources:
-        **stage_resources("corpora"),
+        **resources_of("corpus"),
     params:
-        settings=settings(),
         study=lambda wildcards, input: Path(input.config).parent,
-        folder=lambda wildcards, output: Path(output.scores).parent,
-        code=code(
-            "report/scorecard",
-            "report/tables.py",
-            "report/posgen.py",
-            "rope",
-            "posgen/data.py",
-            "search/results.py",
-            "intervals.py",
-        ),
+        code=code_hash("ropewalk.report.scorecard.card"),
     shell:
-        tracked("scorecard", "{params.folder}", flags="--scores {output.scores}")
-        + "ropewalk scorecard {params.study} -o {params.folder}"
-
-
-rule tables:
-    input:
-        rules.figures.output,
-        expand(rules.posgen_report.output, experiment=POSGEN),
-        expand(rules.scaling_report.output, experiment=SCALING),
-        expand(rules.scaling_predict.output, experiment=PREDICTED),
-        expand(rules.search_report.output, experiment=SEARCH),
-        expand(rules.finetune_report.output, experiment=FINETUNE),
-        expand(rules.leval_report.output, experiment=LEVAL),
-        expand(rules.needle_report.output, experiment=NEEDLE),
-        rules.scorecard.output,
-        config=f"{RESULTS}/config.yaml",
-        captions=sorted(Path(workflow.basedir).glob("workflow/report/*.rst")),
-    output:
-        f"{RESULTS}/tables.html",
-    log:
-        f"{LOGS}/tables.log",
-    localrule: True
-    conda:
-        "../../envs/ropewalk.yaml"
-    threads: 1
-    params:
-        code=code("report"),
-    shell:
-        "snakemake --configfile {input.config} --report {output} --nolock figures posgen scaling search finetune leval needle scorecard > {log} 2>&1"
+        tracked("scorecard", "scorecard", "{output}", flags="--scores {output}/scores.json")
+        + "ropewalk scorecard {params.study} -o {output}"
 
 
 rule summary:
     input:
-        # Made of all stages' reports, which lie beside it.
-        tables=rules.tables.output[0],
-        model=MODEL,
+        reports=[PATHS.of(report) for report in STUDY.reports.values()],
+        models=[
+            PATHS.of(row) for row in STUDY.models.values() if row.kind == "pretrain"
+        ],
+        scorecard=f"{RESULTS}/scorecard",
         config=f"{RESULTS}/config.yaml",
     output:
         f"{RESULTS}/report.html",
@@ -154,17 +107,17 @@ rule summary:
         f"{LOGS}/summary.log",
     benchmark:
         f"{BENCHMARKS}/summary.tsv"
+    message:
+        "write the page of the study"
     localrule: True
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
     resources:
-        **stage_resources("corpora"),
+        **resources_of("corpus"),
     params:
-        settings=settings(),
         study=lambda wildcards, input: Path(input.config).parent,
-        everything=lambda wildcards, input: Path(input.tables).name,
-        code=code("report"),
+        code=code_hash("ropewalk.report.summary"),
     shell:
-        tracked("summary", "{output}")
-        + "ropewalk summary {params.study} --everything {params.everything} -o {output}"
+        tracked("summary", "summary", "{output}")
+        + "ropewalk summary {params.study} -o {output}"

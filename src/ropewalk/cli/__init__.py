@@ -10,21 +10,21 @@ import sys
 import typer
 
 from ropewalk.cli import (
-    configuration,
+    budget,
     export,
     harness,
+    jobs,
     leval,
     longppl,
-    needle,
+    perplexity,
     posgen,
     predict,
+    reports,
     ropes,
-    scaling,
-    scorecard,
-    search,
-    stages,
+    studies,
     tracking,
 )
+from ropewalk.cli.options import documented
 from ropewalk.errors import UserError
 
 app = typer.Typer(
@@ -36,38 +36,53 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+READING, TRAINING, REPORT = (f"ropewalk.{room}.options" for room in ("reading", "training", "report"))
+LAYOUT = f"--layout={TRAINING}:Layout"
+
+app.command()(studies.study)
 app.add_typer(ropes.rope_app, name="rope")
 app.command()(ropes.show)
-app.command("original-rope")(ropes.original_rope)
 app.command()(predict.predict)
 app.command("export")(export.export)
 app.command("verify-export")(export.verify_export)
-app.command("fetch-model")(stages.fetch_model)
-app.command()(stages.corpus)
-app.command()(stages.pretrain)
-# Its options are those of `python -m ropewalk.training.finetune`, which launchers start.
-app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-    stages.finetune
-)
-app.command("finetune-report")(stages.finetune_report)
-app.command()(stages.evaluate)
-app.command()(stages.perplexity)
-app.command("parity")(stages.parity_perplexity)
-app.command()(stages.report)
-app.command()(scorecard.scorecard)
-app.command()(scorecard.summary)
+app.command(cls=budget.Budget)(budget.budget)
+app.command()(perplexity.perplexity)
+app.command("parity")(perplexity.parity_perplexity)
 app.add_typer(longppl.longppl_app, name="longppl")
-app.add_typer(scaling.scaling_app, name="scaling")
-app.command()(search.search)
-app.command("search-compare")(search.search_compare)
-app.command("search-report")(search.search_report)
-app.add_typer(posgen.posgen_app, name="posgen")
 app.add_typer(leval.leval_app, name="leval")
-app.add_typer(needle.needle_app, name="needle")
 app.command()(harness.harness)
+app.command()(reports.scorecard)
+app.command()(jobs.fetch)
+app.command(cls=documented("ropewalk.corpora.options:CorpusOptions"))(jobs.corpus)
+app.command(cls=documented("--shape=ropewalk.models.shape:ModelShape", f"{TRAINING}:PretrainingOptions", LAYOUT))(
+    jobs.pretrain
+)
+app.command(cls=documented(f"{TRAINING}:TuningOptions", LAYOUT))(jobs.tune)
+app.command(
+    cls=documented(
+        f"--options of nll={READING}:NllOptions",
+        f"--options of copying={READING}:CopyingOptions",
+        f"--options of needle={READING}:NeedleOptions",
+        f"--options of leval={READING}:LEvalOptions",
+        "--options of probe=ropewalk.search.options:ProbeOptions",
+    )
+)(jobs.read)
+app.command(cls=documented("ropewalk.search.options:SearchOptions"))(jobs.search)
+app.add_typer(posgen.posgen_app, name="posgen")
+app.command(
+    cls=documented(
+        f"--options of copying, needle, leval and posgen=ropewalk.options:ReportOptions",
+        f"--options of perplexity={REPORT}:PerplexityReportOptions",
+        f"--options of finetune={REPORT}:TuningReportOptions",
+        f"--options of scaling=ropewalk.scaling.options:SweepOptions",
+        f"--options of predictions={REPORT}:PredictionOptions",
+        "--options of search=ropewalk.search.options:SearchReportOptions",
+    )
+)(reports.report)
+app.command()(reports.summary)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
-app.add_typer(configuration.config_app, name="config")
+app.add_typer(studies.config_app, name="config")
 
 
 def main() -> None:

@@ -1,43 +1,108 @@
-"""What commands share: options, and how numbers and folders are read from them."""
+"""What commands share: options, and how values and folders are read from them."""
 
 from __future__ import annotations
 
+import importlib
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from ropewalk.errors import UserError
 
 if TYPE_CHECKING:
     from ropewalk.corpora import Corpus
-    from ropewalk.training.loop import TrainingOptions
 
-Output = typer.Option("-o", "--output", help="where to write")
+T = TypeVar("T")
 
-# Of every training.
+Output = Annotated[Path, typer.Option("-o", "--output", help="what to write, whole or not at all")]
+Model = Annotated[str, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE")]
+RopeFile = Annotated[Path, typer.Option(help="rope.json to bind to it")]
 Corpora = Annotated[list[Path], typer.Option("--corpus", help="corpus folder; repeat it for more")]
-State = Annotated[Path, typer.Option(help="folder of the checkpoints to resume from; removed at the end")]
-Metrics = Annotated[Path, typer.Option(help="JSON lines to write while training, one every ten steps")]
-Steps = Annotated[int, typer.Option(help="optimiser steps")]
-CopyFraction = Annotated[float, typer.Option(help="share of sequences that teach copying")]
-LearningRate = Annotated[float, typer.Option(help="its peak")]
-WarmupSteps = Annotated[int, typer.Option(help="steps of linear rise to the peak")]
-Schedule = Annotated[str, typer.Option(help="shape of the fall after it: cosine, linear or constant")]
-FinalFraction = Annotated[float, typer.Option(help="last learning rate over its peak")]
-WeightDecay = Annotated[float, typer.Option(help="of AdamW, on matrices")]
-ClipNorm = Annotated[float, typer.Option(help="largest norm of the gradient; 0 does not clip")]
-Accumulation = Annotated[int, typer.Option(help="micro-batches a batch is cut into")]
-CheckpointEvery = Annotated[int, typer.Option(help="steps between the checkpoints that a killed job resumes from")]
+State = Annotated[
+    Path | None,
+    typer.Option(help="folder to resume from after a kill; OUTPUT.state where not given; removed at the end"),
+]
+Metrics = Annotated[Path | None, typer.Option(help="JSON lines to write while working; OUTPUT.jsonl where not given")]
+Confidence = Annotated[float, typer.Option(help="confidence of the intervals")]
+JsonOptions = Annotated[str, typer.Option("--options", help="JSON; its keys are listed below")]
+JsonLayout = Annotated[str, typer.Option("--layout", help="JSON of what changes no result; its keys are listed below")]
+JsonColumns = Annotated[str, typer.Option("--columns", help="JSON: what the row is called in tables")]
 
 
-def training_options(schedule: str, **options: float) -> TrainingOptions:
-    """The options of a training loop, of which only the schedule can be misspelt."""
-    from ropewalk.training.loop import TrainingOptions
+def documented(*places: str) -> type[TyperCommand]:
+    """A command whose help ends with the keys of its JSON options.
 
-    if schedule not in ("cosine", "linear", "constant"):
-        raise UserError(f"--schedule {schedule!r}: expected cosine, linear or constant.")
-    return TrainingOptions(schedule=schedule, **options)  # type: ignore[arg-type]
+    Args:
+        places: classes of options, as ``ropewalk.reading.options:NllOptions``, with what they are for before ``=``.
+    """
+
+    class Documented(TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            super().format_help(ctx, formatter)
+            for place in places:
+                title, _, name = place.rpartition("=")
+                formatter.write("\n" + options_text(_class(name), title or "--options"))
+
+    return Documented
+
+
+def _class(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def options_text(kind: Any, title: str) -> str:
+    """The fields of a class of options for a terminal, with type, default and description."""
+    from dataclasses import MISSING, fields
+
+    from ropewalk.options import descriptions
+
+    notes, hints = descriptions(kind), get_type_hints(kind)
+    lines = [f"{title}:"]
+    for field in fields(kind):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        ending = "needed" if default is MISSING else f"default {_shown(default)}"
+        lines.append(f"  {field.name} ({_type(hints[field.name])}; {ending})")
+        lines += textwrap.wrap(notes.get(field.name, ""), 96, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    from dataclasses import is_dataclass
+
+    from ropewalk.options import to_json
+
+    if is_dataclass(value):
+        return to_json(value)
+    return "null" if value is None else str(list(value) if isinstance(value, tuple) else value).lower()
+
+
+def _type(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("NoneType", "null")
+
+
+def from_json(kind: type[T], text: str, option: str = "--options") -> T:
+    """Options from what a command was given."""
+    from ropewalk.options import from_json as read
+
+    return read(kind, text, option)
+
+
+def mapping(text: str, option: str = "--columns") -> dict[str, Any]:
+    """A JSON object from what a command was given."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{option} is not JSON ({error}); it is {text[:200]!r}.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{option} is {text[:200]!r}; expected a JSON object.")
+    return value
 
 
 def numbers(text: str, option: str) -> list[float]:
@@ -71,3 +136,11 @@ def open_corpora(folders: list[Path]) -> dict[str, Corpus]:
     from ropewalk.corpora import Corpus
 
     return {name: Corpus.open(folder) for name, folder in by_name(folders, "corpora").items()}
+
+
+def beside(given: Path | None, output: Path, suffix: str) -> Path:
+    """A path that was given, or one beside the output."""
+    return given or output.with_name(f"{output.absolute().name}{suffix}")
+
+
+Command = Callable[..., None]

@@ -50,7 +50,7 @@ def predict(
     from ropewalk.rope.prediction import predict as run
 
     if figure is not None:
-        from ropewalk.report.prediction import FIGURE_SUFFIXES
+        from ropewalk.report.predictions import FIGURE_SUFFIXES
 
         if figure.suffix.lower() not in FIGURE_SUFFIXES:
             raise UserError(f"--figure {figure}: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}.")
@@ -77,11 +77,11 @@ def predict(
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        from ropewalk.report.prediction import prediction_text
+        from ropewalk.report.predictions import prediction_text
 
         print(prediction_text(result))
     if figure is not None or not as_json:
-        from ropewalk.report.prediction import draw_prediction
+        from ropewalk.report.predictions import draw_prediction
 
         place = figure or Path("prediction.png")
         draw_prediction(setting, place, target)

@@ -1,4 +1,4 @@
-"""`ropewalk rope METHOD`, `show` and `original-rope`."""
+"""`ropewalk rope METHOD`, `rope recipe` and `show`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ropewalk.cli.options import Output, numbers
+from ropewalk.cli.options import numbers
 from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, Rope, default_rope
 
@@ -96,11 +96,7 @@ def _register(name: str) -> None:
             options["length"] = options.pop("at_length")
         rope = apply(start, name, **{key: value for key, value in options.items() if value is not None})
         rope = apply(rope, "resonance") if resonant and name != "resonance" else rope
-        if output is None:
-            print(json.dumps(rope.to_json(), indent=2))
-        else:
-            rope.save(output)
-            print(f"wrote {output}: {rope.rotary_dim // 2} pairs, attention factor {rope.attention_factor:.4f}")
+        _write(rope, output)
 
     shared: dict[str, tuple[Any, Any, str]] = {
         "model": (str | None, None, "folder, hub id, or gguf:PACKAGE/FILE of the model to start from"),
@@ -150,6 +146,42 @@ for _name in METHODS:
     _register(_name)
 
 
+@rope_app.command("recipe")
+def recipe(
+    steps: Annotated[
+        str, typer.Argument(help='JSON list of methods with parameters, as [{"method": "yarn", "factor": 8}]')
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE of the model to start from")
+    ] = None,
+    on: Annotated[Path | None, typer.Option(help="rope.json to start from")] = None,
+    head_dim: Annotated[int | None, typer.Option(help="rotated dimensions of a head")] = None,
+    base: Annotated[float | None, typer.Option(help="base of pre-training")] = None,
+    length: Annotated[int | None, typer.Option(help="training length in tokens")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="rope.json to write; printed where not given")
+    ] = None,
+) -> None:
+    """Apply several methods one after the other, as the recipes of a study do."""
+    from ropewalk.study.recipes import cook
+
+    try:
+        given = json.loads(steps)
+    except json.JSONDecodeError as error:
+        raise UserError(f"steps {steps!r}: expected a JSON list of methods ({error}).") from None
+    # What changes nothing may start from a rope that was lengthened already.
+    first = given[0]["method"] if given else "default"
+    _write(cook(_start(first, model, None, on, head_dim, base, length), given), output)
+
+
+def _write(rope: Rope, output: Path | None) -> None:
+    if output is None:
+        print(json.dumps(rope.to_json(), indent=2))
+    else:
+        rope.save(output)
+        print(f"wrote {output}: {rope.rotary_dim // 2} pairs, attention factor {rope.attention_factor:.4f}")
+
+
 def show(
     rope: Annotated[Path, typer.Argument(help="a rope.json")],
     figure: Annotated[
@@ -168,13 +200,3 @@ def show(
     target = figure or rope.with_suffix(".png")
     draw_ropes({rope.stem: value}, target)
     print(f"\nfigure: {target}")
-
-
-def original_rope(
-    model: Annotated[str, typer.Argument(help="folder, hub id, or gguf:PACKAGE/FILE")],
-    output: Annotated[Path, Output],
-) -> None:
-    """Write the rope that a model was pre-trained with, where a study starts; refused if it was lengthened already."""
-    rope = model_rope(model)
-    _check_original(rope, model)
-    rope.save(output)

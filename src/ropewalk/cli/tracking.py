@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +18,6 @@ def track(
     name: Annotated[str, typer.Option(help="name of the run: the rule and its wildcards")],
     experiment: Annotated[str, typer.Option(help="MLflow experiment: study/stage")],
     root: Annotated[Path, typer.Option(help="folder of the study's records")],
-    params: Annotated[str, typer.Option(help="JSON: the settings that the job uses")] = "{}",
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE")] = None,
     metrics: Annotated[Path | None, typer.Option(help="JSON lines that the job writes, one a step")] = None,
     scores: Annotated[list[Path] | None, typer.Option(help="JSON of numbers that the job writes")] = None,
@@ -28,15 +29,12 @@ def track(
 ) -> None:
     """Run a command and record it as one MLflow run: ropewalk track … -- COMMAND …
 
-    The command's exit status is passed on. A job that ends within a minute leaves its record below --root for the next
+    The JSON of the command's --shape, --options and --columns is recorded as its parameters. The command's exit status
+    is passed on. A job that ends within a minute leaves its record below --root for the next
     longer job or `ropewalk deliver`, and so does any job while MLflow is away.
     """
     from ropewalk.tracking import Job, run_tracked
 
-    try:
-        settings = json.loads(params)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--params {params!r}: expected a JSON object ({error}).") from None
     wrong = [pair for pair in tag or [] if "=" not in pair]
     if wrong:
         raise UserError(f"--tag {wrong[0]!r}: expected KEY=VALUE.")
@@ -46,8 +44,8 @@ def track(
     job = Job(
         experiment=experiment,
         name=name,
-        folder=root / name,
-        params=settings,
+        folder=root / Path(experiment).name / name,
+        params=_settings(context.args),
         tags=tags,
         metrics_file=metrics,
         score_files=tuple(scores or ()),
@@ -56,6 +54,17 @@ def track(
         runs=runs,
     )
     raise typer.Exit(run_tracked(job, context.args, root=root))
+
+
+def _settings(command: list[str]) -> dict[str, Any]:
+    """What a job is made of: the JSON that its command is given."""
+    settings: dict[str, Any] = {}
+    for word, value in pairwise(command):
+        if word in ("--shape", "--options", "--columns"):
+            with suppress(json.JSONDecodeError):  # the command will say what is wrong with it
+                given = json.loads(value)
+                settings |= given if isinstance(given, dict) else {}
+    return settings
 
 
 def deliver(root: Annotated[Path, typer.Argument(help="folder of a study's records, or of several studies'")]) -> None:

@@ -5,7 +5,9 @@ Perplexity can stay flat while a model has stopped using its context (Men et al.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,18 @@ import torch
 from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
+from ropewalk.files import whole_folder, write_json
+from ropewalk.metrics import write_metrics
 from ropewalk.models import binding
+from ropewalk.models.loading import load_model
+from ropewalk.models.sources import ModelSource
+from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
+from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.reading.nll import memory_errors
+from ropewalk.reading.options import CopyingOptions
 from ropewalk.rope import Rope
+from ropewalk.scores import Score, Scores
 
 BATCH_TOKENS = 16_384
 """Tokens in a forward pass, where one string has no more."""
@@ -68,3 +78,36 @@ def copy_accuracy(
                 rows += [{"gap": gap, "accuracy": float(value)} for value in right]
                 progress.advance(len(part), note=f"gap {gap} · {float(right.mean()):.2f}")
     return pd.DataFrame(rows)
+
+
+def read_copying(
+    source: ModelSource,
+    rope: Rope,
+    options: CopyingOptions,
+    *,
+    columns: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write ``copying.csv`` (a row a string), ``reading.json`` (what made it), ``scores.json`` and ``metrics.jsonl``.
+
+    Args:
+        source: the model.
+        rope: bound to it.
+        options: what is copied.
+        columns: what the row is called in tables.
+        folder: where to write, whole or not at all.
+
+    Raises:
+        UserError: the tokenizer has no digits, the rope does not fit, or memory runs out.
+    """
+    symbols = digit_tokens(load_tokenizer(source))
+    model = load_model(source, dtype=options.dtype)
+    copies = copy_accuracy(model, rope, symbols, options.gaps, samples=options.samples, seed=options.seed)
+    means = {int(str(gap)): float(value) for gap, value in copies.groupby("gap")["accuracy"].mean().items()}
+    rows = tuple(Score(quantity="copy_accuracy", gap=gap, value=value) for gap, value in means.items())
+    with whole_folder(folder) as out:
+        copies.to_csv(out / "copying.csv", index=False)
+        header = {"columns": dict(columns), "model": str(source), "rope": rope.to_json(), "options": plain(options)}
+        write_json(out / "reading.json", header)
+        Scores({"stage": "copying", **columns}, rows).write(out / "scores.json")
+        write_metrics(out / "metrics.jsonl", {gap: {"copy_accuracy": value} for gap, value in means.items()})

@@ -57,7 +57,7 @@ def key_tokens(rows: pd.DataFrame, alpha: float = ALPHA, beta: float = BETA) -> 
 def keys_metadata(measured: Mapping[str, Any], alpha: float = ALPHA, beta: float = BETA) -> dict[str, Any]:
     """What a file of key tokens says of itself, from the metadata of the ``nll.parquet`` that they were found in."""
     return {
-        **{name: measured.get(name) for name in ("model", "rope", "window", "window_stride", "split", "lengths")},
+        **{name: measured.get(name) for name in ("model", "rope", "options")},
         "alpha": alpha,
         "beta": beta,
         "tokenizers": _fingerprints(measured),

@@ -10,10 +10,8 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,14 +24,17 @@ from ropewalk.files import claim_state, only_one, whole_folder, whole_lines, wri
 from ropewalk.intervals import CONFIDENCE, FEWEST_RESAMPLED, quantile_interval
 from ropewalk.metrics import write_metrics
 from ropewalk.models import binding
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.reading.generation import generate, stop_tokens
 from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
+from ropewalk.reading.options import NeedleOptions
 from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt
 from ropewalk.rope import Rope
+from ropewalk.scores import Score, Scores
 
 EFFECTIVE = 0.85
 """Share of the score at the shortest length that a length must reach to count as usable (NoLiMa, arXiv 2502.05167)."""
@@ -45,51 +46,13 @@ BATCH_TOKENS = 8192
 """Tokens in a forward pass, where one prompt has no more."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """What is asked.
-
-    Attributes:
-        tasks: names of the tasks.
-        lengths: of the prompts in tokens, answer included.
-        depths: where the asked fact stands, as shares of the text.
-        samples: prompts a task, length and depth.
-        seed: of all prompts; the same for every model and rope.
-        split: of the documents that facts are hidden in.
-        by: ``nll`` scores the right answer, ``generation`` what the model says.
-    """
-
-    tasks: Sequence[str]
-    lengths: Sequence[int]
-    depths: Sequence[float]
-    samples: int
-    seed: int = 0
-    split: str = "test"
-    by: Literal["nll", "generation"] = "nll"
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            if task not in PUZZLES:
-                raise UserError(f"task {task!r}: expected one of {', '.join(PUZZLES)}.")
-        if self.by not in ("nll", "generation"):
-            raise UserError(f"by {self.by!r}: expected nll or generation.")
-        if not all(0 <= depth <= 1 for depth in self.depths):
-            raise UserError(f"depths {list(self.depths)}: expected shares between 0 and 1.")
-
-    def cells(self) -> list[tuple[str, int, float]]:
-        """Task, length and depth of each cell; a list of words has no depth."""
-        every = product(self.tasks, self.lengths, self.depths)
-        return [cell for cell in every if cell[0] != "common-words" or cell[2] == self.depths[0]]
-
-
-def measure(
+def read_needles(
     source: ModelSource,
-    rope: Rope | None,
+    rope: Rope,
     corpora: Mapping[str, Corpus],
-    grid: Grid,
+    options: NeedleOptions,
     *,
-    dtype: str,
-    chunk: int,
+    columns: Mapping[str, Any],
     state: Path,
     folder: Path,
 ) -> None:
@@ -99,11 +62,10 @@ def measure(
 
     Args:
         source: the model.
-        rope: bound to it; its own where None.
+        rope: bound to it.
         corpora: text to hide facts in, tokenised by the model's tokenizer.
-        grid: what is asked.
-        dtype: of the weights.
-        chunk: tokens that go through the model at a time.
+        options: what is asked.
+        columns: what the row is called in tables.
         state: folder of the answers so far; removed at the end.
         folder: where to write.
 
@@ -114,33 +76,31 @@ def measure(
     tokenizer = load_tokenizer(source)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    rope = rope or binding.read_rope(load_config(source))
-    longest = max(grid.lengths)
-    wanted = -(-grid.samples // len(corpora))
+    longest = max(options.lengths)
+    wanted = -(-options.samples // len(corpora))
     # A document of each corpus in turn, so that every length and depth of a sample hides in one text.
-    found = texts(corpora, split=grid.split, documents=wanted, length=longest)
-    documents = [found[(i % len(corpora)) * wanted + i // len(corpora)] for i in range(grid.samples)]
+    found = texts(corpora, split=options.split, documents=wanted, length=longest)
+    documents = [found[(i % len(corpora)) * wanted + i // len(corpora)] for i in range(options.samples)]
     prompts = {
-        cell: [prompt_of(tokenizer, grid, cell, i, documents[i].tokens) for i in range(grid.samples)]
-        for cell in grid.cells()
+        cell: [prompt_of(tokenizer, options, cell, i, documents[i].tokens) for i in range(options.samples)]
+        for cell in options.cells()
     }
     identity = {
         "model": str(source),
         "weights": weights_hash(source),
         "rope": rope.to_json(),
-        "grid": asdict(grid),
+        "options": {key: value for key, value in plain(options).items() if key != "chunk"},
         "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
-        "dtype": dtype,
     }
     with only_one(state):
         claim_state(state, identity)
-        rows = _answers(source, tokenizer, rope, grid, prompts, dtype, chunk, state / "answers.jsonl")
+        rows = _answers(source, tokenizer, rope, options, prompts, state / "answers.jsonl")
         answers = pd.DataFrame(rows)
         with whole_folder(folder) as out:
             answers.to_json(out / "answers.jsonl", orient="records", lines=True)
             summary(answers).to_csv(out / "needle.csv", index=False, float_format="%.6g")
-            write_json(out / "scores.json", scores(answers))
-            write_json(out / "settings.json", identity)
+            Scores({"stage": "needle", **columns}, scores(answers)).write(out / "scores.json")
+            write_json(out / "reading.json", {**identity, "columns": dict(columns)})
             by_length: dict[int, dict[str, float]] = {}
             for row in answers.groupby(["length", "task"])["score"].mean().reset_index().to_dict("records"):
                 by_length.setdefault(int(row["length"]), {})[str(row["task"])] = float(row["score"])
@@ -149,11 +109,15 @@ def measure(
 
 
 def prompt_of(
-    tokenizer: PreTrainedTokenizerFast, grid: Grid, cell: tuple[str, int, float], sample: int, text: np.ndarray
+    tokenizer: PreTrainedTokenizerFast,
+    options: NeedleOptions,
+    cell: tuple[str, int, float],
+    sample: int,
+    text: np.ndarray,
 ) -> Prompt:
     """One prompt: its puzzle depends on task and sample alone, so that lengths and depths are compared on the same."""
     task, length, depth = cell
-    rng = np.random.default_rng([grid.seed, list(PUZZLES).index(task), sample])
+    rng = np.random.default_rng([options.seed, list(PUZZLES).index(task), sample])
     puzzle, seed = PUZZLES[task](rng), int(rng.integers(2**31))
     try:
         return make_prompt(tokenizer, puzzle, text, length=length, depth=depth, seed=seed)
@@ -165,23 +129,21 @@ def _answers(
     source: ModelSource,
     tokenizer: PreTrainedTokenizerFast,
     rope: Rope,
-    grid: Grid,
+    options: NeedleOptions,
     prompts: Mapping[tuple[str, int, float], Sequence[Prompt]],
-    dtype: str,
-    chunk: int,
     kept: Path,
 ) -> list[dict[str, Any]]:
     """The rows of all cells; those that an earlier, killed run finished are read from the file ``kept``."""
     rows = whole_lines(kept)
     # Whole cells only.
-    rows = rows[: len(rows) // grid.samples * grid.samples]
+    rows = rows[: len(rows) // options.samples * options.samples]
     kept.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     done = {(row["task"], row["length"], row["depth"]) for row in rows}
     left = [cell for cell in prompts if cell not in done]
     if not left:
         return rows
-    model = load_model(source, dtype=dtype)
-    check_memory(model, max(grid.lengths), chunk)
+    model = load_model(source, dtype=options.dtype)
+    check_memory(model, max(options.lengths), options.chunk)
     controls: dict[tuple[str, int], np.ndarray] = {}
     bound = None
     with (
@@ -197,15 +159,15 @@ def _answers(
                 {"task": task, "length": length, "depth": depth, "sample": i, "answer": list(prompt.parts)}
                 for i, prompt in enumerate(asked)
             ]
-            if grid.by == "generation":
+            if options.by == "generation":
                 for row, prompt in zip(cell, asked, strict=True):
-                    said = _said(model, tokenizer, prompt, chunk)
+                    said = _said(model, tokenizer, prompt, options.chunk)
                     row |= {"said": said, "score": found_share(said, prompt.parts)}
             else:
                 if (task, length) not in controls and asked[0].control is not None:
                     without = [prompt.control for prompt in asked if prompt.control is not None]
-                    controls[task, length] = answer_nll(model, without, [p.answer for p in asked], chunk)[0]
-                nll, right = answer_nll(model, [p.tokens for p in asked], [p.answer for p in asked], chunk)
+                    controls[task, length] = answer_nll(model, without, [p.answer for p in asked], options.chunk)[0]
+                nll, right = answer_nll(model, [p.tokens for p in asked], [p.answer for p in asked], options.chunk)
                 control = controls.get((task, length))
                 for i, row in enumerate(cell):
                     row |= {"score": float(right[i]), "nll": float(nll[i])}
@@ -316,11 +278,12 @@ def effective_interval(
     return point, *quantile_interval(draws, len(values), confidence)
 
 
-def scores(answers: pd.DataFrame) -> dict[str, dict[str, float]]:
+def scores(answers: pd.DataFrame) -> tuple[Score, ...]:
     """The numbers of a measurement in the tracking UI: by task, the score at each length and the effective length."""
-    found: dict[str, dict[str, float]] = {}
+    found = []
     for task, rows in answers.groupby("task", sort=False):
-        means = rows.groupby("length")["score"].mean()
-        found[str(task)] = {str(length): float(value) for length, value in means.items()}
-        found[str(task)]["effective_length"] = float(effective_interval(rows)[0])
-    return found
+        for length, value in rows.groupby("length")["score"].mean().items():
+            found.append(Score(quantity="score", value=float(value), task=str(task), length=int(str(length))))
+        usable = float(effective_interval(rows)[0])
+        found.append(Score(quantity="effective_length", value=usable, task=str(task)))
+    return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,63 +11,43 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.files import whole_folder, write_json
+from ropewalk.files import whole_folder
 from ropewalk.intervals import bootstrap, student
 from ropewalk.reading.nll_file import read_nll
 from ropewalk.reading.perplexity import ALL, document_nll, position_bins, position_curve
 from ropewalk.report import finetune_figures as figures
 from ropewalk.report.html import render
-from ropewalk.report.tables import by_corpus, numbers
+from ropewalk.report.options import TuningReportOptions
+from ropewalk.report.rows import columns
+from ropewalk.report.tables import by_corpus
 from ropewalk.rope import Rope
+from ropewalk.scores import Score, Scores, Setting, number_rows, table_rows
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """One fine-tuned model: rope, regime and seed by name, and the folder that it was measured into."""
-
-    rope: str
-    regime: str
-    seed: int
-    folder: Path
-
-    @classmethod
-    def parse(cls, text: str) -> Tuned:
-        """Read ``ROPE/REGIME/seed-N=FOLDER``.
-
-        Raises:
-            UserError: it is written otherwise.
-        """
-        name, _, folder = text.partition("=")
-        parts = name.split("/")
-        if len(parts) != 3 or not folder or not parts[2].removeprefix("seed-").isdigit():
-            raise UserError(f"--tuned {text!r}: expected ROPE/REGIME/seed-N=FOLDER.")
-        return cls(parts[0], parts[1], int(parts[2].removeprefix("seed-")), Path(folder))
-
-
-def write_report(
-    untuned: Mapping[str, Path],
-    tuned: Sequence[Tuned],
-    *,
-    lengths: Sequence[int],
-    confidence: float,
-    folder: Path,
-) -> None:
+def write_report(readings: Sequence[Path], options: TuningReportOptions, folder: Path) -> None:
     """Write ``finetune.html``, ``perplexity.csv``, figures and ``scores.json``, whole or not at all.
 
     Args:
-        untuned: folder of `evaluate` by rope, of the model as it was.
-        tuned: the fine-tuned models; the rope of the first is what others are compared with.
-        lengths: in tokens.
-        confidence: of every interval.
+        readings: of kind nll: of a model as it was, and of what was tuned from it.
+        options: what is reported.
         folder: where to write.
 
     Raises:
         UserError: a file is missing or damaged, models were measured on different documents, or a rope lacks a seed.
     """
-    before = {name: read_nll(path / "nll.parquet") for name, path in untuned.items()}
-    after = {(one.regime, one.rope, one.seed): read_nll(one.folder / "nll.parquet")[0] for one in tuned}
+    lengths, confidence, experiment = options.lengths, options.confidence, options.experiment
+    before: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {}
+    after: dict[tuple[str, str, int], pd.DataFrame] = {}
+    models = {one["model"] for one in columns(readings)}
+    for path in readings:
+        rows, about = read_nll(path / "nll.parquet")
+        found = about["columns"]
+        if found.get("tuned_from") in models:
+            after[found["regime"], found["rope"], found["seed"]] = rows
+        else:
+            before[found["rope"]] = (rows, about)
     means = document_means({name: rows for name, (rows, _) in before.items()}, after, lengths)
-    table = compare(means, tuned[0].rope, confidence)
+    table = compare(means, options.reference, confidence)
     others = against_untuned(means, confidence)
     ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
     trained = next(iter(ropes.values())).original_length
@@ -75,15 +55,15 @@ def write_report(
         ("", name): position_curve(rows, position_bins(lengths, static=ropes[name].static), confidence=confidence)
         for name, (rows, _) in before.items()
     }
-    for regime, rope in dict.fromkeys((one.regime, one.rope) for one in tuned):
+    for regime, rope in dict.fromkeys(key[:2] for key in after):
         rows = _mean_over_seeds([rows for key, rows in after.items() if key[:2] == (regime, rope)])
         curves[regime, rope] = position_curve(rows, position_bins(lengths, static=True), confidence=confidence)
     with whole_folder(folder) as out:
         table.to_csv(out / "perplexity.csv", index=False, float_format="%.6g")
-        (out / "finetune.html").write_text(tuning_html(table, tuned[0].rope, confidence))
-        write_json(out / "scores.json", scores(table, others, ropes, tuned[0].rope))
+        (out / "finetune.html").write_text(tuning_html(table, options.reference, confidence))
+        scores(table, others, ropes, options.reference, confidence, experiment).write(out / "scores.json")
         figures.draw_before_after(curves, trained, out / "before_after.png", confidence)
-        figures.draw_differences(table, tuned[0].rope, out / "differences.png", confidence)
+        figures.draw_differences(table, options.reference, out / "differences.png", confidence)
 
 
 Means = Mapping[int, Mapping[tuple[str, str], pd.DataFrame]]
@@ -215,28 +195,70 @@ def against_untuned(by_length: Means, confidence: float, seed: int = 0) -> pd.Da
     return pd.DataFrame(table)
 
 
-def scores(table: pd.DataFrame, others: pd.DataFrame, ropes: Mapping[str, Rope], reference: str) -> dict[str, Any]:
-    """The numbers of the report over all corpora by regime, rope and length, what the ropes are, and the scale."""
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSetting(Setting):
+    """At what scale models were tuned."""
+
+    stage: str = "finetune"
+    train_length: int
+    """of pre-training, in tokens"""
+    target_length: int
+    """for which the reference rope was made, in tokens"""
+    documents: int
+    seeds: int
+    reference: str
+    """the rope that differences are from"""
+    ropes: tuple[dict[str, str], ...]
+    """each ``rope`` and its ``recipe``"""
+
+
+def scores(
+    table: pd.DataFrame,
+    others: pd.DataFrame,
+    ropes: Mapping[str, Rope],
+    reference: str,
+    confidence: float,
+    experiment: str,
+) -> Scores:
+    """The numbers of the report over all corpora, and the scale; models as they were have no regime.
+
+    A ``gain`` is from the same rope untuned, a ``difference`` from the reference tuned alike, and a
+    ``difference_from_untuned`` from another rope untuned.
+    """
     every = table[table["corpus"] == ALL]
     trained = ropes[reference].original_length
     factor = max((step.params.get("factor", 1.0) for step in ropes[reference].steps), default=1.0)
-    found: dict[str, Any] = {
-        "setting": {
-            "train_length": trained,
-            "target_length": round(factor * trained),
-            "documents": int(every["documents"].min()),
-            "seeds": int(every["seeds"].max()),
-        },
-        "reference": reference,
-        "ropes": {name: rope.recipe for name, rope in ropes.items()},
-    }
+    setting = FinetuneSetting(
+        experiment=experiment,
+        confidence=confidence,
+        train_length=trained,
+        target_length=round(factor * trained),
+        documents=int(every["documents"].min()),
+        seeds=int(every["seeds"].max()),
+        reference=reference,
+        ropes=tuple({"rope": name, "recipe": rope.recipe} for name, rope in ropes.items()),
+    )
+
+    def paired(quantity: str, row: Mapping[Any, Any], name: str, **columns: Any) -> Iterator[Score]:
+        """A difference in a column, which has an interval over documents and one over seeds."""
+        if pd.notna(row.get(name)):
+            ends = {"documents": (row[f"{name}_low"], row[f"{name}_high"])}
+            ends["seeds"] = (row[f"{name}_seeds_low"], row[f"{name}_seeds_high"])
+            yield from number_rows(quantity, row[name], intervals=ends, confidence=confidence, **columns)
+
+    def names(row: Mapping[Any, Any]) -> dict[str, Any]:
+        return {"rope": row["rope"], "regime": row["regime"] or None, "corpus": ALL, "length": row["length"]}
+
+    rows: list[Score] = []
     for row in every.to_dict("records"):
-        by_rope = found.setdefault(row["regime"] or "untuned", {}).setdefault(row["rope"], {})
-        by_rope[str(row["length"])] = numbers(row, exclude=("documents", "seeds"))
+        about = {**names(row), "n_documents": row["documents"], "n_seeds": row["seeds"] or None}
+        rows += table_rows(row, "nll", "perplexity", over="documents", confidence=confidence, **about)
+        rows += paired("gain", row, "gain", **about)
+        rows += paired("difference", row, "difference", against=reference, **about)
     for row in others.to_dict("records"):
-        name = f"against_untuned_{row['other']}"
-        found[row["regime"]][row["rope"]][str(row["length"])][name] = numbers(row, exclude=("length",))
-    return found
+        about = {**names(row), "n_documents": setting.documents, "against": row["other"]}
+        rows += paired("difference_from_untuned", row, "difference", **about)
+    return Scores.of(setting, rows)
 
 
 def tuning_html(table: pd.DataFrame, reference: str, confidence: float) -> str:

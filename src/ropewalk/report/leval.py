@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ropewalk.files import read_json, whole_file, whole_folder, write_json
+from ropewalk.files import read_json, whole_file, whole_folder
 from ropewalk.intervals import CONFIDENCE
+from ropewalk.options import ReportOptions
 from ropewalk.reading.leval.comparison import AVERAGE, Subjects, compare, read_answers
 from ropewalk.reading.leval.scoring import Scored
 from ropewalk.reading.leval.tasks import PUBLISHED, TASKS
 from ropewalk.report.leval_page import leval_html
+from ropewalk.report.rows import named
 from ropewalk.report.style import GREY, inks, save
-from ropewalk.report.tables import numbers
 from ropewalk.rope import Rope
+from ropewalk.scores import Score, Scores, Setting, number_rows
 
 
-def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, confidence: float = CONFIDENCE) -> None:
+def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path) -> None:
     """Write ``leval.html``, ``leval.csv``, ``leval.png`` and ``scores.json``.
 
     Args:
-        predictions: folders of answers by the name of the subject, a model with a rope.
-        reference: subject that the others are compared with.
+        readings: of kind leval; the others are compared with the first.
+        options: what is reported.
         folder: where to write, whole or not at all.
-        confidence: of the intervals.
 
     Raises:
         UserError: answers are missing or damaged, or not to the same questions.
     """
+    predictions, confidence, experiment = named(readings), options.confidence, options.experiment
+    reference = next(iter(predictions))
     scored = read_answers(predictions)
     table = compare(scored, reference, confidence)
     with whole_folder(folder) as out:
@@ -42,32 +46,67 @@ def write_report(predictions: Mapping[str, Path], reference: str, folder: Path, 
         draw(table, out / "leval.png", confidence)
         page = leval_html(table, scored, reference, confidence, (out / "leval.png").read_bytes())
         (out / "leval.html").write_text(page, encoding="utf-8")
-        write_json(out / "scores.json", scores(predictions, scored, table, reference, confidence))
+        scores(predictions, scored, table, reference, confidence, experiment).write(out / "scores.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LEvalSetting(Setting):
+    """At what scale models answered questions."""
+
+    stage: str = "leval"
+    pocket: bool
+    """whether questions were made here"""
+    tasks: int
+    train_length: int | None
+    """of pre-training, in tokens; None where no model has a rope that is known here"""
+    models: tuple[dict[str, Any], ...]
+    """each ``model``, the ``recipe`` of its rope, and the length that it was ``tuned_at``, in tokens or None"""
 
 
 def scores(
-    predictions: Mapping[str, Path], scored: Subjects, table: pd.DataFrame, reference: str, confidence: float
-) -> dict[str, Any]:
-    """Parity and strict scores by subject and task, what the subjects are, and every paired difference of averages."""
-    found: dict[str, Any] = {"setting": {}, "subjects": {}, "averages": {}}
-    for subject, rows in table.groupby("subject", sort=False):
-        found[str(subject)] = {
-            row["task"]: numbers(row, exclude=("difference", "strict_difference")) for row in rows.to_dict("records")
-        }
-        about = read_json(predictions[str(subject)] / "settings.json", "settings of `leval predict`")
+    predictions: Mapping[str, Path],
+    scored: Subjects,
+    table: pd.DataFrame,
+    reference: str,
+    confidence: float,
+    experiment: str,
+) -> Scores:
+    """Parity and strict scores by model and task in percent, and every paired difference of averages in points."""
+
+    def scored_rows(quantity: str, row: Mapping[Any, Any], column: str, **names: Any) -> Iterator[Score]:
+        ends = {"documents": (row[f"{column}_low"], row[f"{column}_high"])}
+        about = {"model": row["subject"], "task": row["task"], "n_documents": row["documents"], **names}
+        return number_rows(quantity, row[column], intervals=ends, confidence=confidence, **about)
+
+    rows: list[Score] = []
+    models, pocket, train_length = [], False, None
+    for row in table.to_dict("records"):
+        for scoring in ("parity", "strict"):
+            rows += scored_rows("score", row, scoring, scoring=scoring)
+        rows += scored_rows("flaws", row, "flaws")
+    for name, folder in predictions.items():
+        about = read_json(folder / "reading.json", "the header of a reading")
         # A model's own rope is none that this project knows where transformers alone can make it.
         known = about["rope"] or about["own_rope"]
         rope, training = Rope.from_json(known) if known else None, about["training"] or {}
-        found["subjects"][subject] = {"recipe": rope.recipe if rope else "unknown", "tuned_at": training.get("length")}
-        found["setting"] |= {"pocket": Path(about["data"]).name == "pocket", "tasks": len(scored)}
-        if rope:
-            found["setting"]["train_length"] = rope.original_length
-    kept = [f"{scorer}difference{end}" for scorer in ("", "strict_") for end in ("", "_low", "_high")]
+        recipe = rope.recipe if rope else "unknown"
+        models.append({"model": name, "recipe": recipe, "tuned_at": training.get("length")})
+        pocket = Path(about["data"]).name == "pocket"
+        train_length = rope.original_length if rope else train_length
     for other in predictions:
-        rows = table if other == reference else compare(scored, other, confidence)
-        for row in rows[(rows["task"] == AVERAGE) & (rows["subject"] != other)].to_dict("records"):
-            found["averages"][f"{row['subject']}_less_{other}"] = numbers({name: row[name] for name in kept})
-    return found
+        compared = table if other == reference else compare(scored, other, confidence)
+        for row in compared[(compared["task"] == AVERAGE) & (compared["subject"] != other)].to_dict("records"):
+            for scoring, column in {"parity": "difference", "strict": "strict_difference"}.items():
+                rows += scored_rows("difference", row, column, scoring=scoring, against=other)
+    setting = LEvalSetting(
+        experiment=experiment,
+        confidence=confidence,
+        pocket=pocket,
+        tasks=len(scored),
+        train_length=train_length,
+        models=tuple(models),
+    )
+    return Scores.of(setting, rows)
 
 
 def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:

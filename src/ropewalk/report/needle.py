@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,37 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ropewalk.errors import UserError
-from ropewalk.files import whole_folder, write_json
+from ropewalk.files import whole_folder
 from ropewalk.intervals import bootstrap
+from ropewalk.options import ReportOptions
 from ropewalk.reading.retrieval import EFFECTIVE, by_sample, effective_interval
 from ropewalk.report.html import render
+from ropewalk.report.rows import named
 from ropewalk.report.style import save
-from ropewalk.report.tables import by_length, numbers
+from ropewalk.report.tables import by_length
+from ropewalk.scores import Score, Scores, Setting, number_rows, table_rows
 
 
-def write_report(measured: Mapping[str, Path], folder: Path, *, confidence: float) -> None:
+def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path) -> None:
     """Write ``needle.html``, ``needle.csv``, ``needle.png`` and ``scores.json``, whole or not at all.
 
     Args:
-        measured: folder of `needle measure` by name; the others are compared with the first.
+        readings: of kind needle; the others are compared with the first.
+        options: what is reported.
         folder: where to write.
-        confidence: of the intervals.
 
     Raises:
         UserError: a file is missing or damaged, or not all were asked the same.
     """
-    answers = {name: _read(path / "answers.jsonl") for name, path in measured.items()}
+    confidence, experiment = options.confidence, options.experiment
+    answers = {name: _read(path / "answers.jsonl") for name, path in named(readings).items()}
     table = compare(answers, confidence)
     usable = effective_table(answers, confidence)
     with whole_folder(folder) as out:
         table.to_csv(out / "needle.csv", index=False, float_format="%.6g")
         (out / "needle.html").write_text(_page(table, usable, next(iter(answers)), confidence))
-        write_json(out / "scores.json", _scores(table, usable))
+        setting = Setting(stage="needle", experiment=experiment, confidence=confidence)
+        _scores(table, usable, next(iter(answers)), setting).write(out / "scores.json")
         draw_heatmaps(answers, out / "needle.png")
 
 
@@ -46,9 +51,9 @@ def _read(path: Path) -> pd.DataFrame:
         answers = pd.read_json(path, lines=True)
         answers[["task", "length", "depth", "sample", "score"]]
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected the answers of `needle measure`.") from None
+        raise UserError(f"{path}: no such file; expected the answers of `ropewalk read needle`.") from None
     except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged or holds no answers of `needle measure`: {error}.") from None
+        raise UserError(f"{path} is damaged or holds no answers of `ropewalk read needle`: {error}.") from None
     return answers
 
 
@@ -122,14 +127,20 @@ def draw_heatmaps(answers: Mapping[str, pd.DataFrame], path: str | Path) -> None
     save(figure, path)
 
 
-def _scores(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    found: dict[str, dict[str, dict[str, float]]] = {}
+def _scores(table: pd.DataFrame, usable: pd.DataFrame, first: str, setting: Setting) -> Scores:
+    rows: list[Score] = []
+    confidence = setting.confidence
     for row in usable.to_dict("records"):
-        found.setdefault(row["subject"], {}).setdefault(row["task"], {})["effective_length"] = float(row["effective"])
+        ends = {"samples": (row["low"], row["high"])}
+        names = {"model": row["subject"], "task": row["task"]}
+        rows += number_rows("effective_length", row["effective"], intervals=ends, confidence=confidence, **names)
     for row in table.to_dict("records"):
-        values = numbers(row, exclude=("length", "samples"))
-        found[row["subject"]][row["task"]] |= {f"{name}_{row['length']}": value for name, value in values.items()}
-    return found
+        names = {"model": row["subject"], "task": row["task"], "length": row["length"], "n_samples": row["samples"]}
+        ends = {"samples": (row["low"], row["high"])}
+        rows += number_rows("score", row["score"], intervals=ends, confidence=confidence, **names)
+        rows += table_rows(row, "nll", "gain", over="samples", confidence=None, **names)
+        rows += table_rows(row, "difference", over="samples", confidence=confidence, against=first, **names)
+    return Scores.of(setting, rows)
 
 
 def _page(table: pd.DataFrame, usable: pd.DataFrame, first: str, confidence: float) -> str:

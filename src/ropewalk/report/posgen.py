@@ -10,15 +10,17 @@ from typing import Any
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.files import read_json, whole_folder
 from ropewalk.intervals import CONFIDENCE, student
 from ropewalk.metrics import read_metrics
+from ropewalk.options import ReportOptions
 from ropewalk.report import posgen_figures
 from ropewalk.report.html import render
 from ropewalk.report.tables import grouped
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
 from ropewalk.rope.methods import apply
+from ropewalk.scores import Score, Scores, Setting, number_rows
 
 TASKS = {"recursive": "Recursive", "chain-of-thought": "Chain of thought", "semi-recursive": "Semi-recursive"}
 QUANTITIES = {
@@ -50,7 +52,7 @@ class ScoredTask:
     task: str
     about: dict[str, Any]
     rows: pd.DataFrame
-    scores: dict[str, dict[str, dict[str, float]]]
+    scores: Scores
     curves: pd.DataFrame
 
     @classmethod
@@ -65,7 +67,7 @@ class ScoredTask:
             rows = pd.read_parquet(folder / "accuracy.parquet")
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / 'accuracy.parquet'} is missing or damaged: {error}.") from None
-        scores = read_json(folder / "scores.json", "accuracies of PosGen")
+        scores = Scores.read(folder / "scores.json")
         points = [
             {"step": line["step"], "rope": key.split("/")[0], "seed": int(key.split("/")[1]), "loss": value}
             for line in read_metrics(folder / "validation.jsonl")
@@ -107,17 +109,18 @@ class ScoredTask:
         return Rope.from_json(self.about["ropes"][name]["rope"])
 
 
-def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, folder: Path) -> None:
+def write_report(folders: Sequence[Path], options: ReportOptions, folder: Path) -> None:
     """Write tables (CSV, HTML, JSON) and figures (PNG) of scored tasks into a folder, whole or not at all.
 
     Args:
         folders: of ``posgen score``, one a task.
-        confidence: of every interval.
+        options: what is reported.
         folder: where to write.
 
     Raises:
         UserError: a file is missing or damaged, a task comes twice, or tasks were scored with different ropes.
     """
+    confidence, experiment = options.confidence, options.experiment
     found = [ScoredTask.open(path) for path in folders]
     tasks = [task for name in TASKS for task in found if task.task == name]
     if len({task.task for task in tasks}) < len(tasks):
@@ -133,7 +136,7 @@ def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, fol
         gaps.to_csv(out / "feature_gap.csv", float_format="%.6g", index_label="rope")
         (out / "accuracy.html").write_text(_accuracy_html(tasks, table, confidence))
         (out / "feature_gap.html").write_text(_gap_html(first, gaps))
-        write_json(out / "scores.json", _scores(tasks, table))
+        _scores(tasks, table, confidence, experiment).write(out / "scores.json")
         swapped = [name for name in first.about["ropes"] if first.weights(name) != name]
         titles = {task.task: TASKS[task.task] for task in tasks}
         ood = table[table["quantity"] == "ood_accuracy"]
@@ -159,10 +162,10 @@ def write_report(folders: Sequence[Path], *, confidence: float = CONFIDENCE, fol
 def seed_accuracies(task: ScoredTask, quantity: str) -> pd.DataFrame:
     """Mean accuracy by seed (rows) and rope (columns, in their order); ropes without this quantity are left out."""
     columns = {
-        name: {seed: values[quantity] for seed, values in by_seed.items() if quantity in values}
-        for name, by_seed in task.scores.items()
+        name: {row.seed: row.value for row in task.scores.select(rope=name, quantity=quantity)}
+        for name in task.about["ropes"]
     }
-    return pd.DataFrame({name: columns[name] for name in task.about["ropes"] if columns[name]})
+    return pd.DataFrame({name: values for name, values in columns.items() if values})
 
 
 def counterpart(task: ScoredTask, name: str) -> str | None:
@@ -238,37 +241,61 @@ def feature_gaps(task: ScoredTask) -> pd.DataFrame:
     return pd.DataFrame(rows).T.astype({"pre-critical pairs": int})
 
 
-def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame) -> dict[str, Any]:
-    """The table by task, rope and quantity, each seed's value, what the ropes are, and the scale."""
+@dataclass(frozen=True, kw_only=True)
+class PosGenSetting(Setting):
+    """At what scale models learned a rule; see :class:`ropewalk.posgen.options.PosGenOptions`."""
+
+    stage: str = "posgen"
+    layers: int
+    hidden_size: int
+    steps: int
+    batch_size: int
+    modulus: int
+    train_length: int
+    test_length: int
+    seeds: int
+    ropes: tuple[dict[str, Any], ...]
+    """each ``rope``, its ``recipe``, and whether it was ``swapped`` into models that were trained with another"""
+
+
+def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float, experiment: str) -> Scores:
+    """The table, and each seed's value, which has a seed; accuracies are shares, losses nats a token."""
     first = tasks[0]
-    scores: dict[str, Any] = {
-        "setting": {
-            **{name: first.options[name] for name in ("layers", "hidden_size", "steps", "batch_size")},
-            "modulus": first.modulus,
-            "train_length": first.train_length,
-            "test_length": first.test_length,
-            "seeds": int(table["seeds"].max()),
-        },
-        "ropes": {
-            name: {"recipe": first.rope(name).recipe, "swapped": first.weights(name) != name}
+    setting = PosGenSetting(
+        experiment=experiment,
+        confidence=confidence,
+        **{name: first.options[name] for name in ("layers", "hidden_size", "steps", "batch_size")},
+        modulus=first.modulus,
+        train_length=first.train_length,
+        test_length=first.test_length,
+        seeds=int(table["seeds"].max()),
+        ropes=tuple(
+            {"rope": name, "recipe": first.rope(name).recipe, "swapped": first.weights(name) != name}
             for name in first.about["ropes"]
-        },
-    }
+        ),
+    )
+    rows: list[Score] = []
     for row in table.to_dict("records"):
-        names = ("mean", "sd", "difference", "low", "high")
-        values = {name: float(row[name]) for name in names if pd.notna(row.get(name))}
-        scores.setdefault(row["task"], {}).setdefault(row["rope"], {})[row["quantity"]] = values
+        names = {"task": row["task"], "rope": row["rope"], "n_seeds": row["seeds"]}
+        rows += number_rows(row["quantity"], row["mean"], **names)
+        rows += number_rows(f"{row['quantity']}_sd", row["sd"], **names)
+        if isinstance(row.get("against"), str):
+            difference = f"{row['quantity']}_difference"
+            ends = {"seeds": (row["low"], row["high"])}
+            about = {"against": row["against"], "confidence": confidence, **names}
+            rows += number_rows(difference, row["difference"], intervals=ends, **about)
     for task in tasks:
         for quantity in QUANTITIES:
-            for name, column in seed_accuracies(task, quantity).items():
-                scores[task.task][str(name)][quantity]["by_seed"] = column.tolist()
-        last = task.curves[task.curves["step"] == task.curves["step"].max()]
-        for name, losses in last.sort_values("seed").groupby("rope", sort=False)["loss"]:
-            scores[task.task][str(name)]["validation_loss"] = {
-                "mean": float(losses.mean()),
-                "by_seed": losses.tolist(),
-            }
-    return scores
+            for name, column in seed_accuracies(task, quantity).to_dict().items():
+                for seed, value in column.items():
+                    rows += number_rows(quantity, value, task=task.task, rope=name, seed=int(seed))
+        last = task.curves[task.curves["step"] == task.curves["step"].max()].sort_values("seed")
+        for name, losses in last.groupby("rope", sort=False):
+            names = {"task": task.task, "rope": name}
+            rows += number_rows("validation_loss", losses["loss"].mean(), n_seeds=len(losses), **names)
+            for seed, loss in zip(losses["seed"], losses["loss"], strict=True):
+                rows += number_rows("validation_loss", loss, seed=int(seed), **names)
+    return Scores.of(setting, rows)
 
 
 def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float) -> str:

@@ -16,12 +16,13 @@ from matplotlib.ticker import FuncFormatter
 
 from ropewalk.reading.perplexity import position_bins
 from ropewalk.report.figures import token_axis
-from ropewalk.report.prediction import draw_laws
+from ropewalk.report.predictions import draw_laws
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, label_ends, save, spread
 from ropewalk.rope.prediction import Setting, limits
 from ropewalk.scaling.cells import Key
 from ropewalk.scaling.limits import smoothed
-from ropewalk.scaling.measured import Measured, Options, groups
+from ropewalk.scaling.measured import Measured, groups
+from ropewalk.scaling.options import SweepOptions
 
 
 def base_text(base: float) -> str:
@@ -35,7 +36,7 @@ def colours(bases: Sequence[float]) -> dict[float, np.ndarray]:
     return dict(zip(ordered, inks(len(ordered)), strict=True))
 
 
-def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -> None:
+def draw_nll(measured: Sequence[Measured], options: SweepOptions, path: str | Path) -> None:
     """NLL against position: a row a tuning length, small bases at the left, large ones and their walls at the right.
 
     Args:
@@ -49,7 +50,7 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
     figure = Figure(figsize=(13, 4.1 * len(lengths)))
     grid = figure.subplots(len(lengths), 2, squeeze=False, sharex=True, sharey=True)
     means = {key: np.mean([one.cell.curves.full.mean(axis=0) for one in group], axis=0) for key, group in found.items()}
-    smooth = {key: smoothed(mean, options.smoothing) for key, mean in means.items()}
+    smooth = {key: smoothed(mean, options.width) for key, mean in means.items()}
     low = min(curve.min() for curve in smooth.values())
     high = np.quantile(np.concatenate(list(smooth.values())), 0.97)
     for row, length in zip(grid, lengths, strict=True):
@@ -62,7 +63,7 @@ def draw_nll(measured: Sequence[Measured], options: Options, path: str | Path) -
                 continue
             ends = {}
             for key in keys:
-                places = np.arange(len(smooth[key])) + 1 + options.smoothing // 2
+                places = np.arange(len(smooth[key])) + 1 + options.width // 2
                 axes.plot(places, smooth[key], color=ink[key.new_base], lw=1.5)
                 ends[base_text(key.new_base)] = min(float(smooth[key][-1]), high)
                 wall = limits(found[key][0].cell.setting)["discrete"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ropewalk.intervals import Interval
 from ropewalk.report.html import bounds_text, interval_text, render
-from ropewalk.report.prediction import LAWS
+from ropewalk.report.predictions import LAWS
 from ropewalk.report.scaling_figures import base_text, key_text, usual
 from ropewalk.rope import theory
 from ropewalk.rope.prediction import BOUNDS, Setting, limits

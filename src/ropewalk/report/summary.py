@@ -110,13 +110,12 @@ SECTIONS = (
 )
 
 
-def write_summary(study: Path, output: Path, everything: str) -> None:
+def write_summary(study: Path, output: Path) -> None:
     """Write the page from what a study left behind.
 
     Args:
         study: ``results/NAME``; stages that it lacks are left out.
         output: the page; its links are relative to it.
-        everything: the file beside the page that holds all tables and figures.
 
     Raises:
         UserError: a file of scores is missing or damaged.
@@ -130,7 +129,7 @@ def write_summary(study: Path, output: Path, everything: str) -> None:
         width="60em",
         scale=_scale(study),
         claim_count=len(CLAIMS),
-        everything=everything,
+        files=_files(study),
         counts=counts(findings),
         stages=[
             _stage(study, section, report, findings)
@@ -148,16 +147,27 @@ def write_summary(study: Path, output: Path, everything: str) -> None:
 def _scale(study: Path) -> str:
     """Which model was tried, in words."""
     words = "One workflow holds three papers on the length that a language model reads against measurements."
-    scores = study / "model" / "scores.json"
-    if scores.is_file():
-        training = {row.quantity: row.value for row in Scores.read(scores).rows}
+    for file in sorted(study.glob("models/*/training.json")):
+        record = read_json(file, "the record of a training")
+        if "shape" not in record:
+            continue
+        training = {row.quantity: row.value for row in Scores.read(file.with_name("scores.json")).rows}
         words += (
-            f" This study: a model of {training['parameters']:,.0f} weights, trained from nothing on "
-            f"{training['tokens']:,.0f} tokens"
+            f" {file.parent.name}: a model of {training['parameters']:,.0f} weights, trained from nothing on "
+            f"{training['tokens']:,.0f} tokens in texts of {record['shape']['length']:,}."
         )
-        config = read_json(study / "model" / "config.json", "configuration of a model")
-        words += f" in texts of {config['max_position_embeddings']:,}."
     return words
+
+
+def _files(study: Path) -> dict[str, list[str]]:
+    """What there is to open, by report: pages, tables and figures, relative to the study."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(study.glob("reports/*/*/*")):
+        if file.suffix in (".html", ".csv", ".png"):
+            found.setdefault(file.parent.relative_to(study / "reports").as_posix(), []).append(
+                file.relative_to(study).as_posix()
+            )
+    return found
 
 
 def _stage(study: Path, section: Section, report: Experiment, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
+from ropewalk.files import read_json
 from ropewalk.reading.nll_file import read_nll
 from ropewalk.rope import Rope
 from ropewalk.rope.prediction import Setting
@@ -71,8 +72,12 @@ class Cell:
         return f"{self.key.name}_seed-{self.seed}"
 
 
-def read_cell(folder: Path) -> Cell:
-    """Read what ``ropewalk evaluate --window`` wrote about a model that ``ropewalk finetune`` made.
+def read_cell(folder: Path, copying: pd.DataFrame | None = None) -> Cell:
+    """Read what `ropewalk read nll` wrote, with a window, about a model that `ropewalk tune` made.
+
+    Args:
+        folder: of the reading.
+        copying: what was copied by the same model with the same rope.
 
     Raises:
         UserError: a file is missing, the model was not tuned here, its rope is more than a change of the base, the
@@ -81,46 +86,48 @@ def read_cell(folder: Path) -> Cell:
     rows, about = read_nll(folder / "nll.parquet")
     training: dict[str, Any] = about.get("training") or {}
     if "rope" not in training:
-        raise UserError(f"{folder}: the model {about['model']} was not made by `ropewalk finetune`.")
+        raise UserError(f"{folder}: the model {about['model']} was not made by `ropewalk tune`.")
     rope = Rope.from_json(about["rope"])
-    setting = Setting(
-        rope.rotary_dim, rope.base, rope.original_length, training["length"], _new_base(rope, str(folder))
-    )
+    tuned, window = training["options"], about["options"]["window"]
+    length = int(tuned["length"])
+    setting = Setting(rope.rotary_dim, rope.base, rope.original_length, length, _new_base(rope, str(folder)))
     if not np.array_equal(Rope.from_json(training["rope"]).inv_freq, rope.inv_freq):
         raise UserError(f"{folder}: the model was tuned with another table than the one it was measured with.")
-    if about["window"] != training["length"]:
-        raise UserError(
-            f"{folder}: measured with a window of {about['window']} tokens; expected the tuning length, "
-            f"{training['length']}."
-        )
+    if window != length:
+        raise UserError(f"{folder}: read with a window of {window} tokens; expected the tuning length, {length}.")
     curves = Curves.of(rows)
-    if curves.length <= training["length"]:
+    if curves.length <= length:
         raise UserError(
             f"{folder}: texts of {curves.length} tokens; expected longer ones than the tuning length, "
-            f"{training['length']}, or no limit can be seen."
+            f"{length}, or no limit can be seen."
         )
     table = (rope.rotary_dim, rope.base, rope.original_length)
-    copying = folder / "copying.csv"
     return Cell(
         setting,
-        int(training["options"]["steps"]),
-        int(training["seed"]),
+        int(tuned["steps"]),
+        int(tuned["seed"]),
         rope.log_scaling_length is not None,
         curves,
-        pd.read_csv(copying) if copying.is_file() else None,
+        copying,
         json.dumps([training.get("model"), training.get("weights"), table]),
     )
 
 
-def read_cells(folders: Sequence[Path]) -> list[Cell]:
+def read_cells(readings: Sequence[Path]) -> list[Cell]:
     """Read the cells of one sweep, ordered by tuning length, base and seed.
+
+    Args:
+        readings: of kind nll, a cell each, and of kind copying, which belong to the cell of their model and rope.
 
     Raises:
         UserError: a cell cannot be read, two are the same, or they do not belong to one model and one set of documents.
     """
+    copied = {_subject(folder): pd.read_csv(folder / "copying.csv") for folder in readings if _is_copying(folder)}
+    folders = [folder for folder in readings if not _is_copying(folder)]
     if not folders:
         raise UserError("a sweep has at least one cell; none was given.")
-    cells = sorted((read_cell(folder) for folder in folders), key=lambda cell: (*cell.key, cell.seed))
+    found = [read_cell(folder, copied.get(_subject(folder)) if copied else None) for folder in folders]
+    cells = sorted(found, key=lambda cell: (*cell.key, cell.seed))
     for one, other in zip(cells, cells[1:], strict=False):
         if (one.key, one.seed) == (other.key, other.seed):
             raise UserError(f"two folders hold the cell {one.name}; expected different ones.")
@@ -129,6 +136,19 @@ def read_cells(folders: Sequence[Path]) -> list[Cell]:
         if one.origin != other.origin:
             raise UserError(f"{one.name} and {other.name} come from different models; expected one sweep of one model.")
     return cells
+
+
+def _is_copying(folder: Path) -> bool:
+    return (folder / "copying.csv").is_file()
+
+
+def _subject(folder: Path) -> tuple[str, str]:
+    """Model and rope of a reading."""
+    if _is_copying(folder):
+        columns = read_json(folder / "reading.json", "the header of a reading")["columns"]
+    else:
+        columns = read_nll(folder / "nll.parquet")[1]["columns"]
+    return columns["model"], columns["rope"]
 
 
 def _new_base(rope: Rope, name: str) -> float:

@@ -12,10 +12,11 @@ import pandas as pd
 from ropewalk.intervals import bootstrap, quantile_interval
 from ropewalk.rope.prediction import limits
 from ropewalk.scaling.cells import Key
-from ropewalk.scaling.measured import Measured, Options, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.measured import Measured, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.options import SweepOptions
 
 
-def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+def tuning_effects(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
     """Limit at each longer tuning length over that at the shortest, for bases that were tuned at several.
 
     Returns:
@@ -58,7 +59,7 @@ def tuning_effects(measured: Sequence[Measured], options: Options) -> pd.DataFra
     return pd.DataFrame(table)
 
 
-def log_scaling_effects(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+def log_scaling_effects(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
     """What log-scaled attention changes, by doublings of the position from the tuning length on.
 
     Returns:

@@ -19,12 +19,6 @@ from ropewalk.errors import UserError
 from ropewalk.intervals import resample_curves
 from ropewalk.rope.rope import FloatArray
 
-THRESHOLDS = (0.05, 0.1, 0.2)
-"""Nats a token by which reading everything may cost more than reading the last tokens."""
-
-PERPLEXITY_RATIO = 1.1
-"""By how much the perplexity of the first L tokens may exceed that of the tuning length."""
-
 
 @dataclass(frozen=True)
 class Curves:

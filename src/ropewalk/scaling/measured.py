@@ -8,33 +8,11 @@ from itertools import groupby
 
 import numpy as np
 
-from ropewalk.intervals import CONFIDENCE
 from ropewalk.progress import Progress
 from ropewalk.rope.rope import FloatArray
 from ropewalk.scaling.cells import Cell, Key
-from ropewalk.scaling.limits import PERPLEXITY_RATIO, THRESHOLDS, degradation_draws, perplexity_draws
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a sweep is read.
-
-    Attributes:
-        thresholds: nats a token, the first being the one that predictors are held against.
-        smoothing: positions in the moving mean of degradation.
-        perplexity_ratio: of the rule on the perplexity of the first tokens.
-        confidence: of every interval.
-    """
-
-    thresholds: Sequence[float] = THRESHOLDS
-    smoothing: int = 32
-    perplexity_ratio: float = PERPLEXITY_RATIO
-    confidence: float = CONFIDENCE
-
-    @property
-    def rules(self) -> list[str]:
-        """What the rules of a limit are called, the main one first."""
-        return [*(f"{threshold:g} nats" for threshold in self.thresholds), f"perplexity × {self.perplexity_ratio:g}"]
+from ropewalk.scaling.limits import degradation_draws, perplexity_draws
+from ropewalk.scaling.options import SweepOptions
 
 
 @dataclass(frozen=True)
@@ -50,7 +28,7 @@ class Measured:
     limits: Mapping[str, FloatArray]
 
 
-def measure(cells: Sequence[Cell], options: Options) -> list[Measured]:
+def measure(cells: Sequence[Cell], options: SweepOptions) -> list[Measured]:
     """The limits of every cell by every rule, resampled together.
 
     Raises:
@@ -59,7 +37,7 @@ def measure(cells: Sequence[Cell], options: Options) -> list[Measured]:
     found = []
     with Progress("limits", len(cells), unit="cell") as progress:
         for cell in cells:
-            degradation = degradation_draws(cell.curves, options.thresholds, options.smoothing)
+            degradation = degradation_draws(cell.curves, options.thresholds, options.width)
             perplexity = perplexity_draws(cell.curves, cell.setting.tune_length, options.perplexity_ratio)
             draws = np.concatenate([degradation, perplexity[:, None]], axis=1)
             found.append(Measured(cell, dict(zip(options.rules, draws.T, strict=True))))
@@ -83,7 +61,7 @@ def alike(group: Sequence[Measured], other: Sequence[Measured]) -> tuple[Sequenc
     return first, second
 
 
-def mean_log_limits(group: Sequence[Measured], options: Options) -> FloatArray:
+def mean_log_limits(group: Sequence[Measured], options: SweepOptions) -> FloatArray:
     """Mean over seeds of ln limit by the main rule: of all documents, then of each resample."""
     return np.asarray(np.mean([np.log(one.limits[options.rules[0]]) for one in group], axis=0))
 

@@ -15,7 +15,8 @@ from ropewalk.rope.prediction import BOUNDS, limits
 from ropewalk.rope.rope import FloatArray
 from ropewalk.rope.theory import BAND_ANGLE
 from ropewalk.scaling.cells import Key
-from ropewalk.scaling.measured import Measured, Options, documents, groups, mean_log_limits
+from ropewalk.scaling.measured import Measured, documents, groups, mean_log_limits
+from ropewalk.scaling.options import SweepOptions
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Slope:
         return "agrees" if all(inside) else "undecided" if any(inside) else "disagrees"
 
 
-def slopes(measured: Sequence[Measured], options: Options) -> list[Slope]:
+def slopes(measured: Sequence[Measured], options: SweepOptions) -> list[Slope]:
     """The slope over the walls of each tuning length and number of steps, with the original base and without."""
     setting = measured[0].cell.setting
     continuous, band = (
@@ -123,7 +124,7 @@ def _regression_interval(x: FloatArray, y: FloatArray, confidence: float) -> tup
     return float(fit.slope - half), float(fit.slope + half)
 
 
-def predictor_errors(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+def predictor_errors(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
     """How far each law is from the measured walls, best first.
 
     The error of a law at one setting is |ln(measured / predicted)|, averaged over seeds in the logarithm; where the

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from ropewalk.errors import UserError
 from ropewalk.rope.prediction import Setting
 from ropewalk.scaling.cells import Key, read_cells
 from ropewalk.scaling.comparisons import log_scaling_effects, tuning_effects
-from ropewalk.scaling.measured import Measured, Options, groups, measure
+from ropewalk.scaling.measured import Measured, groups, measure
+from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.predictors import Slope, predictor_errors, slopes
 from ropewalk.scaling.retrieval import retrieval_table
 from ropewalk.scaling.tables import base_table, limit_table
@@ -23,7 +23,7 @@ class Sweep:
     """A sweep and all that is read from it; each table is described where it is made."""
 
     measured: Sequence[Measured]
-    options: Options
+    options: SweepOptions
     limits: pd.DataFrame
     bases: pd.DataFrame
     slopes: list[Slope]
@@ -42,31 +42,19 @@ class Sweep:
         return groups(self.measured)
 
 
-def read_sweep(
-    folders: Sequence[Path],
-    *,
-    thresholds: Sequence[float],
-    smoothing: int | None,
-    perplexity_ratio: float,
-    confidence: float,
-) -> Sweep:
+def read_sweep(readings: Sequence[Path], options: SweepOptions) -> Sweep:
     """Read the cells of a sweep and hold the laws against them.
 
     Args:
-        folders: what ``ropewalk evaluate --window`` wrote of each tuned model.
-        thresholds: nats a token; predictors are held against the first.
-        smoothing: positions in the moving mean; a quarter of the pre-training length where None.
-        perplexity_ratio: of the rule on perplexity.
-        confidence: of every interval.
+        readings: of tuned models: of kind nll, with a window of the tuning length, and of kind copying where it was
+            measured.
+        options: how the limits are read.
 
     Raises:
         UserError: a cell cannot be read, or the cells do not belong together.
     """
-    if smoothing is not None and smoothing < 1:
-        raise UserError(f"smoothing is {smoothing}; expected at least 1 position.")
-    cells = read_cells(folders)
-    setting = cells[0].setting
-    options = Options(tuple(thresholds), smoothing or max(1, setting.train_length // 4), perplexity_ratio, confidence)
+    cells = read_cells(readings)
+    options = replace(options, smoothing=options.smoothing or max(1, cells[0].setting.train_length // 4))
     measured = measure(cells, options)
     return Sweep(
         measured,
@@ -77,5 +65,5 @@ def read_sweep(
         predictor_errors(measured, options),
         tuning_effects(measured, options),
         log_scaling_effects(measured, options),
-        retrieval_table(measured, confidence),
+        retrieval_table(measured, options.confidence),
     )

@@ -12,10 +12,11 @@ import pandas as pd
 from ropewalk.intervals import Interval, bootstrap, quantile_interval, student
 from ropewalk.rope.prediction import limits
 from ropewalk.rope.rope import FloatArray
-from ropewalk.scaling.measured import Measured, Options, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.measured import Measured, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.options import SweepOptions
 
 
-def limit_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+def limit_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
     """Measured and predicted limits, one row a cell and rule, in tokens.
 
     Returns:
@@ -46,7 +47,7 @@ def limit_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def base_table(measured: Sequence[Measured], options: Options) -> pd.DataFrame:
+def base_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
     """The limit of each base by the main rule: geometric mean over seeds, with both intervals, in tokens.
 
     Returns:
@@ -97,7 +98,7 @@ def widest(row: Mapping[Any, Any]) -> dict[str, float]:
     return {"widest_low": low, "widest_high": high}
 
 
-def far_difference(group: Sequence[Measured], other: Sequence[Measured], options: Options) -> Interval:
+def far_difference(group: Sequence[Measured], other: Sequence[Measured], options: SweepOptions) -> Interval:
     """What reading on costs in the second half of the texts (nats a token), less the same of another group.
 
     Paired over documents, on the seeds that both groups have.

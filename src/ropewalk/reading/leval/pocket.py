@@ -16,6 +16,7 @@ import numpy as np
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
 from ropewalk.reading.leval.tasks import TASKS
+from ropewalk.reading.options import PocketOptions
 
 NAMES = (
     "Abena", "Birk", "Cosima", "Dag", "Elodie", "Farid", "Gretchen", "Hamish", "Ines", "Jarek", "Kalindi", "Ludo",
@@ -51,34 +52,24 @@ LETTERS = "ABCD"
 Value = dict[str, Any]
 
 
-def write_pocket(
-    folder: str | Path, *, documents: int = 3, questions: int = 4, words: int = 400, seed: int = 0
-) -> None:
-    """Write ``TASK.jsonl`` for the seven tasks.
-
-    Args:
-        folder: where to write, whole or not at all.
-        documents: of each task.
-        questions: on each document; topics always have three.
-        words: of each document, about.
-        seed: the same one writes the same files.
+def write_pocket(folder: str | Path, options: PocketOptions) -> None:
+    """Write ``TASK.jsonl`` for the seven tasks into a folder, whole or not at all.
 
     Raises:
-        UserError: a number is too small, or there are more questions than facts.
+        UserError: there are more questions than facts.
     """
-    for name, number, least, most in (
-        ("documents", documents, 1, 1000),
-        ("questions", questions, 1, len(TRADES)),
-        ("words", words, 50, 1_000_000),
-    ):
-        if not least <= number <= most:
-            raise UserError(f"{name} is {number}; expected a whole number from {least} to {most:,}.")
+    if options.questions > len(TRADES):
+        raise UserError(f"questions is {options.questions}; expected at most {len(TRADES)}.")
     with whole_folder(folder) as out:
         for place, task in enumerate(TASKS):
             lines = []
-            for document in range(documents):
-                rng = np.random.default_rng([seed, place, document])
-                value = {**MAKERS[task](rng, questions, words), "source": "ropewalk pocket", "evaluation": "exam"}
+            for document in range(options.documents):
+                rng = np.random.default_rng([options.seed, place, document])
+                value = {
+                    **MAKERS[task](rng, options.questions, options.words),
+                    "source": "ropewalk pocket",
+                    "evaluation": "exam",
+                }
                 lines.append(json.dumps(value, ensure_ascii=False) + "\n")
             (out / f"{task}.jsonl").write_text("".join(lines), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,97 +21,79 @@ from ropewalk.models import binding
 from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource, gguf_path, training_record, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.options import plain
 from ropewalk.progress import Progress
-from ropewalk.reading.generation import DEFAULT_ROWS, generate, stop_tokens
+from ropewalk.reading.generation import generate, stop_tokens
 from ropewalk.reading.leval.data import DataSource, Document, load_task
+from ropewalk.reading.leval.pocket import write_pocket
 from ropewalk.reading.leval.prompting import Fitted, Prompter, fit, load_template, say_where_no_chat, shared_length
 from ropewalk.reading.leval.tasks import Task, task_named
-from ropewalk.reading.nll import DEFAULT_CHUNK
+from ropewalk.reading.options import LEvalOptions
 from ropewalk.rope import Rope
 
-CONTEXT = 16_000
-"""Tokens of what the original calls 16k."""
-MAX_NEW_TOKENS = 512
 TOGETHER = 32
 """Questions up to which documents of one text are answered together, so that the text is read once for all."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How tasks are answered.
-
-    Attributes:
-        context: tokens of a document and an answer together.
-        max_new_tokens: most tokens of an answer.
-        documents: at most so many of each task.
-        questions: at most so many on each document; of topics always all three.
-        prompts: folder of templates; those of this project where None.
-        parity: leave the user's turn open where the original does.
-        dtype: of the weights.
-        chunk: tokens of a prompt that go through the model at a time.
-        rows: questions that are answered together.
-    """
-
-    context: int = CONTEXT
-    max_new_tokens: int = MAX_NEW_TOKENS
-    documents: int | None = None
-    questions: int | None = None
-    prompts: Path | None = None
-    parity: bool = False
-    dtype: str = "auto"
-    chunk: int = DEFAULT_CHUNK
-    rows: int = DEFAULT_ROWS
-
-    def __post_init__(self) -> None:
-        for name in ("context", "max_new_tokens", "documents", "questions", "chunk", "rows"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; expected a whole number of at least 1.")
-        if self.context <= self.max_new_tokens:
-            raise UserError(
-                f"context is {self.context} tokens and an answer may take {self.max_new_tokens}; expected a longer one."
-            )
+def read_leval(
+    source: ModelSource,
+    rope: Rope,
+    options: LEvalOptions,
+    *,
+    columns: Mapping[str, Any],
+    state: Path,
+    folder: Path,
+) -> None:
+    """Answer the tasks that the options name, those of the pocket edition made on the spot; see :func:`predict`."""
+    if options.data != "pocket":
+        data = DataSource.parse(options.data, options.revision)
+        predict(source, rope, data, options, columns=columns, state=state, folder=folder)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        write_pocket(Path(made) / "pocket", options.pocket)
+        data = DataSource("folder", f"{made}/pocket")
+        predict(source, rope, data, options, columns=columns, state=state, folder=folder)
 
 
 def predict(
     source: ModelSource,
     rope: Rope | None,
     data: DataSource,
-    tasks: Sequence[str],
+    options: LEvalOptions,
     *,
-    options: Options,
+    columns: Mapping[str, Any],
     state: Path,
     folder: Path,
-    name: str = "model",
 ) -> None:
-    """Write ``TASK.jsonl`` for each task, in the original's format, and ``settings.json``.
+    """Write ``TASK.jsonl`` for each task, in the original's format, and ``reading.json``.
 
     Args:
         source: the model.
         rope: bound to it; its own where None. One that changes with the length is fixed at that of each prompt.
         data: the tasks.
-        tasks: names.
-        options: how they are answered.
+        options: which tasks, and how they are answered.
+        columns: what the row is called in tables; answers have the key ``ROPE_pred``.
         state: folder of the answers so far; removed at the end.
         folder: where to write, whole or not at all.
-        name: of the model in the key of its answers, ``NAME_pred``.
 
     Raises:
         UserError: a task, a template or the model cannot be read, the rope does not fit, or memory runs out.
     """
-    wanted = {one: _limited(task_named(one), load_task(data, task_named(one)), options) for one in tasks}
-    templates = {one: load_template(task_named(one), options.prompts) for one in tasks}
-    if not wanted:
-        raise UserError("no task is named; expected at least one.")
+    wanted = {one: _limited(task_named(one), load_task(data, task_named(one)), options) for one in options.tasks}
+    templates = {
+        one: load_template(task_named(one), options.prompts and Path(options.prompts)) for one in options.tasks
+    }
+    name = columns.get("rope", "model")
     settings = {
         "model": _place(source),
         "weights": weights_hash(source),
         "training": training_record(source),
         "rope": rope.to_json() if rope is not None else None,
         "name": name,
-        "tasks": {one: _digest(documents) for one, documents in wanted.items()},
+        "documents": {one: _digest(documents) for one, documents in wanted.items()},
         "templates": {one: asdict(template) for one, template in templates.items()},
-        **{key: value for key, value in asdict(options).items() if key not in ("prompts", "chunk", "rows")},
+        # Where questions and prompts lie changes no answer; what they hold is told above.
+        "options": {k: v for k, v in plain(options).items() if k not in ("data", "pocket", "prompts", "chunk", "rows")},
     }
     with only_one(state):
         claim_state(state, settings)
@@ -136,7 +119,7 @@ def predict(
             for one in wanted:
                 shutil.copyfile(state / f"{one}.jsonl", out / f"{one}.jsonl")
             provenance = {
-                "data": str(data),
+                "data": options.data,
                 "ropewalk": version("ropewalk"),
                 "transformers": version("transformers"),
                 "device": model.device.type,
@@ -144,14 +127,13 @@ def predict(
                 "chat_template": tokenizer.chat_template is not None,
                 "own_rope": own.to_json() if own is not None else None,
                 "model": str(source),
-                "documents": {one: len(documents) for one, documents in wanted.items()},
-                "limits": {"documents": options.documents, "questions": options.questions},
+                "columns": dict(columns),
             }
-            write_json(out / "settings.json", {**settings, **provenance})
+            write_json(out / "reading.json", {**settings, **provenance})
         shutil.rmtree(state)
 
 
-def _limited(task: Task, documents: list[Document], options: Options) -> list[Document]:
+def _limited(task: Task, documents: list[Document], options: LEvalOptions) -> list[Document]:
     # The three questions on a conversation stay together: scorers tell them apart by their places in the file.
     questions = None if task.kind == "topic" else options.questions
     return [
@@ -222,7 +204,7 @@ class _Answerer:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     rope: Rope | None
-    options: Options
+    options: LEvalOptions
 
     def lines(
         self,

@@ -1,0 +1,83 @@
+"""Perplexity by rope and length: figures, tables, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ropewalk.files import whole_file, whole_folder
+from ropewalk.metrics import read_metrics
+from ropewalk.reading.nll_file import read_nll
+from ropewalk.reading.perplexity import ALL, perplexity_table, position_bins, position_curve
+from ropewalk.report import figures
+from ropewalk.report.options import PerplexityReportOptions
+from ropewalk.report.rows import named
+from ropewalk.report.tables import perplexity_html
+from ropewalk.rope import Rope
+from ropewalk.scores import Score, Scores, Setting, table_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerplexitySetting(Setting):
+    """At what scale ropes were compared."""
+
+    stage: str = "perplexity"
+    train_length: int
+    """tokens"""
+    reference: str
+    """the rope that differences are from"""
+
+
+def write_report(
+    readings: Sequence[Path], options: PerplexityReportOptions, folder: Path, *, training: Path | None = None
+) -> None:
+    """Write the figures (PNG) and tables (CSV, HTML, JSON) of readings into a folder, whole or not at all.
+
+    Args:
+        readings: of kind nll; the first is the baseline of the figures.
+        options: what is reported.
+        folder: where to write.
+        training: ``metrics.jsonl`` of the pre-training, if there was one.
+
+    Raises:
+        UserError: a file is missing or damaged, or the ropes were measured on different documents.
+    """
+    lengths, reference, confidence = options.lengths, options.reference, options.confidence
+    measured = {name: read_nll(path / "nll.parquet") for name, path in named(readings).items()}
+    rows = {name: one[0] for name, one in measured.items()}
+    ropes = {name: Rope.from_json(one[1]["rope"]) for name, one in measured.items()}
+    trained = next(iter(ropes.values())).original_length
+    table = perplexity_table(rows, lengths, reference=reference, confidence=confidence)
+    curves = {
+        name: position_curve(r, position_bins(lengths, static=ropes[name].static), confidence=confidence)
+        for name, r in rows.items()
+    }
+    with whole_folder(folder) as out:
+        with whole_file(out / "perplexity.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        (out / "perplexity.html").write_text(perplexity_html(table, reference, confidence))
+        setting = PerplexitySetting(
+            experiment=options.experiment, confidence=confidence, train_length=trained, reference=reference
+        )
+        _scores(table, setting).write(out / "scores.json")
+        corpus = ALL if ALL in set(table["corpus"]) else table["corpus"].iloc[0]
+        wide = table[table["corpus"] == corpus].pivot(index="rope", columns="length", values="perplexity")
+        figures.draw_perplexity_heatmap(wide.loc[list(rows)], trained, out / "perplexity.png")
+        figures.draw_position_curves(curves, trained, reference, out / "nll_by_rope.png", confidence)
+        figures.draw_position_overview(curves, trained, out / "nll_by_position.png")
+        figures.draw_ropes(ropes, out / "ropes.png")
+        if training is not None:
+            figures.draw_training(pd.DataFrame(read_metrics(training)), out / "training.png")
+
+
+def _scores(table: pd.DataFrame, setting: PerplexitySetting) -> Scores:
+    rows: list[Score] = []
+    for row in table.to_dict("records"):
+        names = {"rope": row["rope"], "corpus": row["corpus"], "length": row["length"]}
+        over = {"over": "documents", "confidence": setting.confidence, "n_documents": row["documents"], **names}
+        rows += table_rows(row, "nll", "perplexity", **over)
+        rows += table_rows(row, "difference", against=setting.reference, **over)
+    return Scores.of(setting, rows)

@@ -1,0 +1,102 @@
+"""Recipes: how a rope is made, as a person writes it, and as a job gets it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ropewalk.errors import UserError
+from ropewalk.rope import METHODS, apply, default_rope
+
+STARTS = ("file", "rope", "found")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Methods that are applied one after the other.
+
+    Attributes:
+        steps: methods with their parameters, as ``{"method": "yarn", "factor": 8.0}``.
+        start: what they are applied to: ``file`` and a path, ``rope`` and a name of the study, ``found`` and the id
+            of a search; None is the model's own table.
+    """
+
+    steps: tuple[Mapping[str, Any], ...]
+    start: tuple[str, str] | None = None
+
+    @classmethod
+    def parse(cls, value: Any) -> Recipe:
+        """Read ``yarn``, ``{method: yarn, factor: 4}``, or a list of these that may begin with a start.
+
+        Raises:
+            UserError: it is written otherwise, or a method or parameter does not exist or cannot have its value.
+        """
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+        start = None
+        if parts and isinstance(parts[0], Mapping) and "method" not in parts[0]:
+            first = parts.pop(0)
+            if len(first) != 1 or next(iter(first)) not in STARTS:
+                raise UserError(
+                    f"{dict(first)!r} is no method; expected {{method: NAME}} or one of {', '.join(STARTS)}."
+                )
+            [(kind, name)] = first.items()
+            start = (str(kind), str(name))
+        steps = tuple({"method": part} if isinstance(part, str) else part for part in parts)
+        for step in steps:
+            if not isinstance(step, Mapping) or "method" not in step:
+                raise UserError(f"{step!r} is no method; expected a name, or {{method: NAME}} with parameters.")
+        if not steps and start is None:
+            raise UserError("a recipe is empty; expected at least one method.")
+        recipe = cls(steps, start)
+        recipe.at(2.0).check()
+        return recipe
+
+    def at(self, factor: float) -> Recipe:
+        """The recipe with this factor where a method takes one and names none."""
+        steps = [
+            {"method": step["method"], "factor": factor, **step} if _takes_factor(step["method"]) else step
+            for step in self.steps
+        ]
+        return replace(self, steps=tuple(steps))
+
+    def check(self) -> None:
+        """Try the methods on a table; a list of factors fixes how many pairs it must have.
+
+        Raises:
+            UserError: see :func:`ropewalk.rope.apply`.
+        """
+        lists = [step["long_factor"] for step in self.steps if isinstance(step.get("long_factor"), list)]
+        rope = default_rope(2 * (len(lists[0]) if lists else 32), 1e4, 128)
+        for step in self.steps:
+            rope = apply_step(rope, step)
+
+    @property
+    def method(self) -> str:
+        """The names of its methods, joined by ``+``."""
+        return "+".join(step["method"] for step in self.steps) or "default"
+
+    def to_json(self) -> list[Mapping[str, Any]]:
+        """The steps as a job gets them; the start is one of its inputs."""
+        return list(self.steps)
+
+
+def apply_step(rope: Any, step: Mapping[str, Any]) -> Any:
+    """Apply a step of a recipe to a rope.
+
+    Raises:
+        UserError: see :func:`ropewalk.rope.apply`.
+    """
+    return apply(rope, step["method"], **{key: value for key, value in step.items() if key != "method"})
+
+
+def cook(rope: Any, steps: Sequence[Mapping[str, Any]]) -> Any:
+    """Apply the steps of a recipe, one after the other."""
+    for step in steps:
+        rope = apply_step(rope, step)
+    return rope
+
+
+def _takes_factor(method: str) -> bool:
+    return method in METHODS and "factor" in inspect.signature(METHODS[method]).parameters
