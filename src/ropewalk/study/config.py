@@ -288,35 +288,65 @@ class Resources(Options):
     """CPU threads"""
     mem_mb: Count = 4000
     """memory in MB; a retry asks for twice as much"""
-    runtime: Count = 60
+    runtime: Count = 30
     """minutes; a retry asks for twice as much"""
     gpu: Annotated[int, Range(at_least=0)] = 0
     """GPUs, on each node; asked of a cluster, used where there are any"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResources(Resources):
+    """What a job asks for that reads a model."""
+
+    runtime: Count = 120
+    gpu: Annotated[int, Range(at_least=0)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResources(ModelResources):
+    """What a pre-training asks for."""
+
+    threads: Count = 2
+    mem_mb: Count = 8000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResources(ModelResources):
+    """What a tuning asks for, on each of its nodes."""
+
+    runtime: Count = 240
     nodes: Count = 1
     """nodes of a Slurm cluster that share one training"""
+
+    def check(self) -> None:
+        if self.nodes > 1 and not self.gpu:
+            raise OptionError("several nodes share a training among their GPUs; expected gpu.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosGenResources(ModelResources):
+    """What a task of PosGen asks for."""
+
+    threads: Count = 2
+    runtime: Count = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResources(Options):
     """Resources by kind of job."""
 
-    corpus: Resources = Resources(runtime=30)
+    corpus: Resources = Resources()
     """tokenising a corpus, and whatever only reads files"""
-    pretrain: Resources = Resources(threads=2, mem_mb=8000, runtime=120, gpu=1)
+    pretrain: PretrainResources = PretrainResources()
     """pre-training or fetching a model"""
-    tune: Resources = Resources(runtime=240, gpu=1)
+    tune: TuneResources = TuneResources()
     """tuning a model; the only kind that may take several nodes"""
-    read: Resources = Resources(runtime=120, gpu=1)
+    read: ModelResources = ModelResources()
     """a reading"""
-    search: Resources = Resources(runtime=120, gpu=1)
+    search: ModelResources = ModelResources()
     """a search"""
-    posgen: Resources = Resources(threads=2, gpu=1)
+    posgen: PosGenResources = PosGenResources()
     """training or testing the models of a PosGen task"""
-
-    def check(self) -> None:
-        several = [name for name, wanted in vars(self).items() if wanted.nodes > 1 and name != "tune"]
-        if several:
-            raise OptionError(f"{several[0]}.nodes: only tune may take several nodes.")
 
 
 @dataclass(frozen=True, kw_only=True)
