@@ -3,19 +3,20 @@
     python tests/golden/record.py record RESULTS tests/golden/tiny.json --about commit=09bfd07
     python tests/golden/record.py compare tests/golden/tiny.json FOUND.json
 
-Readers know one kind of file each; only ``collect_old`` knows the folders. Means are exact sums over a number of
-values, so that the order of rows decides nothing. What takes time is left out.
+Readers know one kind of file each; only ``collect`` knows the folders. The values were written at the commit in their
+header by this file as it was at commit a9c3b63, which knew the folders of that time. Means are exact sums over a
+number of values, so that the order of rows decides nothing. What takes time is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import json
 import math
 import os
 import platform
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 Value = float | list[float]
 Pairs = Iterator[tuple[str, Value]]
@@ -145,7 +147,8 @@ def read_search(folder: Path, prefix: str, *, brief: bool) -> Pairs:
     """The trials of a search, what was chosen on the selection documents, and the rope that was found."""
     best = json.loads((folder / "best.json").read_text())
     trials = pd.read_parquet(folder / "trials.parquet")
-    start = f"{prefix}/{best['sampler']}/{best['space']}/{best['factor']:g}x/seed={best['seed']}"
+    asked = best["options"]
+    start = f"{prefix}/{asked['sampler']}/{asked['space']}/{asked['factor']:g}x/seed={asked['seed']}"
     parameters = list(best["values"])
     if brief:
         yield f"{start}/objective", trials["objective"].tolist()
@@ -165,11 +168,18 @@ def read_search(folder: Path, prefix: str, *, brief: bool) -> Pairs:
     yield from read_rope(folder / "rope.json", f"{start}/rope")
 
 
-def read_measured(file: Path, prefix: str) -> Pairs:
-    """Means of a comparison of searches by rope and length."""
-    measured = ("short", "tail", "answer", "accuracy")
-    for (rope, at), part in pd.read_parquet(file).groupby(["rope", "at"]):
-        yield from means({f"{prefix}/rope={rope}/at={at:g}/{name}": part[name] for name in measured})
+def read_probe(folder: Path, prefix: str) -> Pairs:
+    """Means of a rope that was read as a search reads, by length."""
+    columns = columns_of(folder)
+    rope, factor = columns["method"], columns["factor"]
+    if columns["search"] is not None:
+        rope = f"{rope.replace('/', '-')}-{factor:g}x-seed-{columns['seed']}"
+    elif factor is not None:
+        rope = f"{rope}-{factor:g}x"
+    for at, part in pd.read_parquet(folder / "measured.parquet").groupby("at"):
+        measured = {name: part[name] for name in ("short", "tail", "answer", "accuracy")}
+        for name, value in means(measured):
+            yield f"{prefix}/rope={rope}/at={at:g}/{name}", value
 
 
 def read_posgen_training(file: Path, prefix: str, *, brief: bool) -> Pairs:
@@ -186,12 +196,13 @@ def read_posgen_training(file: Path, prefix: str, *, brief: bool) -> Pairs:
 
 def read_posgen_accuracy(file: Path, prefix: str) -> Pairs:
     """Accuracies of each rope and seed within the training length and beyond, and the loss over all positions."""
-    scores = json.loads((file.parent / "scores.json").read_text())
+    rows = json.loads((file.parent / "scores.json").read_text())["rows"]
     losses = pd.read_parquet(file).groupby(["rope", "seed"])["loss"]
     for (rope, seed), values in losses:
         start = f"{prefix}/rope={rope}/seed={seed}"
-        for quantity, value in scores[rope][str(seed)].items():
-            yield f"{start}/{quantity}", value
+        for row in rows:
+            if (row["rope"], row["seed"]) == (rope, seed):
+                yield f"{start}/{row['quantity']}", row["value"]
         yield from means({f"{start}/loss": values})
 
 
@@ -207,11 +218,9 @@ def read_needle(file: Path, prefix: str) -> Pairs:
 
 def read_leval_scores(file: Path, prefix: str) -> Pairs:
     """Scores by subject and task."""
-    for subject, tasks in json.loads(file.read_text()).items():
-        if subject not in ("setting", "subjects", "averages"):
-            for task, scores in tasks.items():
-                for name in ("answers", "parity", "strict", "flaws"):
-                    yield f"{prefix}/subject={subject}/task={task}/{name}", scores[name]
+    for row in json.loads(file.read_text())["rows"]:
+        if row["quantity"] == "score" and row.get("task") and "against" not in row:
+            yield f"{prefix}/subject={row['model']}/task={row['task']}/{row['scoring']}", row["value"]
 
 
 def read_leval_answers(file: Path, prefix: str) -> Pairs:
@@ -232,27 +241,6 @@ def read_scorecard(file: Path, prefix: str) -> Pairs:
                 yield f"{start}/{name}", finding["decided_by"][name]
 
 
-def read_scores(file: Path, prefix: str, *, brief: bool) -> Pairs:
-    """Every number of a report's JSON; briefly, sum and count by its first key."""
-    leaves = _numbers(json.loads(file.read_text()), ())
-    if not brief:
-        yield from ((f"{prefix}/{'/'.join(path)}", value) for path, value in leaves)
-        return
-    for key, group in itertools.groupby(leaves, key=lambda leaf: leaf[0][0]):
-        values = [value for _, value in group]
-        yield f"{prefix}/{key}/sum", math.fsum(values)
-        yield f"{prefix}/{key}/count", len(values)
-
-
-def _numbers(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
-    if isinstance(node, dict | list):
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            if key not in TIMES:
-                yield from _numbers(value, (*path, str(key)))
-    elif isinstance(node, int | float) and not isinstance(node, bool):
-        yield path, float(node)
-
-
 def read_table(file: Path, prefix: str) -> Pairs:
     """Rows of a report's CSV, and the sum of the finite values of each column of numbers."""
     table = pd.read_csv(file)
@@ -265,16 +253,15 @@ def read_table(file: Path, prefix: str) -> Pairs:
 
 # The walk: where a study's files lie, and what they are called here.
 
-CELL = ("base", "length", "steps", "seed")
+FACTOR = re.compile(r"-[0-9.]+x$")
 
 
-def collect_old(results: Path, *, brief: bool = False) -> dict[str, Value]:
-    """The numbers of a study in the layout of commit 09bfd07.
+def collect(results: Path, *, brief: bool = False) -> dict[str, Value]:
+    """The numbers of a study.
 
     Args:
-        results: ``results/NAME`` of a finished study, with one experiment of each kind.
-        brief: NLL by doubling of all corpora together, no gradients, objective and sum of parameters of each trial,
-            and sums of reports' numbers.
+        results: ``results/NAME`` of a finished study, with one experiment of each kind and one pre-trained model.
+        brief: NLL by doubling of all corpora together, no gradients, objective and sum of parameters of each trial.
     """
     found: dict[str, Value] = {}
 
@@ -284,85 +271,91 @@ def collect_old(results: Path, *, brief: bool = False) -> dict[str, Value]:
                 raise ValueError(f"two values are called {name}; expected one experiment of each kind.")
             found[name] = value
 
-    def trained(folder: Path, prefix: str) -> None:
+    for folder in _folders(results / "corpora/byte"):
+        add(read_corpus, folder, f"corpus/{folder.name}")
+    for table in _folders(results / "ropes"):
+        if table.name == "posgen":
+            for file in sorted(table.glob("*/*.json")):
+                add(read_rope, file, f"posgen/rope/{file.stem}")
+            continue
+        for file in sorted(table.glob("*.json")):
+            # Ropes of a factor and found ones are told by the searches.
+            if not FACTOR.search(file.stem) and "seed-" not in file.stem:
+                add(read_rope, file, f"sweep/rope/{file.stem}" if "base-" in file.stem else f"rope/{file.stem}")
+    for folder in _folders(results / "models"):
+        columns = json.loads((folder / "training.json").read_text())["columns"]
+        prefix = f"tune/{trained_as(columns)}" if "tuned_rope" in columns else "pretrain"
         add(read_losses, folder / "metrics.jsonl", prefix, brief=brief)
         add(checksum, folder / "model.safetensors", prefix)
-
-    def read(folder: Path, prefix: str) -> None:
-        add(read_nll, folder / "nll.parquet", prefix, brief=brief)
-        if (folder / "copying.csv").exists():
+    for folder in _folders(results / "readings"):
+        columns = columns_of(folder)
+        tuned = trained_as(columns) if "tuned_rope" in columns else ""
+        scaled = "log-scaled" if "_log-" in columns["rope"] else "measured"
+        prefix = f"model=fresh/rope={columns['rope']}"
+        if tuned:
+            prefix = f"model={tuned}/{scaled}" if "base" in columns else f"model={tuned}"
+        if (folder / "nll.parquet").exists():
+            add(read_nll, folder / "nll.parquet", prefix, brief=brief)
+        elif (folder / "copying.csv").exists():
             add(read_copying, folder / "copying.csv", prefix)
-
-    for folder in _folders(results / "corpora"):
-        add(read_corpus, folder, f"corpus/{folder.name}")
-    for file in sorted((results / "ropes").glob("*.json")):
-        add(read_rope, file, f"rope/{file.stem}")
-    if (results / "model").exists():
-        trained(results / "model", "pretrain")
-    for folder in _folders(results / "evaluations"):
-        read(folder, f"model=fresh/rope={folder.name}")
-
-    for experiment in _folders(results / "scaling"):
-        if (experiment / "model").exists():
-            trained(experiment / "model", "pretrain/sweep")
-        for file in sorted((experiment / "ropes").glob("*.json")):
-            add(read_rope, file, f"sweep/rope/{file.stem}")
-        for folder in _folders(experiment / "cells"):
-            values = [part.split("-", 1)[1] for part in folder.name.split("_")]
-            cell = "/".join(f"{name}={value}" for name, value in zip(CELL, values, strict=True))
-            trained(folder / "model", f"tune/sweep/{cell}")
-            for reading in ("measured", "log-scaled"):
-                if (folder / reading).exists():
-                    read(folder / reading, f"model=sweep/{cell}/{reading}")
-        add(read_limits, experiment / "report/limits.csv", "limits")
-        if (experiment / "predictions").exists():
-            add(read_table, experiment / "predictions/predictions.csv", "report/predictions")
-
-    for experiment in _folders(results / "search"):
-        for folder in _folders(experiment / "studies"):
-            add(read_search, folder, "search", brief=brief)
-        add(read_measured, experiment / "comparison/measured.parquet", "probe")
-        for name in ("standings", "rivals", "transfer"):
-            add(read_table, experiment / f"report/{name}.csv", f"report/search/{name}")
-
-    for experiment in _folders(results / "finetune"):
-        for folder in sorted(experiment.glob("*/*/seed-*")):
-            rope, regime, seed = folder.relative_to(experiment).parts
-            training = f"rope={rope}/regime={regime}/seed={seed.removeprefix('seed-')}"
-            trained(folder / "model", f"tune/finetune/{training}")
-            read(folder / "measured", f"model=finetune/{training}")
-        add(read_table, experiment / "report/perplexity.csv", "report/finetune/perplexity")
-
-    for experiment in _folders(results / "posgen"):
-        for file in sorted((experiment / "ropes").glob("*.json")):
-            add(read_rope, file, f"posgen/rope/{file.stem}")
-        for folder in (one for one in _folders(experiment) if (one / "models").exists()):
-            add(read_posgen_training, folder / "models/metrics.jsonl", f"posgen/{folder.name}", brief=brief)
-            add(checksum, folder / "models/models.safetensors", f"posgen/{folder.name}")
-            add(read_posgen_accuracy, folder / "scores/accuracy.parquet", f"posgen/{folder.name}")
-        for name in ("accuracy", "feature_gap"):
-            add(read_table, experiment / f"report/{name}.csv", f"report/posgen/{name}")
-
-    for experiment in _folders(results / "needle"):
-        for folder in _folders(experiment / "measured"):
-            subject = folder.name.removeprefix(f"{experiment.name}_")
-            add(read_needle, folder / "answers.jsonl", f"needle/subject={subject}")
-        add(read_table, experiment / "report/needle.csv", "report/needle")
-
-    for experiment in _folders(results / "leval"):
-        for file in sorted((experiment / "pocket").glob("*.jsonl")):
-            add(checksum, file, "leval/pocket")
-        add(read_leval_scores, experiment / "report/scores.json", "leval")
-        for folder in _folders(experiment / "answers"):
+        elif (folder / "measured.parquet").exists():
+            add(read_probe, folder, "probe")
+        elif (folder / "answers.jsonl").exists():
+            add(read_needle, folder / "answers.jsonl", f"needle/subject={asked_as(columns)}")
+        else:
             for file in sorted(folder.glob("*.jsonl")):
-                add(read_leval_answers, file, f"leval/subject={folder.name}/task={file.name.split('.')[0]}")
-
-    add(read_table, results / "report/perplexity.csv", "report/perplexity")
-    for stage in ("scaling", "search", "finetune", "posgen", "needle"):
-        for file in sorted(results.glob(f"{stage}/*/report/scores.json")):
-            add(read_scores, file, f"scores/{stage}", brief=brief)
+                add(read_leval_answers, file, f"leval/subject={asked_as(columns)}/task={file.name.split('.')[0]}")
+    for folder in _folders(results / "searches"):
+        if (folder / "best.json").exists():
+            add(read_search, folder, "search", brief=brief)
+    for task in sorted(results.glob("posgen/*/*")):
+        prefix = f"posgen/{task.name}"
+        add(read_posgen_training, task / "models/metrics.jsonl", prefix, brief=brief)
+        add(checksum, task / "models/models.safetensors", prefix)
+        add(read_posgen_accuracy, task / "scores/accuracy.parquet", prefix)
+    for report, name in (
+        ("predictions/*/predictions.csv", "report/predictions"),
+        *((f"search/*/{table}.csv", f"report/search/{table}") for table in ("standings", "rivals", "transfer")),
+        ("finetune/*/perplexity.csv", "report/finetune/perplexity"),
+        *((f"posgen/*/{table}.csv", f"report/posgen/{table}") for table in ("accuracy", "feature_gap")),
+        ("needle/*/needle.csv", "report/needle"),
+        ("perplexity/*/perplexity.csv", "report/perplexity"),
+    ):
+        for file in sorted((results / "reports").glob(report)):
+            add(read_table, file, name)
+    for file in sorted((results / "reports").glob("scaling/*/limits.csv")):
+        add(read_limits, file, "limits")
+    for file in sorted((results / "reports").glob("leval/*/scores.json")):
+        add(read_leval_scores, file, "leval")
     add(read_scorecard, results / "scorecard/scorecard.json", "scorecard")
     return found
+
+
+def columns_of(reading: Path) -> dict[str, Any]:
+    """What a reading is called."""
+    if (reading / "nll.parquet").exists():
+        metadata = pq.read_schema(reading / "nll.parquet").metadata
+        header: dict[str, Any] = json.loads(metadata[b"ropewalk"])
+    else:
+        header = json.loads((reading / "reading.json").read_text())
+    columns: dict[str, Any] = header["columns"]
+    return columns
+
+
+def trained_as(columns: Mapping[str, Any]) -> str:
+    """What a tuned model is called here."""
+    if "regime" in columns:
+        return f"finetune/rope={columns['tuned_rope']}/regime={columns['regime']}/seed={columns['seed']}"
+    lengths = f"length={columns['tune_length']}/steps={columns['steps']}"
+    return f"sweep/base={columns['base']:.10g}/{lengths}/seed={columns['seed']}"
+
+
+def asked_as(columns: Mapping[str, Any]) -> str:
+    """What a model that was asked is called here."""
+    if "regime" in columns:
+        return f"{columns['rope']}_{columns['regime']}_seed-{columns['seed']}"
+    rope: str = columns["rope"]
+    return rope.removeprefix(f"search_{columns['model']}_").replace("_", "-") if "seed-" in rope else rope
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -439,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--rtol", type=float, default=0.0)
     given = parser.parse_args(arguments)
     if given.command == "record":
-        values = collect_old(given.results, brief=given.brief)
+        values = collect(given.results, brief=given.brief)
         told = dict(pair.split("=", 1) for pair in given.about)
         write(given.output, {**told, "brief": given.brief, **header()}, values)
         print(f"{len(values)} names, {given.output.stat().st_size / 1000:.0f} kB")

@@ -1,9 +1,14 @@
 # The checked configuration, the tables that it makes, and how a job is run and recorded.
 
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+from ropewalk import warm
 from ropewalk.closure import code_hash
 from ropewalk.errors import UserError
 from ropewalk.models.sources import CHECKPOINT_FILES
@@ -63,6 +68,24 @@ DELIVER = f"ropewalk deliver {TRACKING} || true"
 # Records that waited while MLflow was away go out now, even when there is nothing else to do.
 if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
     shell(DELIVER)
+
+
+# One process imports torch for all jobs of this machine; see ropewalk/warm.py.
+if (
+    workflow.is_main_process
+    and not workflow.dryrun
+    and workflow.executor_plugin
+    and workflow.executor_plugin.name == "local"
+    and not workflow.deployment_settings.deployment_method
+    and warm.wanted()
+):
+    socket = f"{tempfile.mkdtemp(prefix='ropewalk-')}/socket"
+    os.environ[warm.VARIABLE] = socket
+    subprocess.Popen(
+        [sys.executable, "-m", "ropewalk.warm", "serve", socket],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
 
 
 def row(table):

@@ -88,7 +88,7 @@ app.add_typer(studies.config_app, name="config")
 def main() -> None:
     """Run the command line; a fault that a person can mend is one sentence and exit status 1."""
     try:
-        app()
+        app(prog_name="ropewalk")
     except UserError as error:
         print(f"ropewalk: {error}", file=sys.stderr)
         sys.exit(1)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ropewalk import warm
 from ropewalk.errors import UserError
 from ropewalk.tracking import delivery
 from ropewalk.tracking.delivery import OTHERS, Live, send_orphans, warn
@@ -40,7 +41,7 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
     path, record = open_record(job, command)
     try:
         child = subprocess.Popen(
-            command,
+            warm.command(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
