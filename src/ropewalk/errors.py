@@ -9,5 +9,26 @@ class UserError(Exception):
     """
 
 
+class ConfigError(UserError):
+    """A configuration, or the JSON that a command gets, is wrong; the message begins with the place."""
+
+
+class CircleError(ConfigError):
+    """Rows of a configuration are made of each other."""
+
+
+class ValueFault(UserError):
+    """A value cannot be what it is.
+
+    Attributes:
+        name: what the value is called where it is checked; the sentence begins with it.
+        said: the rest of the sentence.
+    """
+
+    def __init__(self, name: str, said: str) -> None:
+        super().__init__(f"{name} {said}")
+        self.name, self.said = name, said
+
+
 class OptionError(UserError, ValueError):
     """An option has a value that it cannot have; the message begins with the option's name."""

@@ -18,7 +18,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ropewalk.errors import OptionError, UserError
+from ropewalk.errors import ConfigError, OptionError, UserError
 
 T = TypeVar("T")
 
@@ -164,12 +164,12 @@ def from_json(kind: type[T], text: str, option: str = "--options") -> T:
     """Read what a job gets.
 
     Raises:
-        UserError: it is no JSON object, or see :func:`validate`.
+        ConfigError: it is no JSON object, or see :func:`validate`.
     """
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{option} is not JSON ({error}); it is {text[:200]!r}.") from None
+        raise ConfigError(f"{option} is not JSON ({error}); it is {text[:200]!r}.") from None
     return validate(kind, value, option)
 
 
@@ -183,13 +183,13 @@ def validate(kind: type[T], value: Any, where: str, *, keys: str = "") -> T:
         keys: the keys that lead to the value, joined by dots.
 
     Raises:
-        UserError: one sentence for the first fault, which names key, value and what is allowed.
+        ConfigError: one sentence for the first fault, which names key, value and what is allowed.
     """
     from pydantic import ValidationError
 
     if not isinstance(value, Mapping):
         at = f" key {keys!r}" if keys else ""
-        raise UserError(f"{where}{at} is {value!r}; expected keys: {', '.join(f.name for f in fields(kind))}.")  # type: ignore[arg-type]
+        raise ConfigError(f"{where}{at} is {value!r}; expected keys: {', '.join(f.name for f in fields(kind))}.")  # type: ignore[arg-type]
     try:
         made: T = _adapter(kind).validate_python(dict(value))  # type: ignore[arg-type]
         return made
@@ -197,7 +197,7 @@ def validate(kind: type[T], value: Any, where: str, *, keys: str = "") -> T:
         # A mistyped key explains the missing one beside it.
         first = min(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
         more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
-        raise UserError(_sentence(kind, first, where, keys) + more) from None
+        raise ConfigError(_sentence(kind, first, where, keys) + more) from None
 
 
 @cache

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ropewalk.corpora.options import CorpusOptions
-from ropewalk.errors import UserError
+from ropewalk.errors import CircleError, ConfigError, UserError
 from ropewalk.labels import labels
 from ropewalk.models.shape import ModelShape
 from ropewalk.options import Options, ReportOptions, nearest, validate
@@ -106,9 +106,10 @@ def _at(key: str) -> Iterator[None]:
     """Name the key of a fault that does not name one."""
     try:
         yield
+    except ConfigError:
+        raise
     except UserError as error:
-        text = str(error)
-        raise error if text.startswith("config") else UserError(f"config key {key!r}: {text}") from None
+        raise ConfigError(f"config key {key!r}: {error}") from None
 
 
 class _Maker:
@@ -129,6 +130,8 @@ class _Maker:
                 self.recipes[name] = Recipe.parse(value)
         for name in (*config.models, *config.tunings, *config.sweeps):
             self.models(name, name)
+        for name in config.ropes:
+            self.check_start(name)
         for name, readings in config.readings.items():
             with _at(f"readings.{name}"):
                 self.reading_rows(name, readings)
@@ -158,13 +161,13 @@ class _Maker:
         }
         known = [kind for kind, section in makers.items() if name in section]
         if len(known) > 1:
-            raise UserError(f"config: {name!r} stands in {' and in '.join(known)}; expected different names.")
+            raise ConfigError(f"config: {name!r} stands in {' and in '.join(known)}; expected different names.")
         if not known:
             self.every_model()
             if name in table:
                 return [table[name]]
             names = [*config.models, *config.tunings, *config.sweeps, *table]
-            raise UserError(
+            raise ConfigError(
                 f"config key {key!r}: there is no model {name!r}{nearest(name, names)}; expected one of "
                 f"{', '.join(dict.fromkeys(names)) or 'none, for there is none'}."
             )
@@ -175,9 +178,9 @@ class _Maker:
         return [table[each] for each in self.made[name]]
 
     def every_model(self) -> None:
-        """Make the models of all experiments that are not under way, for names that are ids of single rows."""
+        """Make all models that can be made before what is under way, for names that are ids of single rows."""
         for name in (*self.config.models, *self.config.tunings, *self.config.sweeps):
-            if name not in self.made and not any(key.endswith(f".{name}") for key in self.under_way):
+            with suppress(CircleError):
                 self.models(name, name)
 
     @contextmanager
@@ -185,10 +188,12 @@ class _Maker:
         """Refuse rows that are made of each other."""
         if key in self.under_way:
             circle = " needs ".join([*self.under_way[self.under_way.index(key) :], key])
-            raise UserError(f"config: {circle}; expected no circle.")
+            raise CircleError(f"config: {circle}; expected no circle.")
         self.under_way.append(key)
-        yield
-        self.under_way.pop()
+        try:
+            yield
+        finally:
+            self.under_way.pop()
 
     def begin(self, name: str) -> list[ModelRow]:
         given = self.config.models[name]
@@ -348,14 +353,14 @@ class _Maker:
             near = [one for one in found if one.model in chain] or [
                 one for one in found if self.study.models[one.model].table == model.table
             ]
+            if not near:
+                raise ConfigError(f"config key {key!r}: {name!r} searched no rope for the rotary table of {model.id}.")
             return [self.found_rope(one, model) for one in near]
-        for experiment in self.config.searches:
-            if f"searches.{experiment}" not in self.under_way:
-                self.searches(experiment)
+        self.every_search()
         if name in self.study.searches:
             return [self.found_rope(self.study.searches[name], model)]
         names = [*self.recipes, *self.config.searches, *self.study.searches]
-        raise UserError(
+        raise ConfigError(
             f"config key {key!r}: there is no rope {name!r}{nearest(name, names)}; expected one of "
             f"{', '.join([OWN, *names])}."
         )
@@ -369,18 +374,49 @@ class _Maker:
         if kind == "file":
             return self.rope_row(model.table, called, recipe, file=start)
         with self.once(f"ropes.{name}"):
-            [first] = self.named_ropes(start, model, f"ropes.{name}")
-        return self.rope_row(model.table, called, recipe, rope=first.id)
+            first = self.named_ropes(start, model, f"ropes.{name}")
+        if len(first) > 1:
+            raise ConfigError(
+                f"config key {f'ropes.{name}'!r} starts from {start!r}, which stands for {len(first)} ropes; expected "
+                f"one of {', '.join(rope.name for rope in first)}."
+            )
+        return self.rope_row(model.table, called, recipe, rope=first[0].id)
+
+    def check_start(self, name: str) -> None:
+        """See that what a rope of the configuration starts from exists, also where nothing is read with it."""
+        if (start := self.recipes[name].start) is None or start[0] == "file":
+            return
+        known = list(self.config.searches)
+        if start[0] == "rope":
+            known = [OWN, *self.recipes, *known]
+        if start[1] in self.recipes and start[0] == "rope":
+            with self.once(f"ropes.{name}"):
+                self.check_start(start[1])
+        elif start[1] not in known:
+            self.every_search()
+            known += self.study.searches
+            if start[1] not in known:
+                what = "search" if start[0] == "found" else "rope"
+                raise ConfigError(
+                    f"config key {f'ropes.{name}'!r}: there is no {what} {start[1]!r}{nearest(start[1], known)}; "
+                    f"expected one of {', '.join(known) or 'none, for there is none'}."
+                )
 
     def found_rope(self, search: SearchJob, model: ModelRow) -> RopeRow:
         if self.study.models[search.model].table != model.table:
-            raise UserError(f"config: {search.id} found a rope for another rotary table than that of {model.id}.")
+            raise ConfigError(f"config: {search.id} found a rope for another rotary table than that of {model.id}.")
         return self.rope_row(model.table, search.id, Recipe(()), search=search.id)
 
     def rope_row(self, table: Table, name: str, recipe: Recipe, **start: str | None) -> RopeRow:
         return self.put(self.study.ropes, RopeRow(f"{table.id}/{name}", name, table, recipe.steps, **start))
 
     # Searches
+
+    def every_search(self) -> None:
+        """Make all searches that can be made before what is under way, for names that are ids of single rows."""
+        for name in self.config.searches:
+            with suppress(CircleError):
+                self.searches(name)
 
     def searches(self, name: str) -> list[SearchJob]:
         if f"searches.{name}" in self.made:
@@ -616,7 +652,7 @@ class _Maker:
     def spec(self, name: str, kind: str, key: str) -> ReadingRows:
         known = [each for each, one in self.config.readings.items() if one.kind == kind]
         if name not in known:
-            raise UserError(
+            raise ConfigError(
                 f"config key {key!r}: there are no readings {name!r} of kind {kind}{nearest(name, known)}; expected "
                 f"one of {', '.join(known) or 'none, for there are none'}."
             )
@@ -656,11 +692,11 @@ class _Maker:
         """Ids of corpora by name, tokenised by one tokenizer; all where none is named."""
         known = self.config.corpora
         if not known:
-            raise UserError("config key 'corpora' is empty; expected at least one.")
+            raise ConfigError("config key 'corpora' is empty; expected at least one.")
         ids = []
         for name in names if names is not None else known:
             if name not in known:
-                raise UserError(
+                raise ConfigError(
                     f"config key {key!r}: there is no corpus {name!r}{nearest(name, known)}; expected some of "
                     f"{', '.join(known)}."
                 )
@@ -684,7 +720,7 @@ class _Maker:
         shared = {"experiment": name, "confidence": self.config.confidence}
         taken = sorted(set(shared) & set(values))
         if taken:
-            raise UserError(f"config key {f'{key}.{taken[0]}'!r} is not known; it is the same for the whole study.")
+            raise ConfigError(f"config key {f'{key}.{taken[0]}'!r} is not known; it is the same for the whole study.")
         options = validate(REPORT_OPTIONS[kind], {**values, **shared}, "config", keys=key)
         if kind in ("perplexity", "finetune"):
             self.check_lengths(options, rows["readings"], key)
@@ -696,14 +732,14 @@ class _Maker:
         lengths: tuple[int, ...] = getattr(options, "lengths")  # noqa: B009
         furthest = min(getattr(row.options, "read_to") for row in rows)  # noqa: B009
         if not lengths or len(set(lengths)) < len(lengths) or max(lengths) > furthest:
-            raise UserError(
+            raise ConfigError(
                 f"config key {f'{key}.lengths'!r} is {list(lengths)}; expected different lengths up to read_to, "
                 f"{furthest}."
             )
         known = labels([row.columns for row in rows])
         reference = getattr(options, "reference")  # noqa: B009
         if reference not in known:
-            raise UserError(f"config key {f'{key}.reference'!r} is {reference!r}; expected one of {', '.join(known)}.")
+            raise ConfigError(f"config key {f'{key}.reference'!r} is {reference!r}; expected one of {', '.join(known)}.")
 
     def put(self, table: dict[str, Row], row: Row) -> Row:
         """A row in its table; the same one may be put twice."""
