@@ -1,10 +1,10 @@
 """Jobs without imports: one resident process has imported everything, and forks for each job.
 
-Importing torch and transformers takes nine seconds of CPU, longer than most jobs of a small study. On a machine without
-GPUs a workflow starts ``python -m ropewalk.warm serve SOCKET`` and names the socket in ``ROPEWALK_WARM``; the tracking of
-a job then starts ``python -m ropewalk.warm run ARGUMENTS`` instead of ``ropewalk ARGUMENTS``: a small process that sends
-arguments, environment, working directory and its open files to the resident one, passes on signals, and ends as the job
-ends. Each job is a process of its own; where nobody answers, the job starts as usual.
+Importing torch and transformers takes nine seconds of CPU, longer than most jobs of a small study. On a machine
+without GPUs a workflow starts ``python -m ropewalk.warm serve SOCKET`` and names the socket in ``ROPEWALK_WARM``; the
+tracking of a job then starts ``python -m ropewalk.warm run ARGUMENTS`` instead of ``ropewalk ARGUMENTS``: a small
+process that sends arguments, environment, working directory and its open files to the resident one, passes on signals,
+and ends as the job ends. Each job is a process of its own; where nobody answers, the job starts as usual.
 """
 
 from __future__ import annotations

@@ -71,10 +71,10 @@ app.command(cls=documented("ropewalk.search.options:SearchOptions"))(jobs.search
 app.add_typer(posgen.posgen_app, name="posgen")
 app.command(
     cls=documented(
-        f"--options of copying, needle, leval and posgen=ropewalk.options:ReportOptions",
+        "--options of copying, needle, leval and posgen=ropewalk.options:ReportOptions",
         f"--options of perplexity={REPORT}:PerplexityReportOptions",
         f"--options of finetune={REPORT}:TuningReportOptions",
-        f"--options of scaling=ropewalk.scaling.options:SweepOptions",
+        "--options of scaling=ropewalk.scaling.options:SweepOptions",
         f"--options of predictions={REPORT}:PredictionOptions",
         "--options of search=ropewalk.search.options:SearchReportOptions",
     )

@@ -74,7 +74,7 @@ def train(
     identity: Mapping[str, Any],
     sink: MetricsFile | None = None,
     name: str = "training",
-    layout: Layout = Layout(),  # noqa: B008 (frozen)
+    layout: Layout = Layout(),
 ) -> TrainingResult:
     """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
 

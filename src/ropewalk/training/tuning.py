@@ -43,8 +43,8 @@ def tune(
     Args:
         source: the model to start from.
         rope: a static rope without log-scaled attention.
-        options: how to train. Packed sequences are masked, which ``flash_attention_2`` and ``flex_attention`` do without
-            a matrix of length × length.
+        options: how to train. Packed sequences are masked, which ``flash_attention_2`` and ``flex_attention`` do
+            without a matrix of length × length.
         corpora: text, tokenised by the model's tokenizer.
         layout: where it runs, and how often it is saved.
         state: folder of the checkpoints to resume from; see :func:`train_to_folder`,
