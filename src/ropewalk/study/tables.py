@@ -49,6 +49,8 @@ REPORT_OPTIONS: dict[str, type[Options]] = {
     "posgen": ReportOptions,
 }
 """The options of each kind of report."""
+BYTE = "byte"
+"""The tokenizer of models that are made here: one token a byte."""
 OWN = "own"
 """In a list of ropes: the rope that a model was trained with."""
 ORIGINAL = "none"
@@ -198,6 +200,8 @@ class _Maker:
     def begin(self, name: str) -> list[ModelRow]:
         given = self.config.models[name]
         if given.shape is None or given.pretraining is None:
+            if name == BYTE:
+                raise UserError(f"{BYTE!r} stands for the tokenizer of models made here; expected another name.")
             row = ModelRow(
                 name,
                 "fetch",
@@ -213,13 +217,13 @@ class _Maker:
             options = given.pretraining if seed is None else replace(given.pretraining, seed=seed)
             id_ = join(name, None if seed is None else f"seed-{seed}")
             columns = {"model": id_, "base_model": id_, "pretraining_seed": options.seed}
-            corpora = self.corpora("byte", None, "corpora")
+            corpora = self.corpora(BYTE, None, "corpora")
             rows.append(
                 ModelRow(
                     id_,
                     "pretrain",
                     _table(given.shape),
-                    "byte",
+                    BYTE,
                     corpora,
                     shape=given.shape,
                     options=options,
@@ -248,8 +252,18 @@ class _Maker:
         differs: Mapping[str, Any],
         seed: int,
     ) -> ModelRow:
-        values = {**given.options, **differs, "seed": seed}
-        options = validate(TuningOptions, values, "config", keys=f"tunings.{name}.regimes.{regime}")
+        values = {**given.options, **differs}
+        options = validate(
+            TuningOptions,
+            values,
+            "config",
+            keys=lambda option: (
+                f"tunings.{name}.options"
+                if option in given.options and option not in differs
+                else f"tunings.{name}.regimes.{regime}"
+            ),
+            fixed={"seed": seed},
+        )
         columns = {
             "base_model": base.columns["base_model"],
             "tuned_from": base.id,
@@ -305,13 +319,13 @@ class _Maker:
                         Recipe(({"method": "abf", "new_base": new_base},)),
                     )
                     for seed in group.seeds:
-                        values = {
-                            **given.options,
-                            **({"steps": group.steps} if group.steps else {}),
-                            "length": length,
-                            "seed": seed,
-                        }
-                        options = validate(TuningOptions, values, "config", keys=f"sweeps.{name}.options")
+                        options = validate(
+                            TuningOptions,
+                            {**given.options, **({"steps": group.steps} if group.steps else {})},
+                            "config",
+                            keys=f"sweeps.{name}.options",
+                            fixed={"length": length, "seed": seed},
+                        )
                         columns = {
                             "base_model": base.columns["base_model"],
                             "tuned_from": base.id,
@@ -426,18 +440,9 @@ class _Maker:
             for model in self.all_models(given.models, f"searches.{name}.models"):
                 corpora = self.corpora(model.tokenizer, given.corpora, f"searches.{name}.corpora")
                 for factor in given.factors:
-                    for kind in given.kinds:
+                    for number, kind in enumerate(given.kinds):
                         for seed in given.seeds:
-                            budget = {"budget": kind.budget} if kind.budget else {}
-                            values = {
-                                **given.options,
-                                **budget,
-                                "factor": factor,
-                                "sampler": kind.sampler,
-                                "space": kind.space,
-                                "seed": seed,
-                            }
-                            options = validate(SearchOptions, values, "config", keys=f"searches.{name}.options")
+                            options = self.search_options(name, given, factor, number, seed)
                             id_ = join(name, model.id, f"{kind.sampler}-{kind.space}", f"{factor:g}x", f"seed-{seed}")
                             columns = {
                                 "method": f"{kind.sampler}/{kind.space}",
@@ -451,6 +456,17 @@ class _Maker:
                             rows.append(self.put(self.study.searches, row))
         self.made[f"searches.{name}"] = [row.id for row in rows]
         return rows
+
+    def search_options(self, name: str, given: SearchRows, factor: float, number: int, seed: int) -> SearchOptions:
+        kind = given.kinds[number]
+        of_kind = ("sampler", "space", "")
+        return validate(
+            SearchOptions,
+            {**given.options, **({"budget": kind.budget} if kind.budget else {})},
+            "config",
+            keys=lambda option: f"searches.{name}." + (f"kinds.{number}" if option in of_kind else "options"),
+            fixed={"factor": factor, "sampler": kind.sampler, "space": kind.space, "seed": seed},
+        )
 
     def search_report(self, name: str, given: SearchRows) -> None:
         """Found ropes and their rivals, read on documents that no search saw, at each doubling of the length."""
@@ -479,8 +495,10 @@ class _Maker:
             for factor in given.factors:
                 for rival in given.rivals:
                     if rival not in self.recipes:
-                        known = ", ".join(self.recipes)
-                        raise UserError(f"rivals: {rival!r} is none of ropes{nearest(rival, self.recipes)}: {known}.")
+                        raise ConfigError(
+                            f"config key {f'searches.{name}.rivals'!r}: {rival!r} is none of ropes"
+                            f"{nearest(rival, self.recipes)}; expected some of {', '.join(self.recipes)}."
+                        )
                     fixed = self.recipes[rival].at(factor) == self.recipes[rival]
                     rope = self.made_rope(rival, model, factor, rival if fixed else f"{rival}-{factor:g}x")
                     ropes.setdefault(rope.id, (rope, {**blank, "method": rival, "factor": None if fixed else factor}))
@@ -580,11 +598,12 @@ class _Maker:
         spec = self.spec(given.read_as, "nll", f"sweeps.{name}.read_as")
         copy = self.spec(given.copy_as, "copying", f"sweeps.{name}.copy_as") if given.copy_as else None
         scaled = {
-            (new_base, length)
+            (new_base, length, group.steps or given.options.get("steps"), seed)
             for base in self.all_models(given.models, name)
             for group in given.groups
             if group.log_scaling
             for new_base, length in _bases(group, _known(base.table, given))
+            for seed in group.seeds
         }
         tuned = self.models(name, name)
         for base in self.all_models(given.models, name):
@@ -602,7 +621,7 @@ class _Maker:
                     )
                 plain = self.study.ropes[row.rope]
                 ropes = [("", plain)]
-                if (new_base, length) in scaled:
+                if (new_base, length, row.options.steps, row.options.seed) in scaled:
                     steps = ({"method": "log_scaling", "length": length},)
                     log = self.rope_row(row.table, f"{plain.name}_log-{length}", Recipe(steps), rope=plain.id)
                     ropes.append(("log-scaled", log))
@@ -718,15 +737,12 @@ class _Maker:
         **rows: Any,
     ) -> None:
         shared = {"experiment": name, "confidence": self.config.confidence}
-        taken = sorted(set(shared) & set(values))
-        if taken:
-            raise ConfigError(f"config key {f'{key}.{taken[0]}'!r} is not known; it is the same for the whole study.")
-        options = validate(REPORT_OPTIONS[kind], {**values, **shared}, "config", keys=key)
+        options = validate(REPORT_OPTIONS[kind], values, "config", keys=key, fixed=shared)
         if kind in ("perplexity", "finetune"):
-            self.check_lengths(options, rows["readings"], key)
+            self.check_lengths(kind, options, rows["readings"], key)
         self.put(self.study.reports, ReportRow(f"{kind}/{name}", kind, name, options, **rows))
 
-    def check_lengths(self, options: Options, readings: Sequence[str], key: str) -> None:
+    def check_lengths(self, kind: str, options: Options, readings: Sequence[str], key: str) -> None:
         """See that the reported lengths were read, and that the reference is among the ropes."""
         rows = [self.study.readings[each] for each in readings]
         lengths: tuple[int, ...] = getattr(options, "lengths")  # noqa: B009
@@ -736,10 +752,14 @@ class _Maker:
                 f"config key {f'{key}.lengths'!r} is {list(lengths)}; expected different lengths up to read_to, "
                 f"{furthest}."
             )
-        known = labels([row.columns for row in rows])
+        # A report of tunings is told a rope, which every regime and seed has.
+        names = labels([row.columns for row in rows])
+        known = list(dict.fromkeys(row.columns["rope"] for row in rows)) if kind == "finetune" else names
         reference = getattr(options, "reference")  # noqa: B009
         if reference not in known:
-            raise ConfigError(f"config key {f'{key}.reference'!r} is {reference!r}; expected one of {', '.join(known)}.")
+            raise ConfigError(
+                f"config key {f'{key}.reference'!r} is {reference!r}; expected one of {', '.join(known)}."
+            )
 
     def put(self, table: dict[str, Row], row: Row) -> Row:
         """A row in its table; the same one may be put twice."""
