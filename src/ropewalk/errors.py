@@ -31,4 +31,13 @@ class ValueFault(UserError):
 
 
 class OptionError(UserError, ValueError):
-    """An option has a value that it cannot have; the message begins with the option's name."""
+    """An option has a value that it cannot have; the message begins with the option's name.
+
+    Attributes:
+        option: its name, where the fault is its alone.
+        said: the rest of the sentence then.
+    """
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(f"{option} {message}" if option else message)
+        self.option, self.said = option, message

@@ -12,10 +12,10 @@ import difflib
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ropewalk.errors import ConfigError, OptionError, UserError
@@ -86,9 +86,9 @@ class Options:
             value = getattr(self, name)
             for item in value if isinstance(value, list | tuple) else [value]:
                 if range_ is not None and isinstance(item, int | float) and not range_.holds(item):
-                    raise OptionError(f"{name} is {item!r}; expected {range_}.")
+                    raise OptionError(f"is {item!r}; expected {range_}.", name)
                 if choices and isinstance(item, str) and item not in choices:
-                    raise OptionError(f"{name} is {item!r}; expected one of {', '.join(choices)}.")
+                    raise OptionError(f"is {item!r}; expected one of {', '.join(choices)}.", name)
         try:
             self.check()
         except OptionError:
@@ -173,31 +173,46 @@ def from_json(kind: type[T], text: str, option: str = "--options") -> T:
     return validate(kind, value, option)
 
 
-def validate(kind: type[T], value: Any, where: str, *, keys: str = "") -> T:
+def validate(
+    kind: type[T],
+    value: Any,
+    where: str,
+    *,
+    keys: str | Callable[[str], str] = "",
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+) -> T:
     """Make options from a mapping.
 
     Args:
         kind: class of the options.
         value: of YAML or JSON.
         where: what the sentence begins with, as ``config`` or ``--options``.
-        keys: the keys that lead to the value, joined by dots.
+        keys: the keys that lead to the value, joined by dots; or what finds them for an option, where options come from
+            several places (of the empty name for what is wrong with them together).
+        fixed: options that are decided elsewhere, which the value must not name.
 
     Raises:
         ConfigError: one sentence for the first fault, which names key, value and what is allowed.
     """
     from pydantic import ValidationError
 
+    at = keys if callable(keys) else lambda option: keys
+    allowed = [field.name for field in fields(kind) if field.name not in fixed]  # type: ignore[arg-type]
     if not isinstance(value, Mapping):
-        at = f" key {keys!r}" if keys else ""
-        raise ConfigError(f"{where}{at} is {value!r}; expected keys: {', '.join(f.name for f in fields(kind))}.")  # type: ignore[arg-type]
+        named = f"{where} key {at('')!r}" if at("") else where
+        raise ConfigError(f"{named} is {value!r}; expected keys: {', '.join(allowed)}.")
+    for option in value:
+        if option in fixed:
+            named = f"{where} key {_dotted(at(option), option)!r}"
+            raise ConfigError(f"{named} is decided elsewhere; allowed here: {', '.join(allowed)}.")
     try:
-        made: T = _adapter(kind).validate_python(dict(value))  # type: ignore[arg-type]
+        made: T = _adapter(kind).validate_python({**value, **fixed})  # type: ignore[arg-type]
         return made
     except ValidationError as error:
         # A mistyped key explains the missing one beside it.
         first = min(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
         more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
-        raise ConfigError(_sentence(kind, first, where, keys) + more) from None
+        raise ConfigError(_sentence(kind, first, where, at, allowed) + more) from None
 
 
 @cache
@@ -207,19 +222,31 @@ def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)
 
 
-def _sentence(kind: type, fault: Any, where: str, keys: str) -> str:
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("list[", "dict[", "function-"))]
-    key = ".".join([*([keys] if keys else []), *location])
+def _dotted(*keys: str) -> str:
+    return ".".join(key for key in keys if key)
+
+
+def _sentence(kind: type, fault: Any, where: str, at: Callable[[str], str], allowed_here: list[str]) -> str:
+    # Without what pydantic adds: the branch of a union, and whether a key or a value is meant.
+    marks = ("list[", "tuple[", "dict[", "function-", "[")
+    parts = [str(part) for part in fault["loc"]]
+    location = [part for part in parts if not part.startswith(marks) and part not in ("float", "int", "str")]
+    error = fault.get("ctx", {}).get("error")
+    if isinstance(error, OptionError) and error.option:
+        location.append(error.option)
+    key = _dotted(at(location[0] if location else ""), *location)
     named = f"{where} key {key!r}" if key else where
     match fault["type"]:
         case "unexpected_keyword_argument":
-            siblings = _fields_at(kind, location[:-1])
+            siblings = _fields_at(kind, location[:-1]) if location[1:] else allowed_here
             allowed = f"; allowed: {', '.join(siblings)}" if siblings else ""
             return f"{named} is not known{nearest(location[-1], siblings)}{allowed}."
         case "missing":
             return f"{named} is missing; it has no default."
+        case "value_error" if isinstance(error, OptionError) and error.option:
+            return f"{named} {error.said}"
         case "value_error":
-            return f"{named}: {str(fault['ctx']['error']).rstrip('.')}."
+            return f"{named}: {str(error).rstrip('.')}."
         case "string_pattern_mismatch":
             return f"{named} is {fault['input']!r}; expected letters, digits, '_', '-' and '.' only."
     message = fault["msg"][0].lower() + fault["msg"][1:]
@@ -232,7 +259,7 @@ def _fields_at(kind: Any, location: Iterable[str]) -> list[str]:
         if is_dataclass(kind):
             kind = get_type_hints(kind).get(part)
         else:  # an item of a list or of a mapping
-            kind = next((arg for arg in reversed(get_args(kind)) if arg is not type(None)), None)
+            kind = next((arg for arg in reversed(get_args(kind)) if arg not in (type(None), ...)), None)
         while get_origin(kind) in (Union, UnionType):
             kind = next((arg for arg in get_args(kind) if arg not in (str, type(None))), None)
     return [field.name for field in fields(kind)] if is_dataclass(kind) else []

@@ -40,7 +40,7 @@ def test_a_probe_reads_beyond_the_training_length(factors):
 
 def test_a_report_is_not_certain():
     with pytest.raises(OptionError, match="confidence is 1.0; expected above 0 and below 1"):
-        SearchReportOptions(confidence=1.0)
+        SearchReportOptions(experiment="search", confidence=1.0)
 
 
 def test_every_sampler_and_space_can_be_asked_for():

@@ -65,7 +65,7 @@ def test_another_reference_moves_the_zero(readings, searches):
 
 
 def test_the_report_has_every_table_and_figure(readings, searches, tmp_path):
-    write_report(searches, readings, SearchReportOptions(confidence=0.9), tmp_path / "report")
+    write_report(searches, readings, SearchReportOptions(experiment="search", confidence=0.9), tmp_path / "report")
     page = (tmp_path / "report/search.html").read_text()
     for words in ("ORoPE-style", "At 4 times the training length", "scan/groups", "90 %", "2 seeds", "found for 4x"):
         assert words in page
@@ -128,7 +128,9 @@ def test_searches_that_have_no_part_in_readings(readings, searches, tmp_path):
     with pytest.raises(UserError, match="none of the readings is of the rope of pre-training"):
         read_comparison(readings[1:], searches)
     with pytest.raises(UserError, match="no reading is of the rope that it found"):
-        write_report(searches, readings[:-1], SearchReportOptions(), tmp_path / "report")
+        write_report(
+            searches, readings[:-1], SearchReportOptions(experiment="search", confidence=0.95), tmp_path / "report"
+        )
     assert not (tmp_path / "report").exists()
     for changes, said in (
         ({"columns.search": "other"}, "no reading is of the rope that it found; read it again"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ropewalk.errors import UserError
-from ropewalk.options import Count, Dtype, Options, Range, Seed, Split
+from ropewalk.options import Count, Dtype, Options, Range, ReportOptions, Seed, Split
 
 Retrieval = Literal["needle", "copy", "none"]
 Lengthening = Annotated[float, Range(above=1)]
@@ -80,12 +80,8 @@ class ProbeOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchReportOptions(Options):
+class SearchReportOptions(ReportOptions):
     """A report of searches and of readings of what they found."""
 
-    confidence: Annotated[float, Range(above=0, below=1)] = 0.95
-    """confidence of the intervals"""
     reference: str = "yarn"
     """method of the hand-made rope, at each factor, that ropes are measured against"""
-    experiment: str = "search"
-    """name of the experiment in tables and scores"""

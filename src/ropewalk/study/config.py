@@ -78,6 +78,10 @@ class Subjects(Options):
     ropes: tuple[RopeName, ...] = ("own",)
     """ropes, or experiments that make ropes; own is the rope that each model was trained with"""
 
+    def check(self) -> None:
+        if not self.models or not self.ropes:
+            raise OptionError("models and ropes: expected at least one of each.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingRows(Options):
@@ -186,6 +190,10 @@ class SweepRows(Options):
     report: dict[str, Any] = field(default_factory=dict)
     """options of the report; `ropewalk report --help` lists them"""
 
+    def check(self) -> None:
+        if not self.models or not self.groups or not all(group.bases and group.seeds for group in self.groups):
+            raise OptionError("models, groups, and in each bases and seeds: expected at least one of each.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchKind(Options):
@@ -226,7 +234,8 @@ class SearchRows(Options):
 
     def check(self) -> None:
         names = tuple(f"{kind.sampler} of {kind.space}" for kind in self.kinds)
-        for values, what in ((names, "kinds"), (self.factors, "factors"), (self.seeds, "seeds")):
+        parts = ((self.models, "models"), (names, "kinds"), (self.factors, "factors"), (self.seeds, "seeds"))
+        for values, what in parts:
             if not values:
                 raise OptionError(f"{what} is empty; expected at least one.")
             check_different(values, what)
