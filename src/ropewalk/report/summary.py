@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,14 +160,15 @@ def _scale(study: Path) -> str:
     return words
 
 
-def _files(study: Path) -> dict[str, list[str]]:
-    """What there is to open, by report: pages, tables and figures, relative to the study."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(study.glob("reports/*/*/*")):
+def _files(study: Path) -> dict[str, list[dict[str, str]]]:
+    """What there is to open, by report: pages, figures and tables, relative to the study, with what each shows."""
+    captions = tomllib.loads((Path(__file__).parent / "templates/captions.toml").read_text(encoding="utf-8"))
+    found: dict[str, list[dict[str, str]]] = {}
+    for file in sorted(study.glob("reports/*/*/*"), key=lambda file: (file.parent, file.suffix, file.name)):
         if file.suffix in (".html", ".csv", ".png"):
-            found.setdefault(file.parent.relative_to(study / "reports").as_posix(), []).append(
-                file.relative_to(study).as_posix()
-            )
+            caption = captions.get(file.parts[-3], {}).get(file.name, "")
+            entry = {"name": file.name, "place": file.relative_to(study).as_posix(), "caption": caption}
+            found.setdefault(f"{file.parts[-3]}/{file.parts[-2]}", []).append(entry)
     return found
 
 
