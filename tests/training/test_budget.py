@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 from transformers import LlamaConfig
 
+from ropewalk import cli
 from ropewalk.errors import UserError
-from ropewalk.training.budget import GIB, budget, forward_flops
-from ropewalk.training.loop import Devices
-from ropewalk.training.lora import Lora
+from ropewalk.options import to_json
+from ropewalk.training.budget import GIB, Budget, budget, forward_flops
+from ropewalk.training.options import AdapterOptions, Layout, TuningOptions
 
 LLAMA_7B = LlamaConfig(
     hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
 )
-EIGHT = Devices(shard=True, activation_checkpointing=True)
+EIGHT = Layout(shard=True, activation_checkpointing=True)
+
+
+def cost_of(length: int, *, sequences: int = 1, gpus: int = 1, layout: Layout = Layout(), **more: Any) -> Budget:
+    options = TuningOptions(
+        **{"steps": 1, "learning_rate": 1e-5, **more}, length=length, batch_tokens=sequences * length
+    )
+    return budget(LLAMA_7B, options, gpus=gpus, layout=layout)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +31,7 @@ EIGHT = Devices(shard=True, activation_checkpointing=True)
     [(32_768, 8.0, 4.7, 36e3), (65_536, 16.0, 9.4, 26e3), (131_072, 32.0, 18.8, 16.6e3)],
 )
 def test_the_budget_of_llama_2(length, inputs, layer, rate):
-    cost = budget(LLAMA_7B, length=length, batch_tokens=8 * length, steps=50, gpus=8, devices=EIGHT)
+    cost = cost_of(length, sequences=8, steps=50, gpus=8, layout=EIGHT)
     assert cost.parameters == 6_738_415_616
     assert cost.memory["weights, gradients, moments"] / GIB == pytest.approx(12.55, abs=0.01)
     assert cost.memory["layer inputs"] / GIB == pytest.approx(inputs)
@@ -35,8 +46,8 @@ def test_flops_count_each_product_twice():
 
 
 def test_adapters_have_no_moments_for_the_rest():
-    whole = budget(LLAMA_7B, length=4096, batch_tokens=4096, steps=1, gpus=1)
-    adapted = budget(LLAMA_7B, length=4096, batch_tokens=4096, steps=1, gpus=1, lora=Lora(8, 16.0))
+    whole = cost_of(4096)
+    adapted = cost_of(4096, lora=AdapterOptions(rank=8, alpha=16.0))
     assert adapted.trainable == 32 * 4 * 8 * 2 * 4096
     assert whole.memory["weights, gradients, moments"] > 3.9 * adapted.memory["weights, gradients, moments"]
     # No gradient of the frozen weights: two thirds of their products.
@@ -44,14 +55,35 @@ def test_adapters_have_no_moments_for_the_rest():
 
 
 def test_a_sequence_that_is_cut_takes_its_share_of_the_memory():
-    cut = Devices(shard=True, activation_checkpointing=True, context_parallel=8)
-    one = budget(LLAMA_7B, length=131_072, batch_tokens=131_072, steps=1, gpus=8, devices=cut)
+    cut = Layout(shard=True, activation_checkpointing=True, context_parallel=8)
+    one = cost_of(131_072, gpus=8, layout=cut)
     assert one.memory["layer inputs"] / GIB == pytest.approx(4.0)
     assert sum(one.memory.values()) / GIB == pytest.approx(20, abs=1)
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(UserError, match="a batch of 4096 tokens in sequences of 4096 cannot be cut into 8 GPUs"):
-        budget(LLAMA_7B, length=4096, batch_tokens=4096, steps=1, gpus=8)
-    with pytest.raises(UserError, match="context_parallel cuts sequences among processes that share the weights"):
-        Devices(context_parallel=2)
+        cost_of(4096, gpus=8)
+
+
+def test_the_command_says_what_a_tuning_costs_and_needs_no_weights(monkeypatch, tmp_path, capsys):
+    LLAMA_7B.save_pretrained(tmp_path / "model")
+    tuning = TuningOptions(steps=6, learning_rate=1e-3, length=4096, batch_tokens=32_768)
+    given = {"--options": to_json(tuning), "--layout": to_json(EIGHT), "--gpus": "8"}
+    words = [word for option, value in given.items() for word in (option, value)]
+
+    def said(*more: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["ropewalk", "budget", str(tmp_path / "model"), *words, *more])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        return str(capsys.readouterr().out)
+
+    shown = said()
+    assert shown.rstrip("\n") == budget(LLAMA_7B, tuning, gpus=8, layout=EIGHT).text(80.0)
+    assert "tokens                       196,608" in shown
+    assert " fits into 80 GiB" in shown
+    assert "does not fit into 8 GiB" in said("--gpu-memory", "8")
+    half = budget(LLAMA_7B, tuning, gpus=8, layout=EIGHT, utilisation=0.2, peak_flops=100e12)
+    assert said("--utilisation", "0.2", "--peak-tflops", "100").rstrip("\n") == half.text(80.0)
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"], "nothing was trained"

@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.training import loss as module
 from ropewalk.training.batches import Batch
 from ropewalk.training.loss import CausalLoss
