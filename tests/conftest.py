@@ -22,8 +22,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def make_cell(tmp_path):
-    """Write a cell of a sweep as `finetune` and `evaluate` would, with a wall at a chosen position."""
+    """Write a cell of a sweep as `tune` and `read` would, with a wall at a chosen position.
+
+    Its readings are below the folder that comes back: `nll` and `copying`.
+    """
     # These are slow to import, and few tests need them.
+    from ropewalk.files import write_json
     from ropewalk.reading.nll_file import write_nll
     from ropewalk.rope import apply, default_rope
 
@@ -44,12 +48,17 @@ def make_cell(tmp_path):
             names = {"corpus": "text", "document": f"d{d}", "pass_length": np.int32(TEXT)}
             frames.append(pd.DataFrame({**columns, **names}))
         plain = apply(default_rope(64, 1e4, 128), "abf", new_base=float(base))
-        training = {"options": {"steps": steps}, "rope": plain.to_json(), "length": tune_length, "seed": seed}
-        folder.mkdir(parents=True)
-        about = {"rope": rope.to_json(), "training": training, "model": "folder:model", "window": tune_length}
-        write_nll(folder / "nll.parquet", pd.concat(frames), about)
+        options = {"steps": steps, "length": tune_length, "seed": seed}
+        # One model is read with both ropes.
+        called = {"model": f"{base:g}-{tune_length}-{seed}-{steps}", "rope": f"base-{base:g}-{log_scaled}"}
+        about = {"columns": called, "model": "folder:model", "rope": rope.to_json()}
+        training = {"options": options, "rope": plain.to_json()}
+        header = {**about, "options": {"window": tune_length}, "training": training}
+        write_nll(folder / "nll/nll.parquet", pd.concat(frames), header)
         gaps = [(gap, float(gap <= copied)) for gap in (16, 32, 64, 128) for _ in range(8)]
-        pd.DataFrame(gaps, columns=["gap", "accuracy"]).to_csv(folder / "copying.csv", index=False)
+        (folder / "copying").mkdir()
+        pd.DataFrame(gaps, columns=["gap", "accuracy"]).to_csv(folder / "copying/copying.csv", index=False)
+        write_json(folder / "copying/reading.json", about)
         return folder
 
     return make

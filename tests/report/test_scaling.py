@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,24 +13,34 @@ from ropewalk.errors import UserError
 from ropewalk.report.scaling import scores, write_report
 from ropewalk.report.scaling_page import sweep_html
 from ropewalk.rope.theory import wall
+from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.sweep import read_sweep
 from ropewalk.scores import Scores
 
-READ = {"thresholds": [0.5, 2.0], "smoothing": 1, "perplexity_ratio": 1.1, "confidence": 0.95}
+OPTIONS = SweepOptions(experiment="mine", confidence=0.95, thresholds=(0.5, 2.0), smoothing=1, perplexity_ratio=1.1)
+
+
+def of(folders):
+    """The readings of cells."""
+    return [folder / kind for folder in folders for kind in ("nll", "copying")]
+
+
+def read(folders, options=OPTIONS):
+    return read_sweep(of(folders), options)
 
 
 @pytest.fixture
-def sweep(make_cell):
+def cells(make_cell):
     at_wall = {base: wall(64, 1e4, 128, base) for base in (1e4, 1e5, 1e6)}
     cells = [make_cell(base, limit) for base, limit in at_wall.items()]
     cells += [make_cell(1e6, 1.5 * at_wall[1e6], seed=1), make_cell(20, 600, copied=0), make_cell(41, 500)]
     cells += [make_cell(20, 600, height=0.6, log_scaled=True, copied=0), make_cell(1e6, 730, tune_length=256)]
-    return read_sweep(cells, **READ)
+    return cells
 
 
-def test_everything_is_written(sweep, tmp_path):
+def test_everything_is_written(cells, tmp_path):
     out = tmp_path / "report"
-    write_report(sweep, out)
+    write_report(of(cells), OPTIONS, out)
     for name in ("limits", "nll_by_position", "degradation", "ladder", "copying"):
         with Image.open(out / f"{name}.png") as image:
             assert min(image.size) > 300
@@ -63,8 +74,8 @@ def test_everything_is_written(sweep, tmp_path):
     assert own.one(quantity="predicted_limit", law="discrete").value == pytest.approx(725.57, abs=0.01)
 
 
-def test_scores_hold_every_statistic(sweep):
-    found = scores(sweep, "mine")
+def test_scores_hold_every_statistic(cells):
+    found = scores(read(cells), "mine")
     error = {row.law: row.value for row in found.select(quantity="error")}
     assert error["discrete"] < error["continuous"]
     slope = {"quantity": "predicted_slope", "law": "discrete", "tune_length": 128, "with_original": True}
@@ -85,8 +96,7 @@ def test_scores_hold_every_statistic(sweep):
 
 
 def test_a_wall_that_is_far_from_the_law_is_said_to_be(make_cell, tmp_path):
-    sweep = read_sweep([make_cell(1e5, 329), make_cell(1e6, 1400)], **READ)
-    write_report(sweep, tmp_path / "report")
+    write_report(of([make_cell(1e5, 329), make_cell(1e6, 1400)]), OPTIONS, tmp_path / "report")
     assert "1,000,000 1.93 [1.93, 1.93], <b>not close</b>" in (tmp_path / "report/scaling.html").read_text()
 
 
@@ -104,60 +114,64 @@ def test_small_bases_are_ordered_only_where_an_interval_says_so(make_cell, heigh
         make_cell(41, 500, height=heights[1]),
         make_cell(1e4, 140, height=2),
     ]
-    page = sweep_html(read_sweep(cells, **READ))
+    page = sweep_html(read(cells))
     assert re.search(words, page)
     assert "the worst base in the second half of the texts is 10,000, by +1." in page
 
 
 def test_predictors_that_cannot_be_told_apart_are_named_together(make_cell):
     three = {base: wall(64, 1e4, 128, base, reading="last covered pair") for base in (1e5, 3e5, 1e6)}
-    page = sweep_html(read_sweep([make_cell(base, limit) for base, limit in three.items()], **READ))
+    page = sweep_html(read([make_cell(base, limit) for base, limit in three.items()]))
     assert "<b>The best predictor of the walls</b> misses them least, whichever base is left out: last covered" in page
-    one = sweep_html(read_sweep([make_cell(2e6, wall(64, 1e4, 128, 2e6))], **READ))
+    one = sweep_html(read([make_cell(2e6, wall(64, 1e4, 128, 2e6))]))
     assert "<b>No single predictor of the walls is best</b>: discrete" in one
     assert re.search(r"continuous \(by a factor of 1.2\d\), behind at one base, which is too few", one)
-    few = sweep_html(read_sweep([make_cell(1e6, 700, documents=3, seed=1)], **READ))
+    few = sweep_html(read([make_cell(1e6, 700, documents=3, seed=1)]))
     assert "<b>No single predictor of the walls is best</b>: discrete" in few, "three documents decide nothing"
     assert "close is within 25 %: 1,000,000 0.97, undecided" in few
 
 
 def test_a_bound_that_fits_best_leaves_no_empty_list(make_cell):
-    page = sweep_html(read_sweep([make_cell(1e5, 1e9), make_cell(1e6, 1e9)], **READ))
+    page = sweep_html(read([make_cell(1e5, 1e9), make_cell(1e6, 1e9)]))
     assert "similarity" in page
     assert re.search(r"</b>: (discrete|frequency band) \(by a factor of \d", page)
 
 
 def test_copying_that_outlasts_perplexity_is_said_to(make_cell):
-    page = sweep_html(read_sweep([make_cell(1e6, 100, copied=128), make_cell(1e5, 120, copied=64)], **READ))
+    page = sweep_html(read([make_cell(1e6, 100, copied=128), make_cell(1e5, 120, copied=64)]))
     assert "Perplexity surely breaks first for base 100,000 (128 to 256); 1,000,000 (beyond 256)" in page
 
 
 @pytest.mark.parametrize(("limit", "said"), [(150, "leave it open"), (260, "surely ends before")])
 def test_copying_is_judged_by_the_gaps_that_were_tested(make_cell, limit, said):
     # All strings are copied at 64 tokens and none at 128: copying ends between texts of 128 and 256 tokens.
-    page = sweep_html(read_sweep([make_cell(1e5, limit)], **READ))
+    page = sweep_html(read([make_cell(1e5, limit)]))
     assert re.search(f"{said}[^.]* for base 100,000 \\(128 to 256\\)", page)
 
 
 def test_small_bases_that_the_limit_does_not_tell_apart_are_named(make_cell):
     cells = [make_cell(20, 300), make_cell(41, 300), make_cell(81, 500), make_cell(1e3, 500)]
-    page = sweep_html(read_sweep(cells, **READ))
+    page = sweep_html(read(cells))
     assert "from the middle: the intervals of 20 and 41; 81 and 1,000 overlap." in page
 
 
 def test_a_seed_that_never_breaks_is_said(make_cell):
     cells = [make_cell(1e6, 700), make_cell(1e6, 1e9, seed=1), make_cell(1e5, 300)]
-    page = sweep_html(read_sweep(cells, **READ))
+    page = sweep_html(read(cells))
     assert "1,000,000 beyond the longest text (1 of 2 seeds)" in page
 
 
+def test_the_moving_mean_takes_a_quarter_of_the_length_of_pre_training_where_none_is_asked_for(make_cell):
+    assert read([make_cell(1e6, 700)], replace(OPTIONS, smoothing=None)).options == replace(OPTIONS, smoothing=32)
+
+
 def test_faults_of_reading_are_one_sentence(make_cell):
-    with pytest.raises(UserError, match="smoothing is 0; expected at least 1 position"):
-        read_sweep([make_cell(1e6, 700)], **{**READ, "smoothing": 0})
+    with pytest.raises(UserError, match="smoothing is 2047; expected less than the 2047 scored tokens"):
+        read([make_cell(1e6, 700)], replace(OPTIONS, smoothing=2047))
 
 
 def test_a_sweep_of_small_bases_alone_has_a_page_too(make_cell, tmp_path):
-    write_report(read_sweep([make_cell(20, 300), make_cell(41, 1e9)], **READ), tmp_path / "report")
+    write_report(of([make_cell(20, 300), make_cell(41, 1e9)]), OPTIONS, tmp_path / "report")
     page = (tmp_path / "report/scaling.html").read_text()
     assert "beyond the longest text" in page
     assert "predictor of the walls" not in page

@@ -67,7 +67,7 @@ def test_texts_must_be_longer_than_the_moving_mean_and_have_a_window():
     with pytest.raises(UserError, match="smoothing is 50; expected less than the 50 scored tokens"):
         degradation_draws(curves(np.zeros(50)), [0.1], smoothing=50)
     rows = pd.DataFrame({"corpus": "c", "document": "d", "position": [1], "nll": [1.0], "pass_length": 2})
-    with pytest.raises(UserError, match=r"no window_nll .* --window TOKENS"):
+    with pytest.raises(UserError, match=r"no window_nll .*; read with the option window"):
         Curves.of(rows)
 
 

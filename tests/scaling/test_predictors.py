@@ -7,16 +7,21 @@ import pytest
 
 from ropewalk.rope.theory import wall
 from ropewalk.scaling.cells import read_cells
-from ropewalk.scaling.measured import Options, measure
+from ropewalk.scaling.measured import measure
+from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.predictors import predictor_errors, slopes
 
 # One position and a high wall: the limit is the wall, to a token.
-OPTIONS = Options(thresholds=(0.5, 2.0), smoothing=1)
+OPTIONS = SweepOptions(experiment="mine", confidence=0.95, thresholds=(0.5, 2.0), smoothing=1)
+
+
+def read(folders):
+    return read_cells([folder / kind for folder in folders for kind in ("nll", "copying")])
 
 
 def sweep(make_cell, bases, reading="discrete", **more):
     folders = [make_cell(base, wall(64, 1e4, 128, base, reading=reading), **more) for base in bases]
-    return measure(read_cells(folders), OPTIONS)
+    return measure(read(folders), OPTIONS)
 
 
 def test_the_slope_is_that_of_the_law_with_the_original_base_and_without(make_cell):
@@ -34,9 +39,7 @@ def test_the_slope_is_that_of_the_law_with_the_original_base_and_without(make_ce
 
 def test_a_slope_of_a_line_that_scatters_has_the_interval_of_its_regression(make_cell):
     bases, limits = np.array([1e5, 3e5, 1e6]), np.array([330, 540, 700])
-    [slope] = slopes(
-        measure(read_cells([make_cell(b, n) for b, n in zip(bases, limits, strict=True)]), OPTIONS), OPTIONS
-    )
+    [slope] = slopes(measure(read([make_cell(b, n) for b, n in zip(bases, limits, strict=True)]), OPTIONS), OPTIONS)
     x, y = np.log(bases), np.log(limits + 1)
     value = np.polyfit(x, y, 1)[0]
     residual = y - np.polyval(np.polyfit(x, y, 1), x)
@@ -49,11 +52,11 @@ def test_a_slope_of_a_line_that_scatters_has_the_interval_of_its_regression(make
 
 def test_censored_bases_are_left_out_of_a_slope_and_counted(make_cell):
     folders = [make_cell(1e5, 329), make_cell(3e5, 480), make_cell(1e6, 1e9)]
-    [slope] = slopes(measure(read_cells(folders), OPTIONS), OPTIONS)
+    [slope] = slopes(measure(read(folders), OPTIONS), OPTIONS)
     assert (slope.bases, slope.censored) == (2, 1)
     assert math.isnan(slope.low)
     assert slope.verdict == "undecided"
-    assert slopes(measure(read_cells(folders[:1]), OPTIONS), OPTIONS) == []
+    assert slopes(measure(read(folders[:1]), OPTIONS), OPTIONS) == []
 
 
 @pytest.mark.parametrize("law", ["discrete", "continuous", "last covered pair"])
@@ -70,7 +73,7 @@ def test_the_law_that_made_the_walls_is_the_best_predictor(make_cell, law):
 
 
 def test_a_censored_limit_counts_by_what_a_prediction_falls_short(make_cell):
-    measured = measure(read_cells([make_cell(1e6, 1e9)]), OPTIONS)
+    measured = measure(read([make_cell(1e6, 1e9)]), OPTIONS)
     errors = predictor_errors(measured, OPTIONS)
     assert errors.loc["discrete", "error"] == pytest.approx(math.log(2048 / 725.57), abs=1e-3)
     assert errors.loc["similarity", "error"] == 0, "6,235 tokens lie beyond the text"
@@ -78,13 +81,13 @@ def test_a_censored_limit_counts_by_what_a_prediction_falls_short(make_cell):
 
 
 def test_small_bases_have_no_predictor(make_cell):
-    assert predictor_errors(measure(read_cells([make_cell(20, 300)]), OPTIONS), OPTIONS).empty
+    assert predictor_errors(measure(read([make_cell(20, 300)]), OPTIONS), OPTIONS).empty
 
 
 def at(make_cell, walls):
     """Errors of walls at ``(base, tuning length): tokens``."""
     folders = [make_cell(base, tokens, tune_length=tuned) for (base, tuned), tokens in walls.items()]
-    return predictor_errors(measure(read_cells(folders), OPTIONS), OPTIONS)
+    return predictor_errors(measure(read(folders), OPTIONS), OPTIONS)
 
 
 def test_a_lead_that_one_base_carries_is_none(make_cell):

@@ -42,7 +42,7 @@ class Curves:
             UserError: there is no window to compare with.
         """
         if "window_nll" not in rows:
-            raise UserError("no window_nll in this nll.parquet; measure with `ropewalk evaluate --window TOKENS`.")
+            raise UserError("no window_nll in this nll.parquet; read with the option window.")
         longest = rows[rows["pass_length"] == rows["pass_length"].max()]
         wide = longest.pivot(index=["corpus", "document"], columns="position", values=["nll", "window_nll"])
         full, windowed = (wide[column].to_numpy(np.float64) for column in ("nll", "window_nll"))
