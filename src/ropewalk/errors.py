@@ -30,6 +30,19 @@ class ValueFault(UserError):
         self.name, self.said = name, said
 
 
+class NoRoomError(UserError):
+    """A text is too short for what is to be hidden in it.
+
+    Attributes:
+        length: tokens of the text.
+        needed: tokens that leave no room.
+    """
+
+    def __init__(self, what: str, *, length: int, needed: int) -> None:
+        super().__init__(f"length is {length} tokens; {what} alone take {needed}.")
+        self.length, self.needed = length, needed
+
+
 class OptionError(UserError, ValueError):
     """An option has a value that it cannot have; the message begins with the option's name.
 

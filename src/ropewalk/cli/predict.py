@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ropewalk.cli.ropes import model_rope
-from ropewalk.errors import UserError
+from ropewalk.errors import UserError, ValueFault
 
 _OPTIONS = {
     "base": "--base",
@@ -70,9 +69,8 @@ def predict(
             head_dim, base, train, train if tune is None else tune, base if new_base is None else new_base
         )
         result = run(setting, target)
-    except UserError as error:
-        # An error begins with the name of what it is about.
-        raise UserError(re.sub(r"^\w+", lambda name: _OPTIONS.get(name[0], name[0]), str(error))) from None
+    except ValueFault as fault:
+        raise UserError(f"{_OPTIONS.get(fault.name, fault.name)} {fault.said}") from None
     result["warnings"] = warnings + result["warnings"]
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))

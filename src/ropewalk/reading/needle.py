@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from ropewalk.errors import UserError
+from ropewalk.errors import NoRoomError
 
 QUALITIES = (
     "amber", "brisk", "copper", "distant", "early", "faded", "gentle", "hollow", "ivory", "jagged", "keen", "lofty",
@@ -64,7 +64,7 @@ def hide(
         parts: how many parts there are.
 
     Raises:
-        UserError: fact, question and answer leave no room for text.
+        NoRoomError: fact, question and answer leave no room for text.
     """
 
     def encoded(words: str) -> list[int]:
@@ -78,7 +78,7 @@ def hide(
     )
     room = length - len(fact) - len(question) - len(answer)
     if room < 1:
-        raise UserError(f"length is {length} tokens; a fact, its question and its answer alone take {length - room}.")
+        raise NoRoomError("a fact, its question and its answer", length=length, needed=length - room)
     depth = float(rng.uniform(0, deepest))
     # After the first token, which may open every text of this model.
     place = min(room, max(1, round(depth * length)))

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from ropewalk.errors import UserError
+from ropewalk.errors import NoRoomError
 from ropewalk.reading.needle import FACT, QUALITIES, QUESTION, THINGS
 
 DISTRACTORS = 3
@@ -158,7 +158,7 @@ def make_prompt(
         seed: of the places of other facts, and of the order of words.
 
     Raises:
-        UserError: facts, question and answer leave no room for text.
+        NoRoomError: facts, question and answer leave no room for text.
     """
 
     def encoded(words: str) -> np.ndarray:
@@ -169,7 +169,7 @@ def make_prompt(
     fixed = sum(map(len, facts)) + len(question) + len(answer)
     room = length - fixed
     if room < 1:
-        raise UserError(f"length is {length} tokens; the facts, question and answer of this task alone take {fixed}.")
+        raise NoRoomError("the facts, question and answer of this task", length=length, needed=fixed)
     end = np.concatenate([question, answer])
     if puzzle.symbols:
         strewn = encoded("".join(rng.choice(list(puzzle.symbols), size=length)))

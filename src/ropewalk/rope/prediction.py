@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk.errors import UserError
+from ropewalk.errors import ValueFault
 from ropewalk.rope import theory
 from ropewalk.rope.rope import as_integer, as_number, inverse_frequencies
 from ropewalk.rope.theory import Regime
@@ -155,8 +155,8 @@ def predict(setting: Setting, target_length: int | None = None) -> dict[str, Any
     }
     if target_length is not None:
         if target_length < trained:
-            raise UserError(
-                f"target_length is {target_length}; expected at least the pre-training length, {trained} tokens."
+            raise ValueFault(
+                "target_length", f"is {target_length}; expected at least the pre-training length, {trained} tokens."
             )
         result["target"] = {
             "length": target_length,

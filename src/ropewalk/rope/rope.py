@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ropewalk.errors import UserError
+from ropewalk.errors import UserError, ValueFault
 from ropewalk.files import read_json, write_json
 
 FORMAT = "ropewalk.rope/1"
@@ -59,13 +59,13 @@ class Rope:
     def __post_init__(self) -> None:
         rotary_dim = as_integer("rotary_dim", self.rotary_dim, at_least=2)
         if rotary_dim % 2:
-            raise UserError(f"rotary_dim is {rotary_dim}; expected an even number.")
+            raise ValueFault("rotary_dim", f"is {rotary_dim}; expected an even number.")
         base = as_number("base", self.base)
         if base <= 1:
-            raise UserError(f"base is {base:g}; expected a number above 1.")
+            raise ValueFault("base", f"is {base:g}; expected a number above 1.")
         attention_factor = as_number("attention_factor", self.attention_factor)
         if attention_factor <= 0:
-            raise UserError(f"attention_factor is {attention_factor:g}; expected a positive number.")
+            raise ValueFault("attention_factor", f"is {attention_factor:g}; expected a positive number.")
         log_scaling_length = self.log_scaling_length
         if log_scaling_length is not None:
             log_scaling_length = as_integer("log_scaling_length", log_scaling_length, at_least=2)
@@ -156,16 +156,16 @@ class Rope:
         """
         if not isinstance(value, Mapping) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, Mapping) else type(value).__name__
-            raise UserError(f"format is {found!r}; expected {FORMAT!r}.")
+            raise ValueFault("format", f"is {found!r}; expected {FORMAT!r}.")
         missing = [entry.name for entry in fields(cls) if entry.name not in value]
         if missing:
             raise UserError(f"{', '.join(missing)} missing; expected every key of a {FORMAT} object.")
         if not isinstance(value["static"], bool):
-            raise UserError(f"static is {value['static']!r}; expected true or false.")
+            raise ValueFault("static", f"is {value['static']!r}; expected true or false.")
         try:
             steps = tuple(Step(str(step["method"]), dict(step["params"])) for step in value["steps"])
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"steps is {value['steps']!r}; expected a list of {{method, params}}.") from None
+            raise ValueFault("steps", f"is {value['steps']!r}; expected a list of {{method, params}}.") from None
         return cls(**{entry.name: value[entry.name] for entry in fields(cls)} | {"steps": steps})
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -179,10 +179,11 @@ class Rope:
         Raises:
             UserError: the file is missing, damaged or no rope.
         """
+        value = read_json(path, "a rope")
         try:
-            return cls.from_json(read_json(path, "a rope"))
+            return cls.from_json(value)
         except UserError as error:
-            raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
+            raise UserError(f"{path}: {error}") from None
 
 
 def inverse_frequencies(rotary_dim: int, base: float) -> FloatArray:
@@ -194,11 +195,12 @@ def _frequencies(values: Any, rotary_dim: int) -> FloatArray:
     try:
         table = np.array(values, dtype=np.float64)  # a copy: making it read-only must not lock the caller's array
     except (TypeError, ValueError):
-        raise UserError(f"inv_freq is {values!r}; expected a list of numbers.") from None
+        raise ValueFault("inv_freq", f"is {values!r}; expected a list of numbers.") from None
     if table.shape != (rotary_dim // 2,):
-        raise UserError(
-            f"inv_freq has shape {table.shape}; expected ({rotary_dim // 2},), one frequency for each pair of "
-            f"rotary_dim {rotary_dim}: this rope was made for another dimension."
+        raise ValueFault(
+            "inv_freq",
+            f"has shape {table.shape}; expected ({rotary_dim // 2},), one frequency for each pair of "
+            f"rotary_dim {rotary_dim}: this rope was made for another dimension.",
         )
     bad = np.flatnonzero(~np.isfinite(table) | (table < 0))
     if bad.size:
@@ -210,13 +212,13 @@ def _frequencies(values: Any, rotary_dim: int) -> FloatArray:
 def as_number(name: str, value: Any) -> float:
     """Return ``value`` as a finite float, or raise a UserError that calls it ``name``."""
     if isinstance(value, bool | str):
-        raise UserError(f"{name} is {value!r}; expected a number.")
+        raise ValueFault(name, f"is {value!r}; expected a number.")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise UserError(f"{name} is {value!r}; expected a number.") from None
+        raise ValueFault(name, f"is {value!r}; expected a number.") from None
     if not math.isfinite(number):
-        raise UserError(f"{name} is {number}; expected a finite number.")
+        raise ValueFault(name, f"is {number}; expected a finite number.")
     return number
 
 
@@ -227,5 +229,5 @@ def as_integer(name: str, value: Any, *, at_least: int) -> int:
     except TypeError:
         number = None
     if number is None or number < at_least:
-        raise UserError(f"{name} is {value!r}; expected a whole number of at least {at_least}.")
+        raise ValueFault(name, f"is {value!r}; expected a whole number of at least {at_least}.")
     return number

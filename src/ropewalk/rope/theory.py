@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ropewalk.errors import UserError
+from ropewalk.errors import ValueFault
 from ropewalk.rope.rope import Rope, as_integer
 
 Reading = Literal["discrete", "continuous", "last covered pair"]
@@ -57,7 +57,7 @@ def critical_dimension(rotary_dim: int, base: float, original_length: int, perio
         periods: how many turns a pair must have made to count.
     """
     if periods <= 0:
-        raise UserError(f"periods is {periods:g}; expected a number above 0.")
+        raise ValueFault("periods", f"is {periods:g}; expected a number above 0.")
     covered = critical_index(rotary_dim, base, original_length, 2 * math.pi * periods)
     return 2 * min(rotary_dim // 2, max(0, math.ceil(covered - _CEIL_GUARD)))
 
@@ -157,9 +157,10 @@ def regime(base: float, original_length: int, new_base: float, tune_length: int)
         tune_length: T, the length of tuning in tokens; at least L.
     """
     if tune_length < original_length:
-        raise UserError(
-            f"tune_length is {tune_length}; expected at least the pre-training length, {original_length}: the law says "
-            "nothing about tuning on shorter texts."
+        raise ValueFault(
+            "tune_length",
+            f"is {tune_length}; expected at least the pre-training length, {original_length}: the law says "
+            "nothing about tuning on shorter texts.",
         )
     # At T = L the critical base is b itself, give or take the last bits.
     if new_base > critical_base(base, original_length, tune_length) * (1 + 1e-12):
@@ -254,18 +255,18 @@ def drift(rotary_dim: int, new_base: float, length: float) -> float:
 
 def _check_table(rotary_dim: int, base: float, original_length: float) -> None:
     if as_integer("rotary_dim", rotary_dim, at_least=2) % 2:
-        raise UserError(f"rotary_dim is {rotary_dim}; expected an even number.")
+        raise ValueFault("rotary_dim", f"is {rotary_dim}; expected an even number.")
     _check_base("base", base)
     if original_length <= 0:
-        raise UserError(f"original_length is {original_length:g}; expected a number above 0.")
+        raise ValueFault("original_length", f"is {original_length:g}; expected a number above 0.")
 
 
 def _check_base(name: str, base: float) -> None:
     if not 1 < base < math.inf:
-        raise UserError(f"{name} is {base:g}; expected a number above 1.")
+        raise ValueFault(name, f"is {base:g}; expected a number above 1.")
 
 
 def _check_lengths(**lengths: float) -> None:
     for name, length in lengths.items():
         if length <= 2 * math.pi:
-            raise UserError(f"{name} is {length:g}; expected more than 2 pi tokens, the shortest wavelength.")
+            raise ValueFault(name, f"is {length:g}; expected more than 2 pi tokens, the shortest wavelength.")

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.corpora.splits import SPLITS
 from ropewalk.corpora.store import Corpus
-from ropewalk.errors import UserError
+from ropewalk.errors import NoRoomError
 from ropewalk.models import binding
 from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.reading.copying import SCORED
@@ -308,9 +308,7 @@ def ability(
             retrieval=retrieval,
             seed=seed,
         )
-    except UserError as error:
-        if "a fact" not in str(error):
-            raise
+    except NoRoomError as error:
         return Ability("none", retrieval, None, f"answers are left out: at the training length, {error}".rstrip("."))
     accuracy = float(Reader(model, probes, length // 2).read(table.at(length)).accuracy.mean())
     share = f"{accuracy:.0%} of the answer's tokens right at its training length of {length} tokens"
