@@ -20,6 +20,7 @@ container: "envs/ropewalk.sif"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/rope.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/read.smk"

@@ -1,50 +1,5 @@
 # Corpora, and models: fetched, pre-trained, or tuned.
 
-import shlex
-
-# One launcher on each node of a Slurm job, which tells them where to meet: the first node, where `srun` runs too.
-MEETING = (
-    "--multi_gpu --num_machines $SLURM_NNODES --machine_rank $SLURM_NODEID "
-    "--num_processes $((SLURM_NNODES * SLURM_GPUS_ON_NODE)) "
-    "--main_process_ip $SLURM_LAUNCH_NODE_IPADDR --main_process_port $((20000 + SLURM_JOB_ID % 10000))"
-)
-
-
-def corpus_tokenizer(wildcards):
-    """The model whose tokenizer a corpus is cut by, if it is fetched."""
-    tokenizer = STUDY.corpora[wildcards.corpus].tokenizer
-    return [] if tokenizer == "byte" else PATHS.of(STUDY.models[tokenizer])
-
-
-def tune_resources():
-    """Memory and time by attempt, and GPUs, of one node or several."""
-    wanted = STUDY.config.resources.tune
-    if wanted.nodes == 1:
-        return resources_of("tune")
-    return {
-        **resources_of("tune"),
-        "gpu": wanted.nodes * wanted.gpu,
-        "nodes": wanted.nodes,
-        "tasks": wanted.nodes,
-        # Else the executor would also ask for so many tasks on each GPU.
-        "tasks_per_gpu": 0,
-        # The rule calls `srun` itself; else the executor would put the whole rule into a step of one task.
-        "mpi": "srun",
-    }
-
-
-def tune_launcher(wildcards):
-    """What starts a tuning: one process, or several on one node or more."""
-    launcher = STUDY.models[wildcards.model].launcher
-    wanted = STUDY.config.resources.tune
-    if wanted.nodes == 1:
-        return f"{launcher} -m ropewalk.cli tune" if launcher else "ropewalk tune"
-    script = f'exec {launcher or "accelerate launch"} {MEETING} -m ropewalk.cli tune "$@"'
-    return (
-        f"srun --nodes={wanted.nodes} --ntasks={wanted.nodes} --ntasks-per-node=1 --cpus-per-task={wanted.threads} "
-        f"--kill-on-bad-exit=1 sh -c {shlex.quote(script)} tune"
-    )
-
 
 rule corpus:
     input:
@@ -58,8 +13,6 @@ rule corpus:
         f"{LOGS}/corpora/{{corpus}}.log",
     benchmark:
         f"{BENCHMARKS}/corpora/{{corpus}}.tsv"
-    message:
-        "tokenise the corpus {wildcards.corpus}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("corpus")
@@ -69,6 +22,8 @@ rule corpus:
         options=of_row("corpora", lambda found: to_json(found.options)),
         tokenizer=lambda wildcards, input: input.tokenizer or "byte",
         code=code_hash("ropewalk.corpora.store"),
+    message:
+        "tokenise the corpus {wildcards.corpus}"
     shell:
         tracked(
             "corpora",
@@ -86,14 +41,12 @@ rule fetch:
         ),
     output:
         directory(f"{RESULTS}/models/{{model}}"),
-    wildcard_constraints:
-        model=one_of(models_of("fetch")),
     log:
         f"{LOGS}/models/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/models/{{model}}.tsv"
-    message:
-        "fetch the model {wildcards.model}"
+    wildcard_constraints:
+        model=one_of(models_of("fetch")),
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
@@ -106,6 +59,8 @@ rule fetch:
             lambda found: ["--revision", found.revision] if found.revision else [],
         ),
         code=code_hash("ropewalk.models.loading"),
+    message:
+        "fetch the model {wildcards.model}"
     shell:
         # The weights are a copy of what can be fetched again, so only their description is attached.
         tracked(
@@ -122,14 +77,12 @@ rule pretrain:
         corpora=corpora_of("models"),
     output:
         directory(f"{RESULTS}/models/{{model}}"),
-    wildcard_constraints:
-        model=one_of(models_of("pretrain")),
     log:
         f"{LOGS}/models/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/models/{{model}}.tsv"
-    message:
-        "pre-train the model {wildcards.model}"
+    wildcard_constraints:
+        model=one_of(models_of("pretrain")),
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("pretrain")
@@ -144,6 +97,8 @@ rule pretrain:
         layout=lambda wildcards, input: to_json(STUDY.models[wildcards.model].layout),
         state=f"{STATE}/models/{{model}}",
         code=code_hash("ropewalk.training.pretraining"),
+    message:
+        "pre-train the model {wildcards.model}"
     shell:
         tracked(
             "models",
@@ -161,20 +116,16 @@ rule tune:
         model=lambda wildcards: PATHS.of(
             STUDY.models[STUDY.models[wildcards.model].base]
         ),
-        rope=lambda wildcards: PATHS.of(
-            STUDY.ropes[STUDY.models[wildcards.model].rope]
-        ),
+        rope=lambda wildcards: PATHS.of(STUDY.ropes[STUDY.models[wildcards.model].rope]),
         corpora=corpora_of("models"),
     output:
         directory(f"{RESULTS}/models/{{model}}"),
-    wildcard_constraints:
-        model=one_of(models_of("tune")),
     log:
         f"{LOGS}/models/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/models/{{model}}.tsv"
-    message:
-        "tune {input.model} with {input.rope}: {wildcards.model}"
+    wildcard_constraints:
+        model=one_of(models_of("tune")),
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("tune")
@@ -189,6 +140,8 @@ rule tune:
         launcher=lambda wildcards, input: tune_launcher(wildcards),
         state=f"{STATE}/models/{{model}}",
         code=code_hash("ropewalk.training.tuning"),
+    message:
+        "tune {input.model} with {input.rope}: {wildcards.model}"
     shell:
         tracked(
             "models",

@@ -1,38 +1,6 @@
 # PosGen: all models of a task are trained in one job, and scored with every rope in another.
 
 
-def posgen_ropes(*parts):
-    """The files of ropes of a task, as a function of a job's wildcards."""
-
-    def find(wildcards):
-        task = STUDY.posgen[wildcards.task]
-        ids = {
-            "trained": task.trained,
-            "swapped": [id for id, _ in task.swapped],
-            "brief": [id for id, _ in task.brief],
-        }
-        return [PATHS.of(STUDY.ropes[id]) for part in parts for id in ids[part]]
-
-    return find
-
-
-def posgen_swapped(part):
-    """The options that put ropes into the place of others, from a job's inputs, in order."""
-
-    def find(wildcards, input):
-        pairs = getattr(STUDY.posgen[wildcards.task], part)
-        option = "--rope" if part == "swapped" and "brief" in input.keys() else f"--{part}"
-        return each(
-            option,
-            [
-                f"{file}={weights}"
-                for file, (_, weights) in zip(input.get(part, []), pairs)
-            ],
-        )
-
-    return find
-
-
 rule posgen_train:
     input:
         trained=posgen_ropes("trained"),
@@ -43,8 +11,6 @@ rule posgen_train:
         f"{LOGS}/posgen/{{task}}/train.log",
     benchmark:
         f"{BENCHMARKS}/posgen/{{task}}/train.tsv"
-    message:
-        "train PosGen's models: {wildcards.task}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("posgen")
@@ -60,6 +26,8 @@ rule posgen_train:
         layout=lambda wildcards, input: to_json(STUDY.posgen[wildcards.task].layout),
         state=f"{STATE}/posgen/{{task}}",
         code=code_hash("ropewalk.posgen.models"),
+    message:
+        "train PosGen's models: {wildcards.task}"
     shell:
         tracked(
             "posgen",
@@ -84,8 +52,6 @@ rule posgen_score:
         f"{LOGS}/posgen/{{task}}/score.log",
     benchmark:
         f"{BENCHMARKS}/posgen/{{task}}/score.tsv"
-    message:
-        "score PosGen's models: {wildcards.task}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("posgen")
@@ -97,6 +63,8 @@ rule posgen_score:
         swapped=posgen_swapped("swapped"),
         brief=posgen_swapped("brief"),
         code=code_hash("ropewalk.posgen.results"),
+    message:
+        "score PosGen's models: {wildcards.task}"
     shell:
         tracked(
             "posgen",

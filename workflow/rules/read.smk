@@ -9,14 +9,6 @@ READER_CODE = {
 }
 
 
-def reading_files(wildcards):
-    """Files outside the results that a reading takes, so that a change of them is noticed."""
-    found = STUDY.readings[wildcards.reading]
-    if found.kind != "leval":
-        return []
-    return files_of(found.options.data, *(f"{task}.jsonl" for task in found.options.tasks))
-
-
 rule read:
     input:
         reading_files,
@@ -33,8 +25,6 @@ rule read:
         f"{LOGS}/readings/{{reading}}.log",
     benchmark:
         f"{BENCHMARKS}/readings/{{reading}}.tsv"
-    message:
-        "read {input.model} with {input.rope}: {wildcards.reading}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("read")
@@ -47,6 +37,8 @@ rule read:
         columns=of_row("readings", columns_json),
         state=f"{STATE}/readings/{{reading}}",
         code=of_row("readings", lambda found: READER_CODE[found.kind]),
+    message:
+        "read {input.model} with {input.rope}: {wildcards.reading}"
     shell:
         tracked(
             "{params.kind}",

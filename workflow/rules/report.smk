@@ -23,8 +23,6 @@ rule report:
         f"{LOGS}/reports/{{report}}.log",
     benchmark:
         f"{BENCHMARKS}/reports/{{report}}.tsv"
-    message:
-        "report {wildcards.report}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
@@ -36,6 +34,8 @@ rule report:
         searches=all_of("--search", "searches"),
         model=all_of("--model", "model"),
         code=of_row("reports", lambda found: REPORT_CODE[found.kind]),
+    message:
+        "report {wildcards.report}"
     shell:
         tracked(
             "reports",
@@ -52,14 +52,14 @@ rule study:
         f"{RESULTS}/config.yaml",
     log:
         f"{LOGS}/study.log",
-    message:
-        "write down the configuration"
     localrule: True
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
     params:
         text=to_json(STUDY.config),
+    message:
+        "write down the configuration"
     shell:
         # JSON is YAML.
         "printf '%s' {params.text:q} > {output} 2> {log}"
@@ -69,7 +69,9 @@ rule scorecard:
     input:
         [
             PATHS.of(report)
-            for report in STUDY.reports_of("posgen", "scaling", "search", "finetune", "leval")
+            for report in STUDY.reports_of(
+                "posgen", "scaling", "search", "finetune", "leval"
+            )
         ],
         config=f"{RESULTS}/config.yaml",
     output:
@@ -78,8 +80,6 @@ rule scorecard:
         f"{LOGS}/scorecard.log",
     benchmark:
         f"{BENCHMARKS}/scorecard.tsv"
-    message:
-        "hold the claims of the papers against what was measured"
     conda:
         "../../envs/ropewalk.yaml"
     threads: 1
@@ -88,8 +88,12 @@ rule scorecard:
     params:
         study=lambda wildcards, input: Path(input.config).parent,
         code=code_hash("ropewalk.report.scorecard.card"),
+    message:
+        "hold the claims of the papers against what was measured"
     shell:
-        tracked("scorecard", "scorecard", "{output}", flags="--scores {output}/scores.json")
+        tracked(
+            "scorecard", "scorecard", "{output}", flags="--scores {output}/scores.json"
+        )
         + "ropewalk scorecard {params.study} -o {output}"
 
 
@@ -107,8 +111,6 @@ rule summary:
         f"{LOGS}/summary.log",
     benchmark:
         f"{BENCHMARKS}/summary.tsv"
-    message:
-        "write the page of the study"
     localrule: True
     conda:
         "../../envs/ropewalk.yaml"
@@ -118,6 +120,8 @@ rule summary:
     params:
         study=lambda wildcards, input: Path(input.config).parent,
         code=code_hash("ropewalk.report.summary"),
+    message:
+        "write the page of the study"
     shell:
         tracked("summary", "summary", "{output}")
         + "ropewalk summary {params.study} -o {output}"

@@ -1,12 +1,6 @@
 # Searches of a rope without training; what one found is a row of ropes.
 
 
-def search_workers(wildcards):
-    """The jobs that share the journal of a search, for models whose trials take minutes."""
-    workers = range(STUDY.searches[wildcards.search].workers)
-    return [f"{RESULTS}/searches/workers/{wildcards.search}/{k}.done" for k in workers]
-
-
 rule search_rope:
     input:
         search_workers,
@@ -20,8 +14,6 @@ rule search_rope:
         f"{LOGS}/searches/{{search}}.log",
     benchmark:
         f"{BENCHMARKS}/searches/{{search}}.tsv"
-    message:
-        "search a rope for {input.model}: {wildcards.search}"
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("search")
@@ -33,6 +25,8 @@ rule search_rope:
         columns=of_row("searches", columns_json),
         state=f"{STATE}/searches/{{search}}",
         code=code_hash("ropewalk.search.run"),
+    message:
+        "search a rope for {input.model}: {wildcards.search}"
     shell:
         tracked(
             "search",

@@ -1,0 +1,133 @@
+# What jobs of one kind take, as functions of their wildcards.
+
+import shlex
+
+# One launcher on each node of a Slurm job, which tells them where to meet: the first node, where `srun` runs too.
+MEETING = (
+    "--multi_gpu --num_machines $SLURM_NNODES --machine_rank $SLURM_NODEID "
+    "--num_processes $((SLURM_NNODES * SLURM_GPUS_ON_NODE)) "
+    "--main_process_ip $SLURM_LAUNCH_NODE_IPADDR --main_process_port $((20000 + SLURM_JOB_ID % 10000))"
+)
+
+
+def corpus_tokenizer(wildcards):
+    """The model whose tokenizer a corpus is cut by, if it is fetched."""
+    tokenizer = STUDY.corpora[wildcards.corpus].tokenizer
+    return [] if tokenizer == "byte" else PATHS.of(STUDY.models[tokenizer])
+
+
+def tune_resources():
+    """Memory and time by attempt, and GPUs, of one node or several."""
+    wanted = STUDY.config.resources.tune
+    if wanted.nodes == 1:
+        return resources_of("tune")
+    return {
+        **resources_of("tune"),
+        "gpu": wanted.nodes * wanted.gpu,
+        "nodes": wanted.nodes,
+        "tasks": wanted.nodes,
+        # Else the executor would also ask for so many tasks on each GPU.
+        "tasks_per_gpu": 0,
+        # The rule calls `srun` itself; else the executor would put the whole rule into a step of one task.
+        "mpi": "srun",
+    }
+
+
+def tune_launcher(wildcards):
+    """What starts a tuning: one process, or several on one node or more."""
+    launcher = STUDY.models[wildcards.model].launcher
+    wanted = STUDY.config.resources.tune
+    if wanted.nodes == 1:
+        return f"{launcher} -m ropewalk.cli tune" if launcher else "ropewalk tune"
+    script = (
+        f'exec {launcher or "accelerate launch"} {MEETING} -m ropewalk.cli tune "$@"'
+    )
+    return (
+        f"srun --nodes={wanted.nodes} --ntasks={wanted.nodes} --ntasks-per-node=1 --cpus-per-task={wanted.threads} "
+        f"--kill-on-bad-exit=1 sh -c {shlex.quote(script)} tune"
+    )
+
+
+def rope_start(wildcards):
+    """The file that a rope starts from, if any: another rope, what a search found, or a fetched model's configuration."""
+    found = STUDY.ropes[wildcards.rope]
+    if found.file:
+        return {"on": local(found.file)}
+    if found.rope:
+        return {"on": PATHS.of(STUDY.ropes[found.rope])}
+    if found.search:
+        return {"search": PATHS.of(STUDY.searches[found.search])}
+    return (
+        {"model": PATHS.of(STUDY.models[found.table.model])}
+        if found.table.model
+        else {}
+    )
+
+
+def rope_table(wildcards, input):
+    """The options that say what a rope starts from."""
+    table = STUDY.ropes[wildcards.rope].table
+    if "on" in input.keys():
+        return ["--on", input.on]
+    if "search" in input.keys():
+        return ["--on", f"{input.search}/rope.json"]
+    if "model" in input.keys():
+        return ["--model", input.model]
+    return [
+        "--head-dim",
+        str(table.head_dim),
+        "--base",
+        f"{table.base:.17g}",
+        "--length",
+        str(table.length),
+    ]
+
+
+def reading_files(wildcards):
+    """Files outside the results that a reading takes, so that a change of them is noticed."""
+    found = STUDY.readings[wildcards.reading]
+    if found.kind != "leval":
+        return []
+    return files_of(
+        found.options.data, *(f"{task}.jsonl" for task in found.options.tasks)
+    )
+
+
+def search_workers(wildcards):
+    """The jobs that share the journal of a search, for models whose trials take minutes."""
+    workers = range(STUDY.searches[wildcards.search].workers)
+    return [f"{RESULTS}/searches/workers/{wildcards.search}/{k}.done" for k in workers]
+
+
+def posgen_ropes(*parts):
+    """The files of ropes of a task, as a function of a job's wildcards."""
+
+    def find(wildcards):
+        task = STUDY.posgen[wildcards.task]
+        ids = {
+            "trained": task.trained,
+            "swapped": [id for id, _ in task.swapped],
+            "brief": [id for id, _ in task.brief],
+        }
+        return [PATHS.of(STUDY.ropes[id]) for part in parts for id in ids[part]]
+
+    return find
+
+
+def posgen_swapped(part):
+    """The options that put ropes into the place of others, from a job's inputs, in order."""
+
+    def find(wildcards, input):
+        pairs = getattr(STUDY.posgen[wildcards.task], part)
+        option = (
+            "--rope" if part == "swapped" and "brief" in input.keys() else f"--{part}"
+        )
+        return each(
+            option,
+            [
+                f"{file}={weights}"
+                for file, (_, weights) in zip(input.get(part, []), pairs)
+            ],
+        )
+
+    return find
