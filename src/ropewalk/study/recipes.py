@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, apply, default_rope
 
-STARTS = ("file", "rope", "found")
+STARTS = {"file": "PATH", "rope": "NAME", "found": "SEARCH"}
+"""What a recipe may start from, with what is said of it."""
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,12 @@ class Recipe:
         start = None
         if parts and isinstance(parts[0], Mapping) and "method" not in parts[0]:
             first = parts.pop(0)
-            if len(first) != 1 or next(iter(first)) not in STARTS:
-                raise UserError(
-                    f"{dict(first)!r} is no method; expected {{method: NAME}} or one of {', '.join(STARTS)}."
-                )
-            [(kind, name)] = first.items()
-            start = (str(kind), str(name))
-        steps = tuple({"method": part} if isinstance(part, str) else part for part in parts)
-        for step in steps:
-            if not isinstance(step, Mapping) or "method" not in step:
-                raise UserError(f"{step!r} is no method; expected a name, or {{method: NAME}} with parameters.")
+            [(kind, name)] = first.items() if len(first) == 1 else [(None, None)]
+            if kind not in STARTS or not isinstance(name, str):
+                starts = ", ".join(f"{{{word}: {what}}}" for word, what in STARTS.items())
+                raise UserError(f"{dict(first)!r} is no method; expected {{method: NAME}} or one of {starts}.")
+            start = (kind, name)
+        steps = tuple(_step(part) for part in parts)
         if not steps and start is None:
             raise UserError("a recipe is empty; expected at least one method.")
         recipe = cls(steps, start)
@@ -80,6 +79,18 @@ class Recipe:
     def to_json(self) -> list[Mapping[str, Any]]:
         """The steps as a job gets them; the start is one of its inputs."""
         return list(self.steps)
+
+
+def _step(part: Any) -> Mapping[str, Any]:
+    """A method with its parameters, as a job gets it."""
+    step = {"method": part} if isinstance(part, str) else part
+    if not isinstance(step, Mapping) or not isinstance(step.get("method"), str):
+        raise UserError(f"{part!r} is no method; expected a name, or {{method: NAME}} with parameters.")
+    # YAML reads 1e6 as a word.
+    return {
+        key: float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+        for key, value in step.items()
+    }
 
 
 def apply_step(rope: Any, step: Mapping[str, Any]) -> Any:
