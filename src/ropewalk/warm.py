@@ -22,6 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ropewalk.processes import die_with_parent
+
 VARIABLE = "ROPEWALK_WARM"
 """Environment variable that names the socket."""
 MODULES = (
@@ -93,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def serve(path: str) -> None:
     """Import what jobs import, then fork for each that asks, until the process that started this one ends."""
-    _die_with_parent()
+    die_with_parent()
     parent = os.getppid()
     for module in MODULES:
         importlib.import_module(module)
@@ -202,12 +204,6 @@ def _end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
     with suppress(KeyError):
         selector.unregister(connection)
     connection.close()
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

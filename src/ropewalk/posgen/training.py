@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ropewalk import checkpoints
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, whole_file
 from ropewalk.metrics import MetricsFile
@@ -29,8 +30,6 @@ from ropewalk.posgen.options import PosGenLayout, PosGenOptions
 from ropewalk.posgen.tasks import Tokens
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
-
-CHECKPOINTS_KEPT = 2
 
 
 class Member(NamedTuple):
@@ -257,30 +256,24 @@ def _check(losses: Sequence[float], members: Sequence[Member], step: int, option
             )
 
 
-def _checkpoints(state: Path) -> list[Path]:
-    return sorted(state.glob("step-*.pt"))
-
-
 def _save(state: Path, step: int, run: _Run) -> None:
-    with whole_file(state / f"step-{step:08d}.pt") as temporary:
+    with whole_file(checkpoints.place(state, step, ".pt")) as temporary:
         torch.save(run.state_dict(), temporary)
-    for old in _checkpoints(state)[:-CHECKPOINTS_KEPT]:
-        old.unlink()
+    checkpoints.rotate(state)
 
 
 def _resume(state: Path, identity: Mapping[str, Any], run: _Run) -> int:
     """Load the newest sound checkpoint of this training; return its step."""
     claim_state(state, identity)
-    checkpoints = _checkpoints(state)
-    for checkpoint in reversed(checkpoints):
-        try:
-            held = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:
-            print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one", file=sys.stderr)
-            continue
-        run.load_state_dict(held)
-        print(f"resumed at step {run.steps} of {run.options.steps}", file=sys.stderr)
-        return run.steps
-    if checkpoints:
-        raise UserError(f"all checkpoints in {state} are damaged; remove that folder to start anew.")
-    return 0
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    held = checkpoints.newest(
+        state, lambda checkpoint: torch.load(checkpoint, map_location="cpu", weights_only=True), say
+    )
+    if held is None:
+        return 0
+    run.load_state_dict(held)
+    say(f"resumed at step {run.steps} of {run.options.steps}")
+    return run.steps

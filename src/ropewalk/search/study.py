@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+import psutil
 from filelock import FileLock, Timeout
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
@@ -408,15 +409,7 @@ def _mean(values: FloatArray) -> float:
 def _is_dead(worker: str) -> bool:
     """Whether a process of this machine is gone; of other machines nobody knows."""
     host, _, pid = worker.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
 def _drop_unfinished_line(path: Path) -> None:

@@ -88,10 +88,6 @@ class Study:
         """The reports of these kinds, in order; of every kind where none is named."""
         return [report for report in self.reports.values() if not kinds or report.kind in kinds]
 
-    def with_start(self, search: str) -> RopeRow:
-        """The rope row that a search made."""
-        return next(row for row in self.ropes.values() if row.search == search and not row.steps)
-
 
 def read_study(values: Mapping[str, Any]) -> Study:
     """Check a configuration and make the tables.

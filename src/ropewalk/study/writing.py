@@ -61,7 +61,8 @@ def _default(field: Any) -> Any:
 
 def _values(options: Any, pad: str) -> list[str]:
     """The keys of options with their values."""
-    lines, notes = [], descriptions(type(options))
+    kind: Any = type(options)
+    lines, notes = [], descriptions(kind)
     for field in fields(options):
         value = getattr(options, field.name)
         shown = _flow(plain(value) if is_dataclass(value) else value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 from ropewalk import warm
 from ropewalk.errors import UserError
+from ropewalk.processes import die_with_parent
 from ropewalk.tracking import delivery
 from ropewalk.tracking.delivery import OTHERS, Live, send_orphans, warn
 from ropewalk.tracking.records import Job, close, open_record, record_parts, release
@@ -24,7 +24,6 @@ SHORT = 60.0
 """Seconds within which a job leaves its record to the next delivery."""
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def run_tracked(job: Job, command: list[str], root: Path | None = None, patience: float = SHORT) -> int:
@@ -46,7 +45,7 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C of the terminal reaches it once, through us, and all that it started
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
     except OSError as error:
         path.unlink()
@@ -131,12 +130,6 @@ def _beat(path: Path, ended: threading.Event) -> None:
     while not ended.wait(delivery.BEAT):
         with suppress(OSError):
             os.utime(path)
-
-
-def _die_with_parent() -> None:
-    """In the child: ask Linux for a SIGTERM when the parent dies, so that kill -9 leaves no orphan at work."""
-    if _LIBC is not None:
-        _LIBC.prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 @contextmanager

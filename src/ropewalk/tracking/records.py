@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ropewalk.errors import UserError
 from ropewalk.files import read_json, write_json
 from ropewalk.scores import Scores
@@ -151,7 +153,7 @@ def orphans(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             here = record["host"] == platform.node()
             if record["delivered"] or not _whole_is_delivered(path, record):
                 continue
-            if not record["pid"] or silent or (here and not _alive(record["pid"])):
+            if not record["pid"] or silent or (here and not psutil.pid_exists(record["pid"])):
                 yield path, record
 
 
@@ -178,16 +180,6 @@ def _stamp(path: str) -> list[int] | None:
     except OSError:
         return None
     return [status.st_mtime_ns, status.st_size]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _git_commit() -> str:

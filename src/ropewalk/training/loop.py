@@ -21,6 +21,7 @@ from accelerate.utils import DistributedType
 from torch import nn
 from transformers import PreTrainedModel
 
+from ropewalk import checkpoints
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
@@ -30,7 +31,6 @@ from ropewalk.training.batches import Batch, Batches
 from ropewalk.training.loss import CausalLoss
 from ropewalk.training.options import Layout, TrainingOptions
 
-CHECKPOINTS_KEPT = 2
 STEPS_BETWEEN_METRICS = 10
 BETAS = (0.9, 0.95)
 """Of AdamW."""
@@ -240,13 +240,9 @@ def _gather(accelerator: Accelerator, prepared: nn.Module, model: PreTrainedMode
         model.tie_weights()
 
 
-def _checkpoints(state: Path) -> list[Path]:
-    return sorted(state.glob("step-*"))
-
-
 def _save(accelerator: Accelerator, state: Path, reached: Mapping[str, float]) -> None:
     accelerator.wait_for_everyone()
-    target = state / f"step-{reached['step']:08d}"
+    target = checkpoints.place(state, int(reached["step"]))
     partial = state / f".partial-{reached['step']:08d}"
     try:
         with room_for(target):
@@ -259,8 +255,7 @@ def _save(accelerator: Accelerator, state: Path, reached: Mapping[str, float]) -
         (partial / "progress.json").write_text(json.dumps(reached))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
-        for old in _checkpoints(state)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(old)
+        checkpoints.rotate(state)
 
 
 def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,16 +263,10 @@ def _resume(accelerator: Accelerator, state: Path, identity: Mapping[str, Any]) 
     if accelerator.is_main_process:
         claim_state(state, identity)
     accelerator.wait_for_everyone()
-    checkpoints = _checkpoints(state)
-    for checkpoint in reversed(checkpoints):
-        try:
-            reached = json.loads((checkpoint / "progress.json").read_text())
-            accelerator.load_state(str(checkpoint))
-        except Exception as error:
-            accelerator.print(f"checkpoint {checkpoint} is damaged ({error}); trying an older one")
-            continue
-        return dict(reached)
-    if checkpoints:
-        # A failed load may have changed the weights already, so this process cannot start anew with them.
-        raise UserError(f"all checkpoints in {state} are damaged; remove that folder to start anew.")
-    return {"step": 0, "loss": math.nan, "tokens": 0}
+
+    def load(checkpoint: Path) -> dict[str, Any]:
+        reached: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
+        accelerator.load_state(str(checkpoint))
+        return reached
+
+    return checkpoints.newest(state, load, accelerator.print) or {"step": 0, "loss": math.nan, "tokens": 0}
