@@ -7,19 +7,22 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.reading.leval.comparison import mean_over_tasks
+from ropewalk.options import ReportOptions
+from ropewalk.reading.leval.comparison import compare, mean_over_tasks, read_answers
 from ropewalk.reading.leval.scoring import score_file
 from ropewalk.report.leval import scores_text, write_report
 from ropewalk.rope import default_rope
 from ropewalk.scores import Scores
+
+OPTIONS = ReportOptions(experiment="mine", confidence=0.95)
 
 
 @pytest.fixture
 def answers(tmp_path):
     """Folders of answers to twelve documents of four questions; `good` is right where `poor` guesses A."""
 
-    def make(name, right, tasks=("tpo", "gsm100")):
-        folder = tmp_path / name
+    def make(name, right, tasks=("tpo", "gsm100"), called=None):
+        called, folder = called or name, tmp_path / name
         folder.mkdir()
         for task in tasks:
             truth = "B" if task == "tpo" else "7"
@@ -31,15 +34,17 @@ def answers(tmp_path):
                     line = {"query": f"{d}.{q}", "gt": truth, "m_pred": answer, "document": d, "question": q}
                     lines.append(json.dumps(line))
             (folder / f"{task}.jsonl").write_text("\n".join(lines))
-        about = {"rope": default_rope(8, 10_000.0, 64).to_json(), "training": None, "data": "folder:leval"}
-        (folder / "settings.json").write_text(json.dumps(about))
+        rope = default_rope(8, 10_000.0, 64).to_json()
+        training = {"options": {"steps": 5, "length": 256}} if called == "good" else None
+        about = {"columns": {"rope": called}, "rope": rope, "training": training, "data": "folder:leval"}
+        (folder / "reading.json").write_text(json.dumps(about))
         return folder
 
     return make
 
 
 def test_report(answers, tmp_path):
-    write_report({"poor": answers("a", 1), "good": answers("b", 3)}, "poor", tmp_path / "out")
+    write_report([answers("poor", 1), answers("good", 3)], OPTIONS, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "leval.html",
         "leval.csv",
@@ -63,6 +68,10 @@ def test_report(answers, tmp_path):
         "train_length": 64,
         "tasks": 2,
     }
+    assert scores.setting["models"] == [
+        {"model": "poor", "recipe": "default", "tuned_at": None},
+        {"model": "good", "recipe": "default", "tuned_at": 256},
+    ]
     page = (tmp_path / "out/leval.html").read_text()
     assert "class=better" in page
     assert "Vicuna1.5-13b-16k" in page
@@ -70,10 +79,10 @@ def test_report(answers, tmp_path):
 
 
 def test_a_model_whose_own_rope_is_unknown_is_reported_too(answers, tmp_path):
-    folders = {"poor": answers("a", 1), "good": answers("b", 3)}
+    folders = [answers("poor", 1), answers("good", 3)]
     about = {"rope": None, "own_rope": None, "training": None, "data": "folder:leval"}
-    (folders["good"] / "settings.json").write_text(json.dumps(about))
-    write_report(folders, "poor", tmp_path / "out")
+    (folders[1] / "reading.json").write_text(json.dumps({**about, "columns": {"rope": "good"}}))
+    write_report(folders, OPTIONS, tmp_path / "out")
     setting = Scores.read(tmp_path / "out/scores.json").setting
     assert {one["model"]: one["recipe"] for one in setting["models"]} == {"poor": "default", "good": "unknown"}
     assert setting["train_length"] == 64
@@ -81,11 +90,13 @@ def test_a_model_whose_own_rope_is_unknown_is_reported_too(answers, tmp_path):
 
 def test_subjects_must_have_answered_the_same(answers, tmp_path):
     with pytest.raises(UserError, match=r"gsm100\.jsonl: no such file, but a answered gsm100"):
-        write_report({"a": answers("a", 1), "b": answers("b", 1, ("tpo",))}, "a", tmp_path / "out")
+        write_report([answers("a", 1), answers("b", 1, ("tpo",))], OPTIONS, tmp_path / "out")
     with pytest.raises(UserError, match="reference 'x' is not among c"):
-        write_report({"c": answers("c", 1)}, "x", tmp_path / "out")
+        compare(read_answers({"c": answers("c", 1)}), "x")
     with pytest.raises(UserError, match="no answers in"):
-        write_report({"d": tmp_path / "nowhere"}, "d", tmp_path / "out")
+        write_report([answers("d", 1, ())], OPTIONS, tmp_path / "out")
+    with pytest.raises(UserError, match="2 readings are called 'c'; expected different ones"):
+        write_report([answers("e", 1, called="c"), answers("f", 1, called="c")], OPTIONS, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -25,6 +25,7 @@ def test_every_option_is_described_and_read_back_from_json():
     ("changes", "sentence"),
     [
         ({"thresholds": (0.1, 0.0)}, "thresholds is 0.0; expected above 0"),
+        ({"thresholds": ()}, "thresholds is empty; expected at least one"),
         ({"smoothing": 0}, "smoothing is 0; expected at least 1"),
         ({"perplexity_ratio": 1.0}, "perplexity_ratio is 1.0; expected above 1"),
         ({"confidence": 1.0}, "confidence is 1.0; expected above 0 and below 1"),

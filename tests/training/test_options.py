@@ -83,8 +83,9 @@ def test_sequences_are_cut_among_processes_that_share_the_weights_only():
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ('{"rank": 0}', "key 'lora': rank is 0; expected at least 1"),
-        ('{"rank": 4, "alpha": 0}', "key 'lora': alpha is 0.0; expected above 0"),
+        ('{"rank": 0}', "key 'lora.rank' is 0; expected at least 1"),
+        ('{"rank": 4, "alpha": 0}', "key 'lora.alpha' is 0.0; expected above 0"),
+        ('{"rank": 4, "targets": []}', "key 'lora': targets is empty; expected the name of at least one linear layer"),
         ('{"alpha": 4}', "key 'lora.rank' is missing; it has no default"),
         ('{"rank": 4, "target": ["q_proj"]}', "key 'lora.target' is not known .did you mean 'targets'"),
     ],

@@ -219,7 +219,7 @@ def test_a_checkpoint_gives_the_same_logits_in_a_process_that_knows_nothing_of_t
     [
         ({}, {"context_parallel": 2}, "--layout: context_parallel cuts sequences among processes that share"),
         ({"batch_tokens": 100}, {}, "--options: batch_tokens is 100; expected a multiple of the sequence length, 64"),
-        ({"lora": {"rank": -1}}, {}, "--options key 'lora': rank is -1; expected at least 1"),
+        ({"lora": {"rank": -1}}, {}, "--options key 'lora.rank' is -1; expected at least 1"),
         ({"packed": True, "copy_fraction": 0.5}, {}, "--options: packed sequences are documents only"),
     ],
 )

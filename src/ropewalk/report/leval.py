@@ -90,7 +90,7 @@ def scores(
         known = about["rope"] or about["own_rope"]
         rope, training = Rope.from_json(known) if known else None, about["training"] or {}
         recipe = rope.recipe if rope else "unknown"
-        models.append({"model": name, "recipe": recipe, "tuned_at": training.get("length")})
+        models.append({"model": name, "recipe": recipe, "tuned_at": training.get("options", {}).get("length")})
         pocket = Path(about["data"]).name == "pocket"
         train_length = rope.original_length if rope else train_length
     for other in predictions:

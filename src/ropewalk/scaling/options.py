@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from ropewalk.errors import OptionError
 from ropewalk.options import Count, Range, ReportOptions
 
 
@@ -18,6 +19,10 @@ class SweepOptions(ReportOptions):
     """positions in the moving mean of that cost; a quarter of the length of pre-training where null"""
     perplexity_ratio: Annotated[float, Range(above=1)] = 1.1
     """by how much the perplexity of the first tokens may rise, for the rule on perplexity"""
+
+    def check(self) -> None:
+        if not self.thresholds:
+            raise OptionError("thresholds is empty; expected at least one, which laws are held against.")
 
     @property
     def rules(self) -> list[str]:

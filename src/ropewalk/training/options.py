@@ -73,6 +73,10 @@ class AdapterOptions(Options):
     train_whole: tuple[str, ...] = ()
     """names of modules that are trained whole; LongLoRA (arXiv 2309.12307) finds that embeddings and norms matter"""
 
+    def check(self) -> None:
+        if not self.targets:
+            raise OptionError("targets is empty; expected the name of at least one linear layer.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuningOptions(TrainingOptions):

@@ -8,6 +8,7 @@ from ropewalk.errors import UserError
 from ropewalk.reading.leval.data import DataSource, load_task
 from ropewalk.reading.leval.pocket import write_pocket
 from ropewalk.reading.leval.tasks import TASKS
+from ropewalk.reading.options import PocketOptions
 
 GOOD = {"input": "text", "instructions": ["a?", "b?"], "outputs": ["A", "B"]}
 
@@ -47,23 +48,24 @@ def test_real_documents(real_documents):
 
 
 def test_the_pocket_edition(tmp_path):
-    write_pocket(tmp_path / "a", documents=2, questions=3, words=120, seed=1)
-    write_pocket(tmp_path / "b", documents=2, questions=3, words=120, seed=1)
-    write_pocket(tmp_path / "c", documents=2, questions=3, words=120, seed=2)
+    write_pocket(tmp_path / "a", PocketOptions(documents=2, questions=3, words=120, seed=1))
+    write_pocket(tmp_path / "b", PocketOptions(documents=2, questions=3, words=120, seed=1))
+    write_pocket(tmp_path / "c", PocketOptions(documents=2, questions=3, words=120, seed=2))
     for task in TASKS.values():
         texts = [(tmp_path / one / f"{task.name}.jsonl").read_text() for one in "abc"]
         assert texts[0] == texts[1] != texts[2]
         for document in load_task(DataSource.parse(str(tmp_path / "a")), task):
             assert len(document.questions) == 3
             assert 90 < len(document.text.split()) < 260
-    with pytest.raises(UserError, match="documents is 0"):
-        write_pocket(tmp_path / "d", documents=0)
+    with pytest.raises(UserError, match="questions is 15; expected at most 14"):
+        write_pocket(tmp_path / "d", PocketOptions(questions=15))
+    assert not (tmp_path / "d").exists()
 
 
 def test_right_answers_of_the_pocket_edition_score_full_marks(tmp_path):
     from ropewalk.reading.leval import parity, strict
 
-    write_pocket(tmp_path, documents=3, questions=5, words=200)
+    write_pocket(tmp_path, PocketOptions(questions=5, words=200))
     for task in TASKS.values():
         for document in load_task(DataSource.parse(str(tmp_path)), task):
             for truth in document.answers:

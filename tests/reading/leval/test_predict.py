@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,28 +11,31 @@ from ropewalk.models.sources import ModelSource
 from ropewalk.reading.leval import predict as module
 from ropewalk.reading.leval.data import DataSource
 from ropewalk.reading.leval.pocket import write_pocket
-from ropewalk.reading.leval.predict import Options, predict
+from ropewalk.reading.leval.predict import predict, read_leval
 from ropewalk.reading.leval.scoring import score_file
 from ropewalk.reading.leval.tasks import TASKS
+from ropewalk.reading.options import LEvalOptions, PocketOptions
 from ropewalk.rope import apply, default_rope
 
-OPTIONS = Options(context=300, max_new_tokens=6)
+OPTIONS = LEvalOptions(data="folder:here", tasks=("tpo", "sci_fi"), context=300, max_new_tokens=6)
+FEW = {"max_new_tokens": 4, "questions": 1}
 ROPE = default_rope(16, 1e4, 64)
+COLUMNS = {"model": "tiny", "rope": "m"}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_pocket(folder, documents=3, questions=2, words=60)
+    write_pocket(folder, PocketOptions(questions=2, words=60))
     return folder
 
 
 @pytest.fixture
 def run(tiny_model, data, tmp_path):
-    def answer(out="out", *, rope=ROPE, tasks=("tpo", "sci_fi"), options=OPTIONS, state="state", name="m"):
+    def answer(out="out", *, rope=ROPE, state="state", **changed):
         source, tasks_from = ModelSource.parse(f"folder:{tiny_model}"), DataSource.parse(str(data))
-        folder = tmp_path / out
-        predict(source, rope, tasks_from, tasks, options=options, state=tmp_path / state, folder=folder, name=name)
+        folder, options = tmp_path / out, replace(OPTIONS, **changed)
+        predict(source, rope, tasks_from, options, columns=COLUMNS, state=tmp_path / state, folder=folder)
         return folder
 
     return answer
@@ -51,10 +55,12 @@ def test_all_tasks_are_answered_in_the_format_of_the_original(run, tmp_path):
         score_file(folder / f"{task}.jsonl")
     assert all("[fact: " in one["m_pred"] for one in lines(folder / "sci_fi.jsonl"))
     assert not (tmp_path / "state").exists()
-    settings = json.loads((folder / "settings.json").read_text())
-    assert settings["rope"] == ROPE.to_json()
-    assert settings["context"] == 300
-    assert settings["documents"]["tpo"] == 3
+    header = json.loads((folder / "reading.json").read_text())
+    assert header["rope"] == ROPE.to_json()
+    assert header["options"]["context"] == 300
+    assert header["columns"] == COLUMNS
+    assert header["training"] is None
+    assert set(header["documents"]) == set(TASKS)
 
 
 @pytest.mark.parametrize("after", [1, 2, 4])
@@ -125,20 +131,43 @@ def test_a_rope_that_changes_with_the_length_is_fixed_at_each_prompt(run, monkey
 
 
 def test_limits_and_a_model_with_its_own_rope(run):
-    folder = run(rope=None, tasks=("quality",), options=Options(300, 4, documents=2, questions=1))
+    folder = run(rope=None, tasks=("quality",), documents=2, **FEW)
     assert [(one["document"], one["question"]) for one in lines(folder / "quality.jsonl")] == [(0, 0), (1, 0)]
-    settings = json.loads((folder / "settings.json").read_text())
-    assert settings["rope"] is None
-    assert settings["own_rope"]["original_length"] == 64
-    topics = run("topics", tasks=("topic_retrieval_longchat",), options=Options(300, 4, documents=1, questions=1))
+    header = json.loads((folder / "reading.json").read_text())
+    assert header["rope"] is None
+    assert header["own_rope"]["original_length"] == 64
+    topics = run("topics", tasks=("topic_retrieval_longchat",), documents=1, **FEW)
     assert len(lines(topics / "topic_retrieval_longchat.jsonl")) == 3, "their places tell them apart"
 
 
-def test_a_context_that_leaves_no_document_is_refused():
-    with pytest.raises(UserError, match="context is 500 tokens and an answer may take 512"):
-        Options(context=500)
-    with pytest.raises(UserError, match="rows is 0"):
-        Options(rows=0)
+def test_the_pocket_edition_is_made_on_the_spot(tiny_model, tmp_path, run):
+    pocket = PocketOptions(questions=2, words=60)
+    options = replace(OPTIONS, data="pocket", pocket=pocket)
+    source = ModelSource.parse(f"folder:{tiny_model}")
+    read_leval(source, ROPE, options, columns=COLUMNS, state=tmp_path / "s", folder=tmp_path / "pocket")
+    assert json.loads((tmp_path / "pocket/reading.json").read_text())["data"] == "pocket"
+    other = run()
+    for task in OPTIONS.tasks:
+        assert (tmp_path / f"pocket/{task}.jsonl").read_bytes() == (other / f"{task}.jsonl").read_bytes()
+    folder = replace(OPTIONS, data=f"folder:{tmp_path / 'nowhere'}")
+    with pytest.raises(UserError, match=r"no tpo\.jsonl there"):
+        read_leval(source, ROPE, folder, columns=COLUMNS, state=tmp_path / "s", folder=tmp_path / "none")
+
+
+def test_how_the_work_is_cut_is_no_part_of_what_is_answered(run, monkeypatch):
+    real, calls = module.generate, []
+
+    def once(*args, **kwargs):
+        calls.append(kwargs["rows"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, "generate", once)
+    with pytest.raises(KeyboardInterrupt):
+        run(tasks=("tpo",), rows=1)
+    run(tasks=("tpo",), rows=2, chunk=64, data="folder:elsewhere")
+    assert calls == [1, 1, 1, 2], "two of three documents were kept"
 
 
 def test_documents_of_one_text_are_read_once(run, data, tmp_path, monkeypatch):

@@ -45,7 +45,8 @@ def read_answers(predictions: Mapping[str, Path]) -> dict[str, dict[str, Scored]
             check_same_questions(scored[task.name])
     if not scored:
         raise UserError(
-            f"no answers in {', '.join(map(str, predictions.values()))}; expected TASK.jsonl files of `leval predict`."
+            f"no answers in {', '.join(map(str, predictions.values()))}; expected TASK.jsonl files of `ropewalk read "
+            "leval`."
         )
     return scored
 
