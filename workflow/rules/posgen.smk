@@ -20,7 +20,7 @@ rule posgen_train:
         task=of_row("posgen", lambda found: found.task),
         options=of_row("posgen", lambda found: to_json(found.options)),
         ropes=all_of("--rope", "trained"),
-        swapped=posgen_swapped("swapped"),
+        swapped=posgen_swapped("swapped", "--swapped"),
         artifacts=lambda wildcards, input: each("--artifact", input),
         # Derived from the input as far as Snakemake can tell, so that a change of it trains nothing again.
         layout=lambda wildcards, input: to_json(STUDY.posgen[wildcards.task].layout),
@@ -60,8 +60,8 @@ rule posgen_score:
     params:
         options=of_row("posgen", lambda found: to_json(found.scoring)),
         ropes=all_of("--rope", "trained"),
-        swapped=posgen_swapped("swapped"),
-        brief=posgen_swapped("brief"),
+        swapped=posgen_swapped("swapped", "--rope"),
+        brief=posgen_swapped("brief", "--brief"),
         code=code_hash("ropewalk.posgen.results"),
     message:
         "score PosGen's models: {wildcards.task}"
