@@ -99,6 +99,25 @@ def search_workers(wildcards):
     return [f"{RESULTS}/searches/workers/{wildcards.search}/{k}.done" for k in workers]
 
 
+def search_written(wildcards, output):
+    """The options of what a search writes; a worker writes into the journal only."""
+    if "worker" in wildcards.keys():
+        return []
+    return ["--metrics", f"{STATE}/searches/{wildcards.search}.jsonl", "-o", output[0]]
+
+
+def search_recorded(wildcards, output):
+    """The options of what is recorded of a search."""
+    if "worker" in wildcards.keys():
+        return []
+    files = {
+        "--artifact": output[0],
+        "--metrics": f"{STATE}/searches/{wildcards.search}.jsonl",
+        "--scores": f"{output[0]}/scores.json",
+    }
+    return [word for pair in files.items() for word in pair]
+
+
 def posgen_ropes(*parts):
     """The files of ropes of a task, as a function of a job's wildcards."""
 
@@ -114,14 +133,11 @@ def posgen_ropes(*parts):
     return find
 
 
-def posgen_swapped(part):
-    """The options that put ropes into the place of others, from a job's inputs, in order."""
+def posgen_swapped(part, option):
+    """An option for each rope that is put into the place of another, from a job's inputs, in order."""
 
     def find(wildcards, input):
         pairs = getattr(STUDY.posgen[wildcards.task], part)
-        option = (
-            "--rope" if part == "swapped" and "brief" in input.keys() else f"--{part}"
-        )
         return each(
             option,
             [

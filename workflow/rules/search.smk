@@ -23,19 +23,17 @@ rule search_rope:
         corpora=all_of("--corpus"),
         options=of_row("searches", lambda found: to_json(found.options)),
         columns=of_row("searches", columns_json),
-        state=f"{STATE}/searches/{{search}}",
+        run=lambda wildcards: "/".join(wildcards),
+        journal=f"{STATE}/searches/{{search}}.journal",
+        written=search_written,
+        recorded=search_recorded,
         code=code_hash("ropewalk.search.run"),
     message:
         "search a rope for {input.model}: {wildcards.search}"
     shell:
-        tracked(
-            "search",
-            "{wildcards.search}",
-            "{output}",
-            flags="--metrics {params.state}.jsonl --scores {output}/scores.json",
-        )
+        tracked("search", "{params.run}", flags="{params.recorded:q}")
         + "ropewalk search --model {input.model} {params.corpora:q} --options {params.options:q} "
-        "--columns {params.columns:q} --journal {params.state}.journal --metrics {params.state}.jsonl -o {output}"
+        "--columns {params.columns:q} --journal {params.journal} {params.written:q}"
 
 
 use rule search_rope as search_worker with:
