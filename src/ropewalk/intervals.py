@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
+from ropewalk.options import CONFIDENCE
+
 RESAMPLES = 10_000
 CURVE_RESAMPLES = 2_000
-CONFIDENCE = 0.95
 FEWEST_RESAMPLED = 6
 """Values below which no bootstrap interval decides anything: it is too narrow for so few."""
 _VALUES_AT_A_TIME = 1 << 22

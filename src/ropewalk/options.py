@@ -72,6 +72,8 @@ Share = Annotated[float, Range(at_least=0, at_most=1)]
 Positive = Annotated[float, Range(above=0)]
 Tokens = Annotated[int, Range(at_least=2)]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPE: Dtype = "auto"
+CONFIDENCE = 0.95
 Split = Literal["train", "search", "selection", "test"]
 
 

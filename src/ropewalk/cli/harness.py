@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ropewalk.cli.options import integers
+from ropewalk.options import DTYPE
 from ropewalk.rope import Rope
 
 
@@ -21,7 +22,7 @@ def harness(
     limit: Annotated[int | None, typer.Option(help="documents of each task")] = None,
     include: Annotated[Path | None, typer.Option(help="folder with tasks of your own, as YAML")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="put prompts into the chat template")] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = DTYPE,
     batch_size: Annotated[int, typer.Option(help="prompts in a forward pass")] = 1,
 ) -> None:
     """Run RULER, LongBench or any task of the lm-evaluation-harness; needs `uv sync --extra lm-eval` and the hub."""

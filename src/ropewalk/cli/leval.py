@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ropewalk.cli.options import Confidence, JsonOptions, Output, documented, from_json
+from ropewalk.options import CONFIDENCE
 
 leval_app = typer.Typer(
     help="Closed-ended tasks of L-Eval. `ropewalk read leval` answers them, `ropewalk report leval` compares answers.",
@@ -21,7 +22,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="print file → score as JSON")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="with --json: by the strict rules")] = False,
     published: Annotated[bool, typer.Option("--published", help="show published scores beside them")] = False,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = CONFIDENCE,
 ) -> None:
     """Score answers, anyone's, exactly as the original does, and by strict rules that lack its flaws."""
     from ropewalk.reading.leval.scoring import score_file

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.options import by_name, integers, open_corpora
+from ropewalk.cli.options import Confidence, by_name, integers, open_corpora
+from ropewalk.options import CONFIDENCE
 
 longppl_app = typer.Typer(
-    help="Perplexity over the tokens that only a long context tells. They are found in an `evaluate` with "
-    "--window 5120 --window-stride 1024, as published, or smaller ones for smaller models.",
+    help="Perplexity over the tokens that only a long context tells. They are found in `ropewalk read nll` with "
+    "a window of 5120 and a window_stride of 1024, as published, or smaller ones for smaller models.",
     no_args_is_help=True,
 )
 
@@ -68,7 +69,7 @@ def table(
     keys: Annotated[Path, typer.Option(help="key tokens of `ropewalk longppl keys`")],
     lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
     reference: Annotated[str | None, typer.Option(help="rope that the others are compared with")] = None,
-    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    confidence: Confidence = CONFIDENCE,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read LongPPL at any lengths from nll.parquet files, with intervals over documents and paired differences."""

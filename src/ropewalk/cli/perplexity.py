@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.options import by_name, integers
+from ropewalk.cli.options import Confidence, by_name, integers
+from ropewalk.options import CONFIDENCE, DTYPE
+from ropewalk.reading.options import NllOptions
 from ropewalk.rope import Rope
 
 
@@ -15,7 +17,7 @@ def perplexity(
     files: Annotated[list[Path], typer.Argument(help="nll.parquet files, each in a folder named after its rope")],
     lengths: Annotated[str, typer.Option(help="lengths in tokens, with commas between them")],
     reference: Annotated[str | None, typer.Option(help="rope that the others are compared with")] = None,
-    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    confidence: Confidence = CONFIDENCE,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; printed where not given")] = None,
 ) -> None:
     """Read perplexities at any lengths from nll.parquet files, with intervals and paired differences."""
@@ -42,9 +44,9 @@ def parity_perplexity(
     rope: Annotated[Path | None, typer.Option(help="rope.json to bind to it; the model's own where not given")] = None,
     truncate: Annotated[bool, typer.Option("--truncate", help="score one window a document")] = False,
     stride: Annotated[int, typer.Option(help="tokens that each further window scores")] = 256,
-    split: Annotated[str, typer.Option(help="train, search, selection or test")] = "test",
+    split: Annotated[str, typer.Option(help="train, search, selection or test")] = NllOptions.split,
     documents: Annotated[int, typer.Option(help="documents of the corpus")] = 10,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = DTYPE,
 ) -> None:
     """Perplexity as the YaRN repository's script computes it, to hold against published tables."""
     from ropewalk.corpora import Corpus

@@ -20,6 +20,7 @@ from ropewalk.cli.options import (
     from_json,
 )
 from ropewalk.errors import UserError
+from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
 from ropewalk.rope import Rope
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def rows(
     task: Rule,
     start: Annotated[list[str], typer.Option(help="first tokens, with commas between them; repeat it for more rows")],
     length: Annotated[int, typer.Option(help="tokens of a row")],
-    modulus: Annotated[int, typer.Option(help="m; tokens are 0 to m - 1, and the next one is a sum modulo m")] = 17,
-    far: Annotated[int, typer.Option(help="tokens that the sum reads at the far place")] = 1,
-    near: Annotated[int, typer.Option(help="tokens that the sum reads at the end")] = 3,
+    modulus: Annotated[
+        int, typer.Option(help="m; tokens are 0 to m - 1, and the next one is a sum modulo m")
+    ] = PosGenOptions.modulus,
+    far: Annotated[int, typer.Option(help="tokens that the sum reads at the far place")] = PosGenOptions.far,
+    near: Annotated[int, typer.Option(help="tokens that the sum reads at the end")] = PosGenOptions.near,
 ) -> None:
     """Print sequences that continue the given starts."""
     from ropewalk.posgen.tasks import Task
@@ -73,8 +76,6 @@ def train(
 
     Models of one seed start alike and see the same batches, whatever their rope; dropout differs.
     """
-    from ropewalk.posgen.options import PosGenLayout, PosGenOptions
-
     given, laid_out = from_json(PosGenOptions, options), from_json(PosGenLayout, layout, "--layout")
 
     from ropewalk.posgen.models import train_models
@@ -102,8 +103,6 @@ def score(
     options: JsonOptions = "{}",
 ) -> None:
     """Score trained models on the test sequences with any ropes: given the true tokens, and writing on their own."""
-    from ropewalk.posgen.options import ScoringOptions
-
     given = from_json(ScoringOptions, options)
 
     from ropewalk.posgen.results import score_models

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ropewalk.corpora.options import CorpusOptions
 from ropewalk.errors import UserError
 
 
@@ -30,7 +31,7 @@ class Document:
 
 
 def read_source(
-    source: str, *, revision: str | None = None, text_key: str = "text", limit: int | None = None
+    source: str, *, revision: str | None = None, text_key: str = CorpusOptions.text_key, limit: int | None = None
 ) -> Iterator[Document]:
     """Yield the documents of ``source``, in an order that does not change.
 

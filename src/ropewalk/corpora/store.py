@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from ropewalk.corpora.options import CorpusOptions
 from ropewalk.corpora.sources import Document, describe, read_source
 from ropewalk.corpora.splits import SPLITS, split_of, text_hash
 from ropewalk.errors import UserError
@@ -45,7 +46,7 @@ def build(
     folder: str | os.PathLike[str],
     *,
     revision: str | None = None,
-    text_key: str = "text",
+    text_key: str = CorpusOptions.text_key,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:

@@ -15,6 +15,7 @@ from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
 from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.options import DTYPE
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,7 +30,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
 
 
 def load_model(
-    source: ModelSource, *, dtype: str = "auto", device: str | None = None, attention: str | None = None
+    source: ModelSource, *, dtype: str = DTYPE, device: str | None = None, attention: str | None = None
 ) -> PreTrainedModel:
     """The model in evaluation mode, every weight accounted for.
 

@@ -17,6 +17,7 @@ from ropewalk.models import binding
 from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.options import DTYPE
 from ropewalk.rope import Rope
 from ropewalk.scores import Scores, number_rows
 
@@ -31,7 +32,7 @@ def run_harness(
     limit: int | None = None,
     include: Path | None = None,
     chat: bool = False,
-    dtype: str = "auto",
+    dtype: str = DTYPE,
     batch_size: int = 1,
     folder: Path,
 ) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Annotated, Literal, get_args
 
 from ropewalk.errors import OptionError
-from ropewalk.options import Count, Dtype, Options, Range, Seed, Split, Tokens
+from ropewalk.options import DTYPE, Count, Dtype, Options, Range, Seed, Split, Tokens
 
 Puzzle = Literal["single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words"]
 LEvalTask = Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]
@@ -32,7 +32,7 @@ class NllOptions(Options):
     """tokens between the starts of such windows; half a window where null"""
     chunk: Count = 1024
     """tokens that go through the model at a time, which bounds memory"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
     def check(self) -> None:
@@ -65,7 +65,7 @@ class CopyingOptions(Options):
     """strings a distance"""
     seed: Seed = 0
     """seed of the strings"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
     def check(self) -> None:
@@ -93,7 +93,7 @@ class NeedleOptions(Options):
     """split of the documents that facts are hidden in"""
     chunk: Count = 1024
     """tokens that go through the model at a time"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
     def check(self) -> None:
@@ -150,7 +150,7 @@ class LEvalOptions(Options):
     """tokens of a prompt that go through the model at a time"""
     rows: Count = 8
     """questions that are answered together"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
     def check(self) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ropewalk.options import CONFIDENCE
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, save, spread
 from ropewalk.rope import Rope
 
@@ -33,7 +34,7 @@ def token_axis(axes: Axes, first: int, last: int, training: int, most: int = 9) 
 
 
 def draw_position_curves(
-    curves: Mapping[str, pd.DataFrame], training: int, reference: str, path: str | Path, confidence: float = 0.95
+    curves: Mapping[str, pd.DataFrame], training: int, reference: str, path: str | Path, confidence: float = CONFIDENCE
 ) -> None:
     """NLL against position: a panel a rope, with the first rope and the reference behind each.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ropewalk.errors import UserError
-from ropewalk.options import Count, Dtype, Options, Range, ReportOptions, Seed, Split
+from ropewalk.options import DTYPE, Count, Dtype, Options, Range, ReportOptions, Seed, Split
 
 Retrieval = Literal["needle", "copy", "none"]
 Lengthening = Annotated[float, Range(above=1)]
@@ -47,7 +47,7 @@ class SearchOptions(Options):
     """best trials that are measured on the split selection, which decides"""
     answer_seed: Seed = 0
     """seed of hidden facts and digits"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights"""
 
     def check(self) -> None:
@@ -71,7 +71,7 @@ class ProbeOptions(Options):
     training length"""
     seed: Seed = 0
     """seed of hidden facts and digits"""
-    dtype: Dtype = "auto"
+    dtype: Dtype = DTYPE
     """type of the weights"""
 
     def check(self) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from ropewalk.corpora.options import CorpusOptions
 from ropewalk.errors import OptionError
 from ropewalk.models.shape import ModelShape
-from ropewalk.options import Count, Options, Range, Seeds, Tokens
+from ropewalk.options import CONFIDENCE, Count, Options, Range, Seeds, Tokens
 from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
 from ropewalk.posgen.tasks import Kind
 from ropewalk.training.options import Layout, PretrainingOptions
@@ -364,7 +364,7 @@ class Config(Options):
 
     name: str = "study"
     """results go to results/NAME, MLflow's experiments are called NAME/KIND"""
-    confidence: Annotated[float, Range(above=0, below=1)] = 0.95
+    confidence: Annotated[float, Range(above=0, below=1)] = CONFIDENCE
     """confidence of every interval"""
     factor: Annotated[float, Range(at_least=1)] = 8.0
     """target length over training length, for methods whose recipe names none"""
