@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import textwrap
-from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -57,32 +59,48 @@ def _class(place: str) -> Any:
 
 def options_text(kind: Any, title: str) -> str:
     """The fields of a class of options for a terminal, with type, default and description."""
-    from dataclasses import MISSING, fields
-
     from ropewalk.options import descriptions
 
-    notes, hints = descriptions(kind), get_type_hints(kind)
+    notes, hints = descriptions(kind), get_type_hints(kind, include_extras=True)
     lines = [f"{title}:"]
     for field in fields(kind):
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         ending = "needed" if default is MISSING else f"default {_shown(default)}"
-        lines.append(f"  {field.name} ({_type(hints[field.name])}; {ending})")
-        lines += textwrap.wrap(notes.get(field.name, ""), 96, initial_indent="      ", subsequent_indent="      ")
+        first = f"  {field.name} ({_type(hints[field.name])}; {ending})"
+        lines += textwrap.wrap(first, 100, subsequent_indent="      ", break_on_hyphens=False)
+        lines += textwrap.wrap(notes[field.name], 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines) + "\n"
 
 
 def _shown(value: Any) -> str:
-    from dataclasses import is_dataclass
-
+    """A default as JSON has it, but for the quotation marks of a single word."""
     from ropewalk.options import to_json
 
-    if is_dataclass(value):
-        return to_json(value)
-    return "null" if value is None else str(list(value) if isinstance(value, tuple) else value).lower()
+    if isinstance(value, str):
+        return value
+    return to_json(value) if is_dataclass(value) else json.dumps(value)
 
 
-def _type(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("NoneType", "null")
+def _type(hint: Any, *, several: bool = False) -> str:
+    """What a value may be, in words."""
+    from ropewalk.options import Range
+
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Annotated:
+        bounds = [str(note) for note in hint.__metadata__ if isinstance(note, Range)]
+        return " ".join([_type(hint.__origin__, several=several), *bounds])
+    if kind in (Union, UnionType):
+        others = [_type(part, several=several) for part in parts if part is not type(None)]
+        return " or ".join([*others, "null"] if type(None) in parts else others)
+    if kind is Literal:
+        *words, last = map(str, parts)
+        return f"{', '.join(words)} or {last}" if words else last
+    if kind in (tuple, list):
+        return f"list of {_type(parts[0], several=True)}"
+    if is_dataclass(hint):
+        return f"keys {', '.join(field.name for field in fields(hint))}"
+    word = {int: "whole number", float: "number", str: "text", bool: "true or false"}[hint]
+    return f"{word}s" if several and hint is not bool else word
 
 
 def from_json(kind: type[T], text: str, option: str = "--options") -> T:
@@ -94,8 +112,6 @@ def from_json(kind: type[T], text: str, option: str = "--options") -> T:
 
 def mapping(text: str, option: str = "--columns") -> dict[str, Any]:
     """A JSON object from what a command was given."""
-    import json
-
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -141,6 +157,3 @@ def open_corpora(folders: list[Path]) -> dict[str, Corpus]:
 def beside(given: Path | None, output: Path, suffix: str) -> Path:
     """A path that was given, or one beside the output."""
     return given or output.with_name(f"{output.absolute().name}{suffix}")
-
-
-Command = Callable[..., None]

@@ -149,7 +149,8 @@ for _name in METHODS:
 @rope_app.command("recipe")
 def recipe(
     steps: Annotated[
-        str, typer.Argument(help='JSON list of methods with parameters, as [{"method": "yarn", "factor": 8}]')
+        str,
+        typer.Argument(help='JSON list of methods with parameters, as [{"method": "yarn", "factor": 8}, "resonance"]'),
     ],
     model: Annotated[
         str | None, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE of the model to start from")
@@ -163,15 +164,21 @@ def recipe(
     ] = None,
 ) -> None:
     """Apply several methods one after the other, as the recipes of a study do."""
-    from ropewalk.study.recipes import cook
+    from ropewalk.study.recipes import Recipe, cook
 
     try:
         given = json.loads(steps)
     except json.JSONDecodeError as error:
         raise UserError(f"steps {steps!r}: expected a JSON list of methods ({error}).") from None
+    try:
+        recipe = Recipe.parse(given) if given != [] else Recipe(())
+    except UserError as error:
+        raise UserError(f"steps {steps!r}: {error}") from None
+    if recipe.start is not None:
+        raise UserError(f"steps {steps!r}: expected methods only; a rope starts from --model, --on or a table.")
     # What changes nothing may start from a rope that was lengthened already.
-    first = given[0]["method"] if given else "default"
-    _write(cook(_start(first, model, None, on, head_dim, base, length), given), output)
+    first = recipe.steps[0]["method"] if recipe.steps else "default"
+    _write(cook(_start(first, model, None, on, head_dim, base, length), recipe.steps), output)
 
 
 def _write(rope: Rope, output: Path | None) -> None:

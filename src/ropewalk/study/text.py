@@ -13,6 +13,8 @@ from ropewalk.study.paths import Paths
 from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob
 from ropewalk.study.tables import Study
 
+SHOWN = 12
+"""Values of a list that are shown; of a longer one only how many there are."""
 TABLES = ("corpora", "ropes", "models", "readings", "searches", "posgen", "reports")
 
 
@@ -74,9 +76,15 @@ def _rope_parts(row: RopeRow) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    return (
-        f"{value:g}" if isinstance(value, float) else f"{len(value)} numbers" if isinstance(value, list) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} {_short(each)}" for key, each in value.items() if each is not None) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_short, value)) + "]" if len(value) <= SHOWN else f"{len(value)} values"
+    return str(value)
 
 
 def _model(row: ModelRow) -> str:
