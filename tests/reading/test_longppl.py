@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 
 import numpy as np
@@ -15,10 +16,12 @@ from ropewalk import cli
 from ropewalk.corpora import build
 from ropewalk.errors import UserError
 from ropewalk.models import binding
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.reading import longppl, nll
 from ropewalk.reading.nll_file import write_nll
+from ropewalk.rope import apply, default_rope
 
 
 def rows(values: dict[str, list[tuple[float, float]]], corpus: str = "c") -> pd.DataFrame:
@@ -89,12 +92,13 @@ def test_what_cannot_be_read_is_said():
 
 def test_keys_are_kept_with_where_they_came_from(tmp_path):
     path = tmp_path / "keys.parquet"
-    about = {"corpora": {"c": {"tokenizer": {"fingerprint": "f"}}}, "model": "m", "window": 8, "window_stride": 4}
+    options = {"window": 8, "window_stride": 4}
+    about = {"corpora": {"c": {"tokenizer": {"fingerprint": "f"}}}, "model": "m", "options": options}
     keys = longppl.key_tokens(rows(WORKED))
     longppl.write_keys(path, keys, longppl.keys_metadata(about, 2.0, -2.0))
     back, metadata = longppl.read_keys(path)
     pd.testing.assert_frame_equal(back, keys)
-    assert (metadata["alpha"], metadata["beta"], metadata["window_stride"]) == (2.0, -2.0, 4)
+    assert (metadata["alpha"], metadata["beta"], metadata["options"]) == (2.0, -2.0, options)
     longppl.check_same_tokens(metadata, about, "a")
     with pytest.raises(UserError, match="measurement 'a' has another tokenizer than the key tokens of corpus 'c'"):
         longppl.check_same_tokens(metadata, {"corpora": {"c": {"tokenizer": {"fingerprint": "g"}}}}, "a")
@@ -187,23 +191,48 @@ def test_spans_that_touch_become_one():
     assert longppl.inside(spans, longppl.merge_spans(np.empty((0, 2), dtype=np.int64))).tolist() == []
 
 
+def test_a_rope_that_changes_with_the_length_is_read_where_it_was_measured(monkeypatch, tmp_path, capsys):
+    measured = rows(WORKED)
+    short = measured[measured["position"] < 4].assign(pass_length=4, nll=measured["nll"] + 1)
+    keys = longppl.key_tokens(measured)
+    both = {"a": measured, "b": pd.concat([measured, short])}
+    table = longppl.longppl_table(both, keys, [3, 4, 6], reference="a")
+    assert table[["rope", "length"]].to_numpy().tolist() == [["a", 3], ["a", 4], ["b", 4], ["a", 6], ["b", 6]]
+    assert table.set_index(["rope", "length"]).loc[("b", 4), "difference"] == pytest.approx(1)
+    one = longppl.longppl_table({"a": measured, "b": measured}, keys, [3, 6], dynamic=["b"])
+    assert one[["rope", "length"]].to_numpy().tolist() == [["a", 3], ["a", 6], ["b", 6]]
+    with pytest.raises(UserError, match="no rope was read at 3 tokens"):
+        longppl.longppl_table({"b": both["b"]}, keys, [3])
+    ropes = {"a": default_rope(8, 1e4, 6), "b": apply(default_rope(8, 1e4, 6), "dynamic_ntk", factor=2.0)}
+    for name, rope in ropes.items():
+        about = {"corpora": {"c": {"tokenizer": {"fingerprint": "f"}}}, "model": "m", "rope": rope.to_json()}
+        write_nll(tmp_path / name / "nll.parquet", measured, about)
+    longppl.write_keys(tmp_path / "keys.parquet", keys, longppl.keys_metadata(about))
+    files = [tmp_path / name / "nll.parquet" for name in ropes]
+    command(monkeypatch, "table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "3,6")
+    assert re.search(r"^b +— +\d", capsys.readouterr().out, re.MULTILINE)
+
+
+def command(monkeypatch, *words: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["ropewalk", "longppl", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+
+
 def test_commands(monkeypatch, tmp_path, capsys):
-    about = {"corpora": {"c": {"tokenizer": {"fingerprint": "f"}}}, "model": "m"}
+    rope = default_rope(8, 1e4, 6).to_json()
+    about = {"corpora": {"c": {"tokenizer": {"fingerprint": "f"}}}, "model": "m", "rope": rope}
     for name in ("a", "b"):
         write_nll(tmp_path / name / "nll.parquet", rows(WORKED), about)
-
-    def run(*words: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["ropewalk", "longppl", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code
-
     files = [tmp_path / name / "nll.parquet" for name in ("a", "b")]
-    run("keys", files[0], "-o", tmp_path / "keys.parquet")
+    command(monkeypatch, "keys", files[0], "-o", tmp_path / "keys.parquet")
     assert "3 key tokens of 15, in 2 documents" in capsys.readouterr().out
-    run("table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "--reference", "a")
+    command(monkeypatch, "table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "--reference", "a")
     printed = capsys.readouterr().out
     assert "c (2 documents)" in printed
     assert f"{math.exp(0.625):.2f}" in printed
-    run("table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "-o", tmp_path / "t.csv")
+    command(
+        monkeypatch, "table", *files, "--keys", tmp_path / "keys.parquet", "--lengths", "6", "-o", tmp_path / "t.csv"
+    )
     assert pd.read_csv(tmp_path / "t.csv")["rope"].tolist() == ["a", "b"]

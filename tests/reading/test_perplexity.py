@@ -9,7 +9,9 @@ import pytest
 from ropewalk.errors import UserError
 from ropewalk.reading.perplexity import (
     ALL,
+    curve_edges,
     document_nll,
+    lengths_read,
     perplexity_table,
     position_bins,
     position_curve,
@@ -79,6 +81,50 @@ def test_each_length_is_read_from_the_shortest_pass_that_covers_it():
     rows = measured(passes=[16, 64])
     rows.loc[rows["pass_length"] == 16, "nll"] += 1
     assert document_nll(rows, 16).mean() > document_nll(rows, 17).mean() + 0.9
+
+
+def test_a_rope_that_changes_with_the_length_has_numbers_only_where_it_was_read():
+    once, often = measured(), measured(passes=[16, 64])
+    table = perplexity_table({"static": once, "dynamic": often}, [16, 32, 64], reference="static")
+    found = table[table["corpus"] == ALL].set_index(["rope", "length"])
+    assert list(found.index) == [("static", 16), ("dynamic", 16), ("static", 32), ("static", 64), ("dynamic", 64)]
+    assert found.loc[("dynamic", 64), "difference"] == 0
+    alone = perplexity_table({"static": once}, [32]).set_index("corpus").loc[ALL]
+    assert all(found.loc[("static", 32), name] == alone[name] for name in ("nll", "nll_low", "nll_high"))
+
+
+def test_a_rope_of_one_pass_that_is_known_to_change_is_read_there_alone():
+    ropes = {"static": measured(), "dynamic": measured()}
+    table = perplexity_table(ropes, [32, 64], dynamic=["dynamic"])
+    assert table.loc[table["rope"] == "dynamic", "length"].unique().tolist() == [64]
+    assert table.loc[table["rope"] == "static", "length"].unique().tolist() == [32, 64]
+    assert lengths_read(ropes["dynamic"], [32, 64], static=False) == [64]
+    assert lengths_read(ropes["dynamic"], [32, 64], static=True) == [32, 64]
+
+
+def test_where_the_reference_was_not_read_nothing_is_compared():
+    table = perplexity_table(
+        {"static": measured(shift=0.05), "dynamic": measured(passes=[16, 64])}, [32, 64], reference="dynamic"
+    )
+    found = table[table["corpus"] == ALL].set_index(["rope", "length"])
+    assert math.isnan(found.loc[("static", 32), "difference"])
+    assert found.loc[("static", 64), "difference"] == pytest.approx(0.05)
+
+
+def test_lengths_at_which_nothing_was_read_and_beyond_all_passes_are_refused():
+    often = measured(passes=[16, 64])
+    with pytest.raises(UserError, match="no rope was read at 20, 32 tokens; one that changes with the length"):
+        perplexity_table({"dynamic": often}, [20, 32])
+    with pytest.raises(UserError, match="length 65: the longest measured pass has 64 tokens"):
+        perplexity_table({"dynamic": often}, [16, 65])
+
+
+def test_curves_of_a_rope_that_changes_have_edges_where_it_was_read():
+    often = measured(passes=[16, 64])
+    assert curve_edges(often, [16, 32, 64], static=False) == [1, 16, 64]
+    assert curve_edges(often, [64], static=False) == [1, 64]
+    assert curve_edges(often, [32], static=False) == [1, 16, 64], "its passes, where no reported length was read"
+    assert curve_edges(measured(), [32, 64], static=True) == position_bins([32, 64], static=True)
 
 
 def test_position_bins_tile_the_text():

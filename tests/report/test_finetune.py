@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.reading.nll_file import write_nll
-from ropewalk.report.finetune import Tuned, compare, document_means, write_report
-from ropewalk.rope import default_rope
+from ropewalk.report import finetune_figures
+from ropewalk.report.finetune import compare, document_means, write_report
+from ropewalk.report.options import TuningReportOptions
+from ropewalk.rope import apply, default_rope
 from ropewalk.scores import Scores
 
 
@@ -74,33 +78,76 @@ def test_unlike_measurements_are_refused():
     lacking = {key: value for key, value in AFTER.items() if key != ("long", "other", 1)}
     with pytest.raises(UserError, match=r"long: 'other' has seeds \[0\]; 'yarn' has \[0, 1\]"):
         compare(document_means({"yarn": rows(2.0)}, lacking, [64]), "yarn", 0.95)
-    with pytest.raises(UserError, match="--tuned 'yarn=x': expected ROPE/REGIME/seed-N=FOLDER"):
-        Tuned.parse("yarn=x")
 
 
-def test_the_report_is_written_whole(tmp_path):
-    about = {"rope": default_rope(32, 1e4, 32).to_json()}
-    untuned = {"yarn": rows(2.0), "other": rows(2.1), "third": rows(2.5)}
-    for name, table in untuned.items():
-        write_nll(tmp_path / name / "nll.parquet", table, about)
+OPTIONS = TuningReportOptions(experiment="mine", confidence=0.95, lengths=(16, 32, 64), reference="yarn")
+ORIGINAL = default_rope(32, 1e4, 32)
+ROPES = {"yarn": apply(ORIGINAL, "yarn", factor=4.0), "other": ORIGINAL, "third": ORIGINAL}
+UNTUNED = {"yarn": rows(2.0), "other": rows(2.1), "third": rows(2.5)}
+
+
+@pytest.fixture
+def readings(tmp_path):
+    """Readings as a study has them: of a model as it was with three ropes, and tuned with two."""
+
+    def write(name, table, **columns):
+        header = {"columns": columns, "rope": ROPES[columns["rope"]].to_json()}
+        write_nll(tmp_path / "readings" / name / "nll.parquet", table, header)
+        return tmp_path / "readings" / name
+
+    folders = [write(rope, table, model="fresh", rope=rope) for rope, table in UNTUNED.items()]
     for (regime, rope, seed), table in AFTER.items():
-        write_nll(tmp_path / f"{regime}-{rope}-{seed}" / "nll.parquet", table, about)
-    tuned = [Tuned(rope, regime, seed, tmp_path / f"{regime}-{rope}-{seed}") for regime, rope, seed in AFTER]
-    write_report(
-        {name: tmp_path / name for name in untuned},
-        tuned,
-        lengths=[16, 32, 64],
-        confidence=0.95,
-        folder=tmp_path / "out",
-    )
+        name = f"{regime}-{rope}-{seed}"
+        columns = {"rope": rope, "tuned_rope": rope, "tuned_from": "fresh", "regime": regime, "seed": seed}
+        folders.append(write(name, table, model=name, **columns))
+    return folders
+
+
+def test_the_report_is_written_whole(readings, tmp_path):
+    write_report(readings, OPTIONS, tmp_path / "out")
     scores = Scores.read(tmp_path / "out/scores.json")
     [pair] = scores.by_interval(quantity="difference", regime="long", rope="other", length=64)
     assert set(pair) == {"documents", "seeds"}
     assert pair["seeds"].value == pytest.approx(-0.095, abs=1e-5)
     assert pair["seeds"].against == "yarn"
     assert {row.quantity for row in scores.select(regime=None, rope="third")} == {"nll", "perplexity"}
+    about = {name: scores.setting[name] for name in ("stage", "experiment", "train_length", "target_length", "seeds")}
+    assert about == {"stage": "finetune", "experiment": "mine", "train_length": 32, "target_length": 128, "seeds": 2}
+    assert [one["rope"] for one in scores.setting["ropes"]] == ["yarn", "other", "third"]
     page = (tmp_path / "out/finetune.html").read_text()
     assert "class=better" in page
     assert "Law" in page
+    assert "—" not in page
     for name in ("before_after.png", "differences.png", "perplexity.csv"):
         assert (tmp_path / "out" / name).stat().st_size > 100
+
+
+def test_the_reference_is_the_one_that_is_asked_for(readings, tmp_path):
+    write_report(readings, replace(OPTIONS, reference="other"), tmp_path / "out")
+    scores = Scores.read(tmp_path / "out/scores.json")
+    assert {(row.rope, row.against) for row in scores.select(quantity="difference")} == {("yarn", "other")}
+    assert scores.setting["target_length"] == 32
+
+
+def test_a_rope_that_changes_has_no_number_where_it_was_not_read(readings, tmp_path, monkeypatch):
+    drawn, draw = [], finetune_figures.draw_before_after
+    monkeypatch.setattr(finetune_figures, "draw_before_after", lambda *told: drawn.append(told[0]) or draw(*told))
+    header = {"columns": {"model": "fresh", "rope": "third"}}
+    passes = pd.concat([rows(2.5, length=16), rows(2.5, length=64)])
+    header["rope"] = apply(ORIGINAL, "dynamic_ntk", factor=2.0).to_json()
+    write_nll(readings[2] / "nll.parquet", passes, header)
+    write_report(readings, OPTIONS, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/perplexity.csv", keep_default_na=False)
+    lengths = {rope: part["length"].unique().tolist() for rope, part in table.groupby("rope")}
+    assert lengths == {"yarn": [16, 32, 64], "other": [16, 32, 64], "third": [16, 64]}
+    page = (tmp_path / "out/finetune.html").read_text()
+    assert page.count("<td>—</td>") == 3, "of all corpora and of two"
+    against = Scores.read(tmp_path / "out/scores.json").select(quantity="difference_from_untuned", against="third")
+    assert {row.length for row in against} == {16, 64}
+    [curves] = drawn
+    assert curves["", "third"]["stop"].tolist() == [16, 64]
+    # Read at the end alone, it has a number there alone.
+    write_nll(readings[2] / "nll.parquet", rows(2.5), header)
+    write_report(readings, OPTIONS, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/perplexity.csv")
+    assert table.loc[table["rope"] == "third", "length"].unique().tolist() == [64]

@@ -9,6 +9,7 @@ import typer
 
 from ropewalk.cli.options import Confidence, by_name, integers, open_corpora
 from ropewalk.options import CONFIDENCE
+from ropewalk.rope import Rope
 
 longppl_app = typer.Typer(
     help="Perplexity over the tokens that only a long context tells. They are found in `ropewalk read nll` with "
@@ -80,11 +81,13 @@ def table(
 
     found, about = read_keys(keys)
     folders = by_name([file.absolute().parent for file in files], "measurements")
-    subjects = {}
+    subjects, dynamic = {}, []
     for name, file in zip(folders, files, strict=True):
         subjects[name], measured = read_nll(file)
         check_same_tokens(about, measured, name)
-    result = longppl_table(subjects, found, integers(lengths, "--lengths"), reference=reference, confidence=confidence)
+        dynamic += [] if Rope.from_json(measured["rope"]).static else [name]
+    wanted = integers(lengths, "--lengths")
+    result = longppl_table(subjects, found, wanted, reference=reference, dynamic=dynamic, confidence=confidence)
     if output is None:
         print(perplexity_text(result, "longppl"))
         return

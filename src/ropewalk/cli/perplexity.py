@@ -27,9 +27,11 @@ def perplexity(
     from ropewalk.report.tables import perplexity_text
 
     folders = by_name([file.absolute().parent for file in files], "measurements")
-    ropes = {name: read_nll(file)[0] for name, file in zip(folders, files, strict=True)}
+    measured = {name: read_nll(file) for name, file in zip(folders, files, strict=True)}
+    ropes = {name: rows for name, (rows, _) in measured.items()}
+    dynamic = [name for name, (_, about) in measured.items() if not Rope.from_json(about["rope"]).static]
     wanted = integers(lengths, "--lengths")
-    table = perplexity_table(ropes, wanted, reference=reference, confidence=confidence)
+    table = perplexity_table(ropes, wanted, reference=reference, dynamic=dynamic, confidence=confidence)
     if output is None:
         print(perplexity_text(table))
         return

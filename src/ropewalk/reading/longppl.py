@@ -11,7 +11,7 @@ and the mean is taken within each document first, as everywhere here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ropewalk.corpora.splits import text_hash
 from ropewalk.errors import UserError
 from ropewalk.intervals import CONFIDENCE
 from ropewalk.reading.nll_file import read_table, write_table
-from ropewalk.reading.perplexity import check_reference, compare_means, rows_at
+from ropewalk.reading.perplexity import check_reference, compare_means, lengths_by_rope, rows_at
 
 ALPHA = 2.0
 """Nats that a key token must cost more with the window alone: the published threshold."""
@@ -133,6 +133,7 @@ def longppl_table(
     lengths: Sequence[int],
     *,
     reference: str | None = None,
+    dynamic: Collection[str] = (),
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -143,6 +144,7 @@ def longppl_table(
         keys: key tokens.
         lengths: in tokens.
         reference: the subject that others are compared with.
+        dynamic: names of subjects whose rope changes with the length.
         confidence: of the bootstrap intervals over documents.
         seed: of the bootstrap.
 
@@ -151,12 +153,13 @@ def longppl_table(
         and ``keys``, the number of key tokens.
 
     Raises:
-        UserError: the reference is unknown, a key token was not measured, or a length holds none.
+        UserError: the reference is unknown, a key token was not measured, a length holds none, or none was read.
     """
     check_reference(reference, subjects)
+    known = lengths_by_rope(subjects, lengths, dynamic)
     table: list[dict[str, Any]] = []
     for length in lengths:
-        means = {name: key_nll(rows, keys, length) for name, rows in subjects.items()}
+        means = {name: key_nll(rows, keys, length) for name, rows in subjects.items() if length in known[name]}
         counts = keys.loc[keys["position"] < length, "corpus"].astype(str).value_counts()
         for row in compare_means(means, length, "longppl", reference=reference, confidence=confidence, seed=seed):
             table.append({**row, "keys": int(counts.get(row["corpus"], counts.sum()))})

@@ -34,6 +34,40 @@ def rows_at(rows: pd.DataFrame, length: int) -> pd.DataFrame:
     return rows[(rows["pass_length"] == longer[0]) & (rows["position"] < length)]
 
 
+def lengths_read(rows: pd.DataFrame, lengths: Sequence[int], *, static: bool | None = None) -> list[int]:
+    """Those of some lengths of which the rows say how a text of that length is predicted.
+
+    A pass with a static rope tells of every length up to its own. A rope that changes with the length has another table
+    at each, of which only a pass of that very length tells. A length beyond all passes is kept, for :func:`rows_at` to
+    refuse.
+
+    Args:
+        rows: of ``nll.parquet``.
+        lengths: in tokens.
+        static: whether the rope is; where None, it is not if there are several passes.
+    """
+    passes = {int(length) for length in rows["pass_length"].unique()}
+    every = len(passes) == 1 if static is None else static
+    return [length for length in lengths if every or length in passes or length > max(passes, default=0)]
+
+
+def lengths_by_rope(
+    ropes: Mapping[str, pd.DataFrame], lengths: Sequence[int], dynamic: Collection[str] = ()
+) -> dict[str, list[int]]:
+    """The lengths at which each rope was read; ``dynamic`` names ropes that change with the length.
+
+    Raises:
+        UserError: none was read at any.
+    """
+    found = {name: lengths_read(r, lengths, static=False if name in dynamic else None) for name, r in ropes.items()}
+    if not any(found.values()):
+        raise UserError(
+            f"no rope was read at {', '.join(map(str, lengths))} tokens; one that changes with the length is read only "
+            "where the option dynamic_lengths of its reading says."
+        )
+    return found
+
+
 def document_nll(rows: pd.DataFrame, length: int, *, tail: int | None = None) -> pd.Series:
     """Mean NLL (nats a token) of each document's first ``length`` tokens, or of the last ``tail`` of these.
 
@@ -58,6 +92,7 @@ def perplexity_table(
     lengths: Sequence[int],
     *,
     reference: str | None = None,
+    dynamic: Collection[str] = (),
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -67,6 +102,7 @@ def perplexity_table(
         ropes: rows of ``nll.parquet`` by name; all on the same documents.
         lengths: in tokens.
         reference: the rope that others are compared with.
+        dynamic: names of ropes that change with the length; those of several passes are known to.
         confidence: of the intervals.
         seed: of the bootstrap.
 
@@ -74,15 +110,18 @@ def perplexity_table(
         One row each, with ``nll``, ``nll_low``, ``nll_high`` (nats a token), ``perplexity`` and its bounds (their
         exponentials), ``documents``, and for all but the reference ``difference``, ``difference_low``,
         ``difference_high`` (nats a token; negative is better than the reference) and ``better``: yes, no, or open
-        where the interval holds zero or the documents are fewer than six.
+        where the interval holds zero or the documents are fewer than six. A rope that changes with the length has no
+        row at a length at which it was not read, and nothing is compared with it there.
 
     Raises:
-        UserError: the reference is unknown, or a rope was measured on other documents than the reference.
+        UserError: the reference is unknown, a rope was measured on other documents than the reference, or no rope was
+            read at any length.
     """
     check_reference(reference, ropes)
+    known = lengths_by_rope(ropes, lengths, dynamic)
     table: list[dict[str, Any]] = []
     for length in lengths:
-        means = {name: document_nll(rows, length) for name, rows in ropes.items()}
+        means = {name: document_nll(rows, length) for name, rows in ropes.items() if length in known[name]}
         table += compare_means(means, length, "perplexity", reference=reference, confidence=confidence, seed=seed)
     return pd.DataFrame(table)
 
@@ -108,13 +147,15 @@ def compare_means(
         means: nats a token by rope, each indexed by corpus and document.
         length: in tokens.
         name_of_exp: the column for the exponential of the mean over documents.
-        reference: the rope that others are compared with.
+        reference: the rope that others are compared with, where it has a mean.
         confidence: of the intervals.
         seed: of the bootstrap.
 
     Raises:
         UserError: a rope was measured on other documents than the reference.
     """
+    if reference not in means:
+        reference = None
     others = _by_corpus(means[reference]) if reference is not None else {}
     for name, values in means.items():
         if reference is not None and not values.index.equals(means[reference].index):
@@ -147,6 +188,12 @@ def position_bins(lengths: Sequence[int], *, static: bool, per_octave: int = 4, 
         return sorted({1, *lengths})
     steps = math.floor(math.log2(max(1.0, longest / first)) * per_octave)
     return sorted({1, longest, *(min(longest, round(first * 2 ** (k / per_octave))) for k in range(steps + 1))})
+
+
+def curve_edges(rows: pd.DataFrame, lengths: Sequence[int], *, static: bool) -> list[int]:
+    """Edges of position bins for the rows of one rope, of the lengths at which it was read, or else of its passes."""
+    read = lengths_read(rows, lengths, static=static) or sorted(int(length) for length in rows["pass_length"].unique())
+    return position_bins(read, static=static)
 
 
 def position_curve(

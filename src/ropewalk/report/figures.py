@@ -169,14 +169,14 @@ def _heatmap(
     axes = figure.subplots()
     values = table.to_numpy(dtype=float)
     shown = np.log(values) if log else values
-    limits = (shown.min(), np.quantile(shown, 0.97)) if log else (0.0, 1.0)
+    limits = (np.nanmin(shown), np.nanquantile(shown, 0.97)) if log else (0.0, 1.0)
     image = axes.imshow(shown, aspect="auto", cmap="YlOrRd" if log else "YlGnBu", vmin=limits[0], vmax=limits[1])
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
             strength = (shown[row, column] - limits[0]) / max(1e-9, limits[1] - limits[0])
             ink = "white" if strength > 0.6 else INK
             number = values[row, column]
-            written = f"{number:,.0f}" if number >= 100 else format(number, text)
+            written = f"{number:,.0f}" if number >= 100 else "—" if np.isnan(number) else format(number, text)
             axes.text(column, row, written, ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(table.shape[1]), [f"{c:,}" for c in table.columns])
     axes.set_yticks(range(table.shape[0]), list(table.index))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
 from ropewalk.intervals import bootstrap, student
 from ropewalk.reading.nll_file import read_nll
-from ropewalk.reading.perplexity import ALL, document_nll, position_bins, position_curve
+from ropewalk.reading.perplexity import ALL, curve_edges, document_nll, lengths_by_rope, position_bins, position_curve
 from ropewalk.report import finetune_figures as figures
 from ropewalk.report.html import render
 from ropewalk.report.options import TuningReportOptions
@@ -46,13 +46,14 @@ def write_report(readings: Sequence[Path], options: TuningReportOptions, folder:
             after[found["regime"], found["rope"], found["seed"]] = rows
         else:
             before[found["rope"]] = (rows, about)
-    means = document_means({name: rows for name, (rows, _) in before.items()}, after, lengths)
+    ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
+    dynamic = [name for name, rope in ropes.items() if not rope.static]
+    means = document_means({name: rows for name, (rows, _) in before.items()}, after, lengths, dynamic)
     table = compare(means, options.reference, confidence)
     others = against_untuned(means, confidence)
-    ropes = {name: Rope.from_json(about["rope"]) for name, (_, about) in before.items()}
     trained = next(iter(ropes.values())).original_length
     curves: dict[tuple[str, str], pd.DataFrame] = {
-        ("", name): position_curve(rows, position_bins(lengths, static=ropes[name].static), confidence=confidence)
+        ("", name): position_curve(rows, curve_edges(rows, lengths, static=name not in dynamic), confidence=confidence)
         for name, (rows, _) in before.items()
     }
     for regime, rope in dict.fromkeys(key[:2] for key in after):
@@ -72,7 +73,10 @@ document, in rows, for each seed, in columns."""
 
 
 def document_means(
-    before: Mapping[str, pd.DataFrame], after: Mapping[tuple[str, str, int], pd.DataFrame], lengths: Sequence[int]
+    before: Mapping[str, pd.DataFrame],
+    after: Mapping[tuple[str, str, int], pd.DataFrame],
+    lengths: Sequence[int],
+    dynamic: Collection[str] = (),
 ) -> Means:
     """The mean NLL of every document by length and model.
 
@@ -80,10 +84,13 @@ def document_means(
         before: rows of ``nll.parquet`` by rope, of the model as it was.
         after: the same by regime, rope and seed.
         lengths: in tokens.
+        dynamic: names of ropes that change with the length; before tuning, they have no mean at a length at which they
+            were not read.
 
     Raises:
-        UserError: models were measured on different documents.
+        UserError: models were measured on different documents, or none was read at any length.
     """
+    known = lengths_by_rope(before, lengths, dynamic)
     groups: dict[tuple[str, str], list[tuple[int, pd.DataFrame]]] = {("", rope): [(0, r)] for rope, r in before.items()}
     for (regime, rope, number), rows in after.items():
         groups.setdefault((regime, rope), []).append((number, rows))
@@ -92,6 +99,7 @@ def document_means(
         means = {
             key: pd.DataFrame({number: document_nll(rows, length) for number, rows in members})
             for key, members in groups.items()
+            if key[0] or length in known[key[1]]
         }
         first = next(iter(means.values()))
         for key, values in means.items():

@@ -11,7 +11,7 @@ import pandas as pd
 from ropewalk.files import whole_file, whole_folder
 from ropewalk.metrics import read_metrics
 from ropewalk.reading.nll_file import read_nll
-from ropewalk.reading.perplexity import ALL, perplexity_table, position_bins, position_curve
+from ropewalk.reading.perplexity import ALL, curve_edges, perplexity_table, position_curve
 from ropewalk.report import figures
 from ropewalk.report.options import PerplexityReportOptions
 from ropewalk.report.rows import named
@@ -50,9 +50,10 @@ def write_report(
     rows = {name: one[0] for name, one in measured.items()}
     ropes = {name: Rope.from_json(one[1]["rope"]) for name, one in measured.items()}
     trained = next(iter(ropes.values())).original_length
-    table = perplexity_table(rows, lengths, reference=reference, confidence=confidence)
+    dynamic = [name for name, rope in ropes.items() if not rope.static]
+    table = perplexity_table(rows, lengths, reference=reference, dynamic=dynamic, confidence=confidence)
     curves = {
-        name: position_curve(r, position_bins(lengths, static=ropes[name].static), confidence=confidence)
+        name: position_curve(r, curve_edges(r, lengths, static=name not in dynamic), confidence=confidence)
         for name, r in rows.items()
     }
     with whole_folder(folder) as out:
@@ -65,7 +66,8 @@ def write_report(
         _scores(table, setting).write(out / "scores.json")
         corpus = ALL if ALL in set(table["corpus"]) else table["corpus"].iloc[0]
         wide = table[table["corpus"] == corpus].pivot(index="rope", columns="length", values="perplexity")
-        figures.draw_perplexity_heatmap(wide.loc[list(rows)], trained, out / "perplexity.png")
+        ordered = wide.loc[[name for name in rows if name in wide.index]]
+        figures.draw_perplexity_heatmap(ordered, trained, out / "perplexity.png")
         figures.draw_position_curves(curves, trained, reference, out / "nll_by_rope.png", confidence)
         figures.draw_position_overview(curves, trained, out / "nll_by_position.png")
         figures.draw_ropes(ropes, out / "ropes.png")

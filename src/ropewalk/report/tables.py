@@ -11,6 +11,9 @@ from ropewalk.reading.perplexity import ALL
 from ropewalk.report.html import render
 from ropewalk.rope import Rope, diagnostics
 
+MISSING = "—"
+"""The cell of a rope at a length at which it was not read."""
+
 
 def rope_text(rope: Rope, length: int) -> str:
     """A rope as text: how it was made, its headline numbers at ``length`` tokens, and one line a pair."""
@@ -46,7 +49,8 @@ def perplexity_text(table: pd.DataFrame, value: str = "perplexity") -> str:
         part = table[table["corpus"] == corpus]
         wide = part.pivot(index="rope", columns="length", values=value).loc[part["rope"].unique()]
         counts = sorted({int(part["documents"].min()), int(part["documents"].max())})
-        blocks.append(f"{corpus} ({' to '.join(map(str, counts))} documents)\n{wide.to_string(float_format='%.2f')}")
+        cells = wide.to_string(float_format="%.2f", na_rep=MISSING)
+        blocks.append(f"{corpus} ({' to '.join(map(str, counts))} documents)\n{cells}")
     return "\n\n".join(blocks)
 
 
@@ -68,9 +72,13 @@ def by_corpus(table: pd.DataFrame, *names: str) -> dict[str, dict[str, Any]]:
 
 
 def by_length(table: pd.DataFrame, *names: str) -> dict[str, Any]:
-    """The ``lengths`` of a table in tokens, and its ``rows`` of :func:`grouped`, the shortest first in each."""
-    rows = grouped(table.sort_values("length", kind="stable"), *names)
-    return {"lengths": sorted(table["length"].unique()), "rows": rows}
+    """The ``lengths`` of a table in tokens, and its ``rows`` of :func:`grouped`, one a length or None where none is."""
+    lengths = sorted(table["length"].unique())
+    rows = []
+    for *key, found in grouped(table, *names):
+        known = {row["length"]: row for row in found}
+        rows.append((*key, [known.get(length) for length in lengths]))
+    return {"lengths": lengths, "rows": rows}
 
 
 def grouped(table: pd.DataFrame, *names: str) -> list[tuple[Any, ...]]:
