@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import json
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding
-from ropewalk.models.fresh import ModelShape, fresh_llama
-from ropewalk.reading.copying import copy_accuracy, copy_strings
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
+from ropewalk.options import plain
+from ropewalk.reading.copying import copy_accuracy, copy_strings, read_copying
+from ropewalk.reading.options import CopyingOptions
+from ropewalk.rope import apply, default_rope
+from ropewalk.scores import Scores
 
 SYMBOLS = range(10, 20)
 
@@ -54,3 +62,21 @@ def test_a_gap_must_leave_something_to_score():
     model = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0).eval()
     with pytest.raises(UserError, match="copying gap 1: expected at least 2 tokens"):
         copy_accuracy(model, binding.read_rope(model.config), SYMBOLS, [1], samples=2, seed=0)
+
+
+def test_what_is_read_says_what_it_is(make_model, tmp_path):
+    source = make_model(ModelShape(16, 1, 1, 1, 16, length=16))
+    rope = apply(default_rope(16, 10_000.0, 16), "yarn", factor=4.0)
+    options = CopyingOptions(gaps=(4, 12), samples=5, seed=3, dtype="float32")
+    columns = {"model": "m", "rope": "yarn"}
+    read_copying(source, rope, options, columns=columns, folder=tmp_path / "out")
+    strings = pd.read_csv(tmp_path / "out/copying.csv")
+    assert strings["gap"].tolist() == [4] * 5 + [12] * 5
+    header = json.loads((tmp_path / "out/reading.json").read_text())
+    assert header == {"columns": columns, "model": str(source), "rope": rope.to_json(), "options": plain(options)}
+    scores = Scores.read(tmp_path / "out/scores.json")
+    assert scores.setting == {"stage": "copying", **columns}
+    means = strings.groupby("gap")["accuracy"].mean()
+    assert {row.gap: row.value for row in scores.select(quantity="copy_accuracy")} == pytest.approx(dict(means))
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    assert {line["step"]: line["copy_accuracy"] for line in lines} == pytest.approx(dict(means))

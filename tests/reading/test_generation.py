@@ -7,7 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.reading import nll
 from ropewalk.reading.generation import generate
 from ropewalk.rope import apply, methods

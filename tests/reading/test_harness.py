@@ -8,7 +8,8 @@ import torch
 
 from ropewalk.errors import UserError
 from ropewalk.models.binding import patch
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.reading.harness import run_harness

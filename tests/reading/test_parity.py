@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.reading.parity import perplexity, window_means
 
 SHAPE = ModelShape(hidden_size=32, layers=1, heads=2, kv_heads=2, intermediate_size=32, length=64)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,17 +11,23 @@ from torch.nn import functional
 
 from ropewalk.corpora import Corpus
 from ropewalk.errors import UserError
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource
+from ropewalk.options import ReportOptions, plain
 from ropewalk.reading import retrieval
-from ropewalk.reading.retrieval import Grid, answer_nll, effective_interval, effective_length, found_share, measure
+from ropewalk.reading.options import NeedleOptions
+from ropewalk.reading.retrieval import answer_nll, effective_interval, effective_length, found_share, read_needles
 from ropewalk.report.needle import write_report
 from ropewalk.rope import apply, default_rope
 from ropewalk.scores import Scores
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=1, kv_heads=1, intermediate_size=32, length=64)
 ROPE = default_rope(32, 10_000.0, 64)
-GRID = Grid(["digits", "passkey"], [64, 128], [0.0, 0.5], samples=6)
+OPTIONS = NeedleOptions(
+    tasks=("digits", "passkey"), lengths=(64, 128), depths=(0.0, 0.5), samples=6, by="nll", dtype="float32"
+)
+REPORT = ReportOptions(experiment="mine", confidence=0.95)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +40,9 @@ def source(make_model) -> ModelSource:
     return make_model(SHAPE)
 
 
-def run(source, corpus, folder, *, grid=GRID, rope=ROPE):
-    state = folder.parent / f"{folder.name}.state"
-    measure(source, rope, {"text": corpus}, grid, dtype="float32", chunk=1024, state=state, folder=folder)
+def run(source, corpus, folder, *, options=OPTIONS, rope=ROPE):
+    state, columns = folder.parent / f"{folder.name}.state", {"model": "m", "rope": folder.name}
+    read_needles(source, rope, {"text": corpus}, options, columns=columns, state=state, folder=folder)
     return pd.read_json(folder / "answers.jsonl", lines=True)
 
 
@@ -66,21 +75,21 @@ def test_every_model_and_rope_is_asked_the_same(source, corpus, tmp_path):
     expected = one[(one["task"] == "digits") & short]["score"].mean()
     assert scores.one(quantity="score", task="digits", length=64).value == pytest.approx(expected)
     assert not (tmp_path / "one.state").exists()
-    write_report({"one": tmp_path / "one", "two": tmp_path / "two"}, tmp_path / "report", confidence=0.95)
+    write_report([tmp_path / "one", tmp_path / "two"], REPORT, tmp_path / "report")
     table = pd.read_csv(tmp_path / "report/needle.csv")
     assert set(table[table["subject"] == "two"]["better"]) == {"open"}, "nothing was learned, so nothing differs"
     assert "effective length" in (tmp_path / "report/needle.html").read_text()
     assert (tmp_path / "report/needle.png").stat().st_size > 10_000
-    other = run(source, corpus, tmp_path / "other", grid=Grid(["digits", "passkey"], [64, 128], [0.0, 0.5], 6, seed=1))
+    other = run(source, corpus, tmp_path / "other", options=replace(OPTIONS, seed=1))
     assert list(other["answer"]) != list(one["answer"])
     with pytest.raises(UserError, match="other was asked other questions than one"):
-        write_report({"one": tmp_path / "one", "other": tmp_path / "other"}, tmp_path / "report", confidence=0.95)
+        write_report([tmp_path / "one", tmp_path / "other"], REPORT, tmp_path / "report")
 
 
 @pytest.mark.parametrize("by", ["nll", "generation"])
 def test_a_killed_measurement_goes_on_as_if_nothing_had_happened(source, corpus, tmp_path, monkeypatch, by):
-    grid = Grid(["digits", "passkey"], [64, 100], [0.0, 1.0], samples=2, by=by)
-    whole = run(source, corpus, tmp_path / "whole", grid=grid)
+    options = replace(OPTIONS, lengths=(64, 100), depths=(0.0, 1.0), samples=2, by=by)
+    whole = run(source, corpus, tmp_path / "whole", options=options)
     name = "answer_nll" if by == "nll" else "_said"
     own, calls = getattr(retrieval, name), []
 
@@ -92,13 +101,13 @@ def test_a_killed_measurement_goes_on_as_if_nothing_had_happened(source, corpus,
 
     monkeypatch.setattr(retrieval, name, failing)
     with pytest.raises(KeyboardInterrupt):
-        run(source, corpus, tmp_path / "cut", grid=grid)
+        run(source, corpus, tmp_path / "cut", options=options)
     state = tmp_path / "cut.state/answers.jsonl"
     assert len(state.read_text().splitlines()) > 1
     with state.open("a") as file:
         file.write('{"task": "dig')  # torn
     before = len(calls)
-    resumed = run(source, corpus, tmp_path / "cut", grid=grid)
+    resumed = run(source, corpus, tmp_path / "cut", options=options)
     pd.testing.assert_frame_equal(resumed, whole)
     assert len(calls) - before < (12 if by == "nll" else 16), "some cells were not measured again"
 
@@ -126,11 +135,21 @@ def test_the_effective_length_is_the_longest_before_the_fall():
 
 
 def test_faults_are_named(source, corpus, tmp_path):
-    with pytest.raises(UserError, match="task 'triple': expected one of single, passkey"):
-        Grid(["triple"], [64], [0.0], 1)
+    single = replace(OPTIONS, tasks=("single",), lengths=(64,), depths=(0.0,), samples=1)
     with pytest.raises(UserError, match="task single: length is 64 tokens; the facts, question and answer of"):
-        run(source, corpus, tmp_path / "out", grid=Grid(["single"], [64], [0.0], 1))
+        run(source, corpus, tmp_path / "out", options=single)
     with pytest.raises(UserError, match="documents of at least 5000 tokens"):
-        run(source, corpus, tmp_path / "out", grid=Grid(["single"], [5000], [0.0], 1))
-    with pytest.raises(UserError, match="no such file; expected the answers of `needle measure`"):
-        write_report({"x": tmp_path}, tmp_path / "report", confidence=0.95)
+        run(source, corpus, tmp_path / "out", options=replace(single, lengths=(5000,)))
+    (tmp_path / "reading.json").write_text('{"columns": {"rope": "x"}}')
+    with pytest.raises(UserError, match="no such file; expected the answers of `ropewalk read needle`"):
+        write_report([tmp_path], REPORT, tmp_path / "report")
+
+
+def test_what_is_read_says_what_it_is(source, corpus, tmp_path):
+    run(source, corpus, tmp_path / "one")
+    header = json.loads((tmp_path / "one/reading.json").read_text())
+    assert header["columns"] == {"model": "m", "rope": "one"}
+    assert header["rope"] == ROPE.to_json()
+    # How the work is cut changes nothing of what is read.
+    assert header["options"] == {name: value for name, value in plain(OPTIONS).items() if name != "chunk"}
+    assert Scores.read(tmp_path / "one/scores.json").setting == {"stage": "needle", "model": "m", "rope": "one"}

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ropewalk.report.options import PredictionOptions
 from ropewalk.report.predictions import (
     draw_laws,
     draw_prediction,
@@ -69,17 +70,24 @@ def test_the_table_of_llama2(tmp_path):
     assert table["discrete"].tolist()[1:] == pytest.approx([7754, 89_377, 129_027, 129_027], abs=1)
     assert pd.isna(table["discrete"].iloc[0])
     assert table["critical_base"].tolist()[-1] == pytest.approx(71_738.44, abs=0.01)
-    write_predictions([*settings, LLAMA2], tmp_path / "out")
+    bases, lengths = (500.0, 2e4, 6e5, 1e6, 1e6), (*[4096] * 4, 16_384)
+    options = PredictionOptions(head_dim=128, base=1e4, length=4096, bases=bases, tune_lengths=lengths)
+    write_predictions(options, tmp_path / "out")
     page = (tmp_path / "out/predictions.html").read_text()
     assert "critical dimension 92" in page
     assert "<td>129,027</td>" in page
     assert "2,608, 1,304, 651.9 as printed, 2,954, 1,461, 722.5 for the slowest pair that there is" in page
     assert "<summary>500, tuned at 4,096 tokens</summary><ul><li>For small bases the law names no limit" in page
-    assert len(pd.read_csv(tmp_path / "out/predictions.csv")) == 5
+    written = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert written["discrete"].to_numpy() == pytest.approx(table["discrete"].to_numpy(float), rel=1e-5, nan_ok=True)
+    assert list(zip(written["new_base"], written["tune_length"], strict=True)) == list(zip(bases, lengths, strict=True))
+    with Image.open(tmp_path / "out/predictions.png") as image:
+        assert image.width > 1.8 * image.height, "a panel for each tuning length"
 
 
 def test_the_page_says_how_far_was_looked_and_shows_warnings(tmp_path):
-    write_predictions([Setting(128, 10_000.0, 4096, 4096, 1e12)], tmp_path / "out")
+    options = PredictionOptions(head_dim=128, base=1e4, length=4096, bases=(1e12,), tune_lengths=(4096,))
+    write_predictions(options, tmp_path / "out")
     page = (tmp_path / "out/predictions.html").read_text()
     assert "<td>&gt; 4,194,304</td>" in page or "<td>> 4,194,304</td>" in page
     assert "<details open><summary>1,000,000,000,000, tuned at 4,096 tokens</summary><ul><li><b>warning</b>" in page
