@@ -20,10 +20,12 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.shape import ModelShape
 from ropewalk.training.batches import Batch
 from ropewalk.training.budget import forward_flops
-from ropewalk.training.loop import Devices, TrainingOptions, train
+from ropewalk.training.loop import train
+from ropewalk.training.options import Layout, TrainingOptions
 
 SMALL = ModelShape(hidden_size=256, layers=4, heads=4, kv_heads=4, intermediate_size=688, length=512)
 
@@ -74,16 +76,16 @@ def main() -> None:
     def warm_up(step: int) -> Batch:
         return Batch(ids[: given.sequences])
 
-    devices = Devices(activation_checkpointing=given.activation_checkpointing)
+    layout = Layout(checkpoint_every=10**6, activation_checkpointing=given.activation_checkpointing)
     with tempfile.TemporaryDirectory() as folder:
         common = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "weight_decay": 0.0}
         train(fresh(given), warm_up, TrainingOptions(steps=2, **common), state=Path(folder) / "w", identity={})
-        options = TrainingOptions(steps=given.steps, checkpoint_every=10**6, **common)
+        options = TrainingOptions(steps=given.steps, **common)
 
         def batches(step: int) -> Batch:
             return Batch(ids[step * given.sequences : (step + 1) * given.sequences])
 
-        ours = train(model, batches, options, state=Path(folder) / "s", identity={}, devices=devices)
+        ours = train(model, batches, options, state=Path(folder) / "s", identity={}, layout=layout)
         mine = show("ropewalk", tokens / (ours.tokens_per_second or 1), ours.final_loss)
 
         arguments = TrainingArguments(

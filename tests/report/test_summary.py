@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from ropewalk.report.summary import SECTIONS, write_summary
 from ropewalk.scores import Scores, bare_rows, number_rows
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -25,27 +28,52 @@ def study(tmp_path):
     ]
     Scores(about, tuple(rows)).write(report / "scores.json")
     Image.new("RGB", (40, 20), "white").save(report / "convergence.png")
-    (folder / "model").mkdir()
+    model = folder / "models/fresh"
+    model.mkdir(parents=True)
     training = bare_rows({"parameters": 558208, "tokens": 5_324_800})
-    Scores({"stage": "training"}, training).write(folder / "model/scores.json")
-    (folder / "model/config.json").write_text(json.dumps({"max_position_embeddings": 128}))
+    Scores({"stage": "training"}, training).write(model / "scores.json")
+    (model / "training.json").write_text(json.dumps({"shape": {"length": 128}}))
+    tuned = folder / "models/tuned"
+    tuned.mkdir()
+    Scores({"stage": "training"}, bare_rows({"parameters": 7.0, "tokens": 9.0})).write(tuned / "scores.json")
+    (tuned / "training.json").write_text(json.dumps({"rope": {}}))
+    (report / "search.html").write_text("")
+    (report / "notes.txt").write_text("")
     return folder
 
 
 def test_the_page_shows_what_is_there_and_stands_alone(study):
-    write_summary(study, study / "report.html", "tables.html")
+    write_summary(study, study / "report.html")
     page = (study / "report.html").read_text()
-    assert "558,208 weights" in page
+    assert "fresh: a model of 558,208 weights, trained from nothing on 5,324,800 tokens in texts of 128." in page
+    assert "tuned: a model" not in page
     assert "Does a searched rope beat hand-made ones?" in page
     assert "-0.5 [-0.7, -0.3], gp/ramp" in page
     assert "reports/scaling/" not in page, "a stage that did not run has no section"
     assert len(re.findall("src='data:image/png;base64,", page)) == 1
     assert not re.findall(r"(?:src|href)=['\"]?https?:", page), "it works offline"
     assert "href='reports/search/e/search.html'" in page
-    assert "href='tables.html'" in page
+    assert "href='scorecard/scorecard.html'" in page
+
+
+def test_every_file_of_a_report_is_listed_with_what_it_shows(study):
+    write_summary(study, study / "report.html")
+    page = (study / "report.html").read_text()
+    _, _, files = page.partition("<h2 id=files>")
+    assert "<h3>search/e</h3>" in files
+    listed = re.findall("<li><a href='([^']*)'>([^<]*)</a>(: )?", files)
+    assert listed == [
+        ("reports/search/e/search.html", "search.html", ": "),
+        ("reports/search/e/convergence.png", "convergence.png", ": "),
+    ]
+    assert "Best objective so far, in nats against YaRN" in files
 
 
 def test_every_section_names_a_command_of_this_workflow():
     for section in SECTIONS:
-        assert section.larger.startswith("uv run snakemake --cores all")
+        words = r"uv run snakemake --cores all (?:--resources gpu=1 )?(\w+ )?--configfile (config/[\w-]+\.yaml)"
+        target = re.fullmatch(words, section.larger)
+        assert target is not None
+        assert target[1] in (None, f"{section.stage} ")
+        assert (ROOT / target[2]).is_file()
         assert section.alt
