@@ -54,6 +54,10 @@ for target, rows in TARGETS.items():
             [PATHS.of(row) for row in rows],
 
 
+onstart:
+    start_warm()
+
+
 onsuccess:
     shell(DELIVER)
     if Path(f"{RESULTS}/report.html").is_file():

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -94,7 +95,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def serve(path: str) -> None:
-    """Import what jobs import, then fork for each that asks, until the process that started this one ends."""
+    """Import what jobs import, then fork for each that asks, until the process that started this one ends.
+
+    Args:
+        path: of the socket, in a folder of its own, which is removed at the end.
+    """
     die_with_parent()
     parent = os.getppid()
     for module in MODULES:
@@ -106,17 +111,20 @@ def serve(path: str) -> None:
     listener.listen(64)
     # A terminal's Ctrl-C is for the jobs, which pass it on themselves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    while os.getppid() == parent:
-        for key, _ in selector.select(timeout=5):
-            if key.fileobj is listener:
-                _accept(listener, selector)
-            elif key.data[0] == "client":
-                _hear(key, selector)
-            else:
-                _end(key, selector)
-    os.unlink(path)
+    try:
+        while os.getppid() == parent:
+            for key, _ in selector.select(timeout=5):
+                if key.fileobj is listener:
+                    _accept(listener, selector)
+                elif key.data[0] == "client":
+                    _hear(key, selector)
+                else:
+                    _end(key, selector)
+    finally:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:

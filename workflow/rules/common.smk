@@ -70,22 +70,19 @@ if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
     shell(DELIVER)
 
 
-# One process imports torch for all jobs of this machine; see ropewalk/warm.py.
-if (
-    workflow.is_main_process
-    and not workflow.dryrun
-    and workflow.executor_plugin
-    and workflow.executor_plugin.name == "local"
-    and not workflow.deployment_settings.deployment_method
-    and warm.wanted()
-):
+def start_warm():
+    """Have one process import torch for all jobs of this machine; see ropewalk/warm.py."""
+    local_only = workflow.executor_plugin.name == "local"
+    deployed = workflow.deployment_settings.deployment_method
+    if not (local_only and warm.wanted()) or deployed:
+        return
     socket = f"{tempfile.mkdtemp(prefix='ropewalk-')}/socket"
-    os.environ[warm.VARIABLE] = socket
     subprocess.Popen(
         [sys.executable, "-m", "ropewalk.warm", "serve", socket],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
+    os.environ[warm.VARIABLE] = socket
 
 
 def row(table):
