@@ -97,10 +97,12 @@ def _type(hint: Any, *, several: bool = False) -> str:
         return f"{', '.join(words)} or {last}" if words else last
     if kind in (tuple, list):
         return f"list of {_type(parts[0], several=True)}"
+    if kind is dict:
+        return "keys of your own"
     if is_dataclass(hint):
         return f"keys {', '.join(field.name for field in fields(hint))}"
-    word = {int: "whole number", float: "number", str: "text", bool: "true or false"}[hint]
-    return f"{word}s" if several and hint is not bool else word
+    words = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
+    return f"{words[hint]}s" if several and hint in (int, float, str) else words[hint]
 
 
 def from_json(kind: type[T], text: str, option: str = "--options") -> T:
