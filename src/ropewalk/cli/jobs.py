@@ -162,7 +162,7 @@ def read(
 
     needle and leval, killed and called again, go on after what they finished.
     """
-    from ropewalk.study.tables import READING_OPTIONS
+    from ropewalk.study.kinds import READING_OPTIONS
 
     given: Any = from_json(READING_OPTIONS[kind], options)
     called = mapping(columns)

@@ -37,7 +37,7 @@ def report(
     model: Annotated[Path | None, typer.Option(help="model that was pre-trained here, to show how")] = None,
 ) -> None:
     """Say what readings come to: page, tables, figures and scores.json in a folder."""
-    from ropewalk.study.tables import REPORT_OPTIONS
+    from ropewalk.study.kinds import REPORT_OPTIONS
 
     given: Any = from_json(REPORT_OPTIONS[kind], options)
     folders = readings or []

@@ -7,6 +7,7 @@ a job of each row. Ids are made here and nowhere taken apart: whatever a row is 
 from __future__ import annotations
 
 from ropewalk.study.config import Config
-from ropewalk.study.tables import Study, read_study
+from ropewalk.study.rows import Study
+from ropewalk.study.tables import read_study
 
 __all__ = ["Config", "Study", "read_study"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ropewalk.study.rows import ModelRow, PosGenTask, ReadingRow, ReportRow, RopeRow, SearchJob
-from ropewalk.study.tables import CorpusRow
+from ropewalk.study.rows import CorpusRow, ModelRow, PosGenTask, ReadingRow, ReportRow, RopeRow, SearchJob
 
 Row = CorpusRow | RopeRow | ModelRow | ReadingRow | SearchJob | PosGenTask | ReportRow
 

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from ropewalk.errors import UserError
-from ropewalk.study.tables import Study, read_study
+from ropewalk.study.rows import Study
+from ropewalk.study.tables import read_study
 
 
 def read_files(files: Sequence[Path]) -> Study:

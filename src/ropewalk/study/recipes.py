@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ropewalk.errors import UserError
-from ropewalk.rope import METHODS, apply, default_rope
+from ropewalk.rope import METHODS, default_rope
+from ropewalk.rope.methods import cook
 
 STARTS = {"file": "PATH", "rope": "NAME", "found": "SEARCH"}
 """What a recipe may start from, with what is said of it."""
@@ -67,9 +68,7 @@ class Recipe:
             UserError: see :func:`ropewalk.rope.apply`.
         """
         lists = [step["long_factor"] for step in self.steps if isinstance(step.get("long_factor"), list)]
-        rope = default_rope(2 * (len(lists[0]) if lists else 32), 1e4, 128)
-        for step in self.steps:
-            rope = apply_step(rope, step)
+        cook(default_rope(2 * (len(lists[0]) if lists else 32), 1e4, 128), self.steps)
 
     @property
     def method(self) -> str:
@@ -91,22 +90,6 @@ def _step(part: Any) -> Mapping[str, Any]:
         key: float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
         for key, value in step.items()
     }
-
-
-def apply_step(rope: Any, step: Mapping[str, Any]) -> Any:
-    """Apply a step of a recipe to a rope.
-
-    Raises:
-        UserError: see :func:`ropewalk.rope.apply`.
-    """
-    return apply(rope, step["method"], **{key: value for key, value in step.items() if key != "method"})
-
-
-def cook(rope: Any, steps: Sequence[Mapping[str, Any]]) -> Any:
-    """Apply the steps of a recipe, one after the other."""
-    for step in steps:
-        rope = apply_step(rope, step)
-    return rope
 
 
 def _takes_factor(method: str) -> bool:

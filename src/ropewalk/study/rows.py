@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ropewalk.corpora.options import CorpusOptions
 from ropewalk.models.shape import ModelShape
 from ropewalk.options import Options
+from ropewalk.study.config import Config
 from ropewalk.training.options import Layout
+
+OWN = "own"
+"""In a list of ropes: the rope that a model was trained with."""
 
 
 def join(*parts: Any) -> str:
@@ -186,3 +191,31 @@ class ReportRow:
     searches: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     model: str | None = None
+
+
+@dataclass(frozen=True)
+class CorpusRow:
+    """A corpus, tokenised by one tokenizer: ``byte``, or that of a fetched model."""
+
+    id: str
+    name: str
+    tokenizer: str
+    options: CorpusOptions
+
+
+@dataclass
+class Study:
+    """A study: its configuration and its tables, by id."""
+
+    config: Config
+    corpora: dict[str, CorpusRow] = field(default_factory=dict)
+    ropes: dict[str, RopeRow] = field(default_factory=dict)
+    models: dict[str, ModelRow] = field(default_factory=dict)
+    readings: dict[str, ReadingRow] = field(default_factory=dict)
+    searches: dict[str, SearchJob] = field(default_factory=dict)
+    posgen: dict[str, PosGenTask] = field(default_factory=dict)
+    reports: dict[str, ReportRow] = field(default_factory=dict)
+
+    def reports_of(self, *kinds: str) -> list[ReportRow]:
+        """The reports of these kinds, in order; of every kind where none is named."""
+        return [report for report in self.reports.values() if not kinds or report.kind in kinds]

@@ -10,8 +10,7 @@ from typing import Any
 
 from ropewalk.options import Options, plain
 from ropewalk.study.paths import Paths
-from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob
-from ropewalk.study.tables import Study
+from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob, Study
 
 SHOWN = 12
 """Values of a list that are shown; of a longer one only how many there are."""

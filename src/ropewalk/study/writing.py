@@ -12,7 +12,7 @@ import yaml
 from ropewalk.options import descriptions, plain
 from ropewalk.search.options import SearchOptions
 from ropewalk.study.config import Config, ReadingRows, SearchRows, SweepRows, TuningRows
-from ropewalk.study.tables import READING_OPTIONS, REPORT_OPTIONS
+from ropewalk.study.kinds import READING_OPTIONS, REPORT_OPTIONS
 from ropewalk.training.options import TuningOptions
 
 HEAD = """\
