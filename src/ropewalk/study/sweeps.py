@@ -64,7 +64,7 @@ def swept_models(maker: Maker, name: str) -> list[ModelRow]:
 
 
 def sweep_report(maker: Maker, name: str, given: SweepRows) -> None:
-    """Readings of every tuned model, with a window of its tuning length, and the reports of measured and predicted limits."""
+    """Readings of every tuned model, with a window of its tuning length; reports of measured and predicted limits."""
     spec = readings_named(maker, given.read_as, "nll", f"sweeps.{name}.read_as")
     copy = readings_named(maker, given.copy_as, "copying", f"sweeps.{name}.copy_as") if given.copy_as else None
     scaled = {
