@@ -63,8 +63,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
     """Names of all modules that may be imported; of a name from a package both, as it may be a module."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for other in node.orelse:
-                yield from _names(other)
+            yield from _names(ast.Module(node.orelse, []))
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

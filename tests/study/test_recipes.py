@@ -10,8 +10,9 @@ import yaml
 
 from ropewalk.errors import UserError
 from ropewalk.rope import apply, default_rope
+from ropewalk.rope.methods import cook
 from ropewalk.study import read_study
-from ropewalk.study.recipes import Recipe, cook
+from ropewalk.study.recipes import Recipe
 
 CONFIG = Path(__file__).parents[2] / "config"
 

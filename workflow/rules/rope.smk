@@ -19,7 +19,7 @@ rule rope:
             "ropes", lambda found: json.dumps(list(found.steps), sort_keys=True)
         ),
         start=rope_table,
-        code=code_hash("ropewalk.study.recipes"),
+        code=code_hash("ropewalk.rope.methods"),
     message:
         "make the rope {wildcards.rope}"
     shell:

@@ -101,8 +101,8 @@ def _type(hint: Any, *, several: bool = False) -> str:
         return "keys of your own"
     if is_dataclass(hint):
         return f"keys {', '.join(field.name for field in fields(hint))}"
-    words = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
-    return f"{words[hint]}s" if several and hint in (int, float, str) else words[hint]
+    plain = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
+    return f"{plain[hint]}s" if several and hint in (int, float, str) else plain[hint]
 
 
 def from_json(kind: type[T], text: str, option: str = "--options") -> T:

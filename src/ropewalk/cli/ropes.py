@@ -164,7 +164,8 @@ def recipe(
     ] = None,
 ) -> None:
     """Apply several methods one after the other, as the recipes of a study do."""
-    from ropewalk.study.recipes import Recipe, cook
+    from ropewalk.rope.methods import cook
+    from ropewalk.study.recipes import Recipe
 
     try:
         given = json.loads(steps)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -406,6 +406,21 @@ def apply(rope: Rope, method_name: str, **params: Any) -> Rope:
         return method(rope, **params)
     except UserError as error:
         raise UserError(f"{method_name}: {error}") from None
+
+
+def cook(rope: Rope, steps: Sequence[Mapping[str, Any]]) -> Rope:
+    """Apply methods one after the other.
+
+    Args:
+        rope: what they are applied to.
+        steps: each a method with its parameters, as ``{"method": "yarn", "factor": 8.0}``.
+
+    Raises:
+        UserError: see :func:`apply`.
+    """
+    for step in steps:
+        rope = apply(rope, step["method"], **{key: value for key, value in step.items() if key != "method"})
+    return rope
 
 
 def replay(rope: Rope, length: int) -> Rope:
