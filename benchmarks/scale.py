@@ -3,7 +3,7 @@
     uv run python benchmarks/scale.py plan [--jobs 1000,5000,20000]
     uv run python benchmarks/scale.py mlflow [--runs 50,250] [--points 100]
     uv run python benchmarks/scale.py journal [--writers 1,4,16] [--trials 20]
-    uv run python benchmarks/scale.py files results/default
+    uv run python benchmarks/scale.py files results/embedded
 
 `plan` dry-runs a sweep of the base with ever more seeds and one fine-tuning with ever more seeds, and prints seconds on
 the clock, seconds of CPU and memory. `mlflow` records jobs that do nothing, with as many points of a metric as a short
@@ -39,14 +39,14 @@ def sweep(jobs: int) -> dict[str, Any]:
     """A study of about so many jobs: LLaMA-2 7B, 50 bases and as many seeds as needed; a cell is two jobs."""
     study = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
     bases = [500.0 + 1000 * step for step in range(BASES)]
-    study["scaling"]["llama2"]["sweeps"] = [{"bases": bases, "seeds": list(range(jobs // (2 * BASES)))}]
+    study["sweeps"]["bases"]["groups"] = [{"bases": bases, "seeds": list(range(jobs // (2 * BASES)))}]
     return study
 
 
 def tunings(jobs: int) -> dict[str, Any]:
     """The same for fine-tuning: two ropes, two regimes, as many seeds as needed; a training is two jobs."""
     study = yaml.safe_load((ROOT / "config/paper-finetune.yaml").read_text())
-    study["finetune"]["llama2"]["seeds"] = list(range(jobs // 8))
+    study["tunings"]["finetune"]["seeds"] = list(range(jobs // 8))
     return study
 
 

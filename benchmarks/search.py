@@ -1,7 +1,8 @@
 """Searching a rope: a resident model against one loaded for each trial, and evaluations needed against evolution's.
 
-    uv run python benchmarks/search.py --model results/default/model --corpus results/default/corpora/government \
-        --corpus results/default/corpora/mathematics [--factor 8] [--evolution 1344] [--budget 96] [--seeds 2]
+    uv run python benchmarks/search.py --model results/embedded/models/small \
+        --corpus results/embedded/corpora/byte/government --corpus results/embedded/corpora/byte/mathematics \
+        [--factor 8] [--evolution 1344] [--budget 96] [--seeds 2]
 
 Printed are seconds per evaluation with one resident model, whose rope is patched, and with the model loaded anew for
 each trial, as a script around an evaluation command would; what evolution (population 64, 16 mutants and 16 crosses a

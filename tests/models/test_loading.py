@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ropewalk.errors import UserError
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.loading import fetch, load_model
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens, load_tokenizer
 

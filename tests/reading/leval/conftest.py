@@ -21,7 +21,8 @@ def tiny_model(tmp_path_factory) -> Path:
     """A folder with a random byte-level model whose answers depend on what it reads."""
     import torch
 
-    from ropewalk.models.fresh import ModelShape, fresh_llama
+    from ropewalk.models.fresh import fresh_llama
+    from ropewalk.models.shape import ModelShape
     from ropewalk.models.tokenizers import byte_tokenizer
 
     folder = tmp_path_factory.mktemp("model")
