@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ropewalk import cli
 from ropewalk.errors import UserError
+from ropewalk.reading.nll_file import write_nll
 from ropewalk.reading.perplexity import (
     ALL,
     curve_edges,
@@ -16,6 +20,7 @@ from ropewalk.reading.perplexity import (
     position_bins,
     position_curve,
 )
+from ropewalk.rope import apply, default_rope
 
 
 def measured(shift: float = 0.0, documents: int = 6, length: int = 64, seed: int = 0, passes=None) -> pd.DataFrame:
@@ -117,6 +122,27 @@ def test_lengths_at_which_nothing_was_read_and_beyond_all_passes_are_refused():
         perplexity_table({"dynamic": often}, [20, 32])
     with pytest.raises(UserError, match="length 65: the longest measured pass has 64 tokens"):
         perplexity_table({"dynamic": often}, [16, 65])
+
+
+def test_the_command_knows_from_the_header_whether_a_rope_changes(tmp_path, monkeypatch, capsys):
+    original = default_rope(8, 1e4, 16)
+    for name, rope in {"static": original, "dynamic": apply(original, "dynamic_ntk", factor=2.0)}.items():
+        write_nll(tmp_path / name / "nll.parquet", measured(), {"rope": rope.to_json()})
+    files = [str(tmp_path / name / "nll.parquet") for name in ("static", "dynamic")]
+
+    def run(*more):
+        monkeypatch.setattr(sys, "argv", ["ropewalk", "perplexity", *files, "--lengths", "32,64", *more])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+
+    run()
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^static +\d+\.\d\d +\d+\.\d\d$", printed, re.MULTILINE)) == 3
+    assert len(re.findall(r"^dynamic +— +\d+\.\d\d$", printed, re.MULTILINE)) == 3
+    run("-o", str(tmp_path / "table.csv"))
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table.loc[table["rope"] == "dynamic", "length"].unique().tolist() == [64]
 
 
 def test_curves_of_a_rope_that_changes_have_edges_where_it_was_read():

@@ -114,6 +114,19 @@ def test_a_rope_that_changes_is_not_read_at_a_length_that_it_was_not_measured_at
     )
 
 
+def test_a_heatmap_has_a_dash_where_a_rope_was_not_read(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    table = pd.DataFrame({32: [8.0, 9.0], 64: [10.0, np.nan]}, index=["none", "dynamic"])
+    figures.draw_perplexity_heatmap(table, 32, tmp_path / "none.png")
+    axes = drawn[0].axes[0]
+    cells = {text.get_position(): text.get_text() for text in axes.texts if not text.get_text().strip().isalpha()}
+    assert cells == {(0, 0): "8.00", (1, 0): "10.00", (0, 1): "9.00", (1, 1): "—"}
+    [image] = axes.images
+    assert image.norm.vmin == pytest.approx(np.log(8)), "the others have the colours that they have without it"
+    assert np.isfinite(image.norm.vmax)
+
+
 def test_a_rope_that_changes_and_was_read_at_the_end_alone_has_no_other_number(readings, tmp_path):
     rows, about = read_nll(readings[2] / "nll.parquet")
     write_nll(readings[2] / "nll.parquet", rows[rows["pass_length"] == 128], about)
