@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ pytest.importorskip("moto.server", reason="not installed; uv sync brings it")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="not installed; uv sync brings it")
 
 ROOT = Path(__file__).parents[2]
-STUDY = "results/tiny/posgen/embedded"
+STUDY = "results/tiny"
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,9 @@ def clone(tmp_path: Path) -> Path:
     for name in ("Snakefile", "config", "workflow", "envs"):
         (tmp_path / name).symlink_to(ROOT / name)
     study = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
-    study["posgen"]["embedded"].update(
+    study["posgen"]["posgen"].update(
         tasks=["recursive"],
-        ropes=[
-            {"name": "rope", "method": "default"},
-            {"name": "pi", "method": "pi", "weights": "rope", "brief": True},
-        ],
+        ropes={"rope": {"recipe": "default"}, "pi": {"recipe": "pi", "weights": "rope", "brief": True}},
     )
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     return tmp_path
@@ -90,15 +88,19 @@ def test_results_lie_in_the_bucket_and_are_found_there(clone: Path, server: str)
     bucket(server).create()
     snakemake(clone, server, "posgen")
     keys = {stored.key.removeprefix(f"lab/{STUDY}/") for stored in bucket(server).objects.all()}
-    assert {"ropes/pi.json", "recursive/models/models.safetensors", "report/accuracy.csv"} <= keys
-    assert not (clone / STUDY).exists()
+    assert {
+        "ropes/posgen/posgen/pi.json",
+        "posgen/posgen/recursive/models/models.safetensors",
+        "reports/posgen/posgen/accuracy.csv",
+    } <= keys
+    assert not (clone / STUDY / "posgen").exists()
     # What must outlive a killed job stays here, as do the records of jobs.
-    assert (clone / "results/tiny/state/posgen/embedded/recursive.jsonl").is_file()
-    assert list((clone / "results/tiny/tracking").rglob("record-*.json"))
+    assert (clone / STUDY / "state/posgen/posgen/recursive.jsonl").is_file()
+    assert list((clone / STUDY / "tracking").rglob("record-*.json"))
 
     assert "Nothing to be done" in snakemake(clone, server, "posgen")
 
-    bucket(server).Object(f"lab/{STUDY}/report/accuracy.csv").delete()
+    bucket(server).objects.filter(Prefix=f"lab/{STUDY}/reports/posgen").delete()
     planned = snakemake(clone, server, "posgen", "-n")
-    assert "rule posgen_report" in planned
-    assert "rule posgen_score" not in planned
+    assert re.search(r"^report +1$", planned, re.MULTILINE)
+    assert "posgen_score" not in planned
