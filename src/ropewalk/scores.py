@@ -171,7 +171,7 @@ def _finite(value: float) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class ReportSetting:
     """What the scores of every report say of themselves; each report adds its scale."""
 
     stage: str
@@ -187,7 +187,7 @@ class Scores:
     """What a file of scores holds."""
 
     setting: Mapping[str, Any]
-    """``stage``, and for a report the fields of its :class:`Setting`."""
+    """``stage``, and for a report the fields of its :class:`ReportSetting`."""
     rows: tuple[Score, ...]
     """No two are of the same thing."""
 
@@ -199,7 +199,7 @@ class Scores:
             names.add(name)
 
     @classmethod
-    def of(cls, setting: Setting, rows: Iterable[Score]) -> Scores:
+    def of(cls, setting: ReportSetting, rows: Iterable[Score]) -> Scores:
         """Those of a report."""
         return cls(asdict(setting), tuple(rows))
 

@@ -13,7 +13,7 @@ from ropewalk.options import ReportOptions
 from ropewalk.report.figures import draw_copying_heatmap
 from ropewalk.report.rows import header, named
 from ropewalk.rope import Rope
-from ropewalk.scores import Score, Scores, Setting
+from ropewalk.scores import ReportSetting, Score, Scores
 
 
 def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path) -> None:
@@ -35,7 +35,7 @@ def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path)
     with whole_folder(folder) as out:
         table.to_csv(out / "copying.csv", float_format="%.4f", index_label="rope")
         draw_copying_heatmap(table, trained, out / "copying.png")
-        setting = Setting(stage="copying", experiment=options.experiment, confidence=options.confidence)
+        setting = ReportSetting(stage="copying", experiment=options.experiment, confidence=options.confidence)
         Scores.of(setting, rows).write(out / "scores.json")
 
 

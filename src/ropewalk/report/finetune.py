@@ -21,7 +21,7 @@ from ropewalk.report.options import TuningReportOptions
 from ropewalk.report.rows import columns
 from ropewalk.report.tables import by_corpus
 from ropewalk.rope import Rope
-from ropewalk.scores import Score, Scores, Setting, number_rows, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, number_rows, table_rows
 
 
 def write_report(readings: Sequence[Path], options: TuningReportOptions, folder: Path) -> None:
@@ -204,7 +204,7 @@ def against_untuned(by_length: Means, confidence: float, seed: int = 0) -> pd.Da
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSetting(Setting):
+class FinetuneSetting(ReportSetting):
     """At what scale models were tuned."""
 
     stage: str = "finetune"

@@ -22,7 +22,7 @@ from ropewalk.report.leval_page import leval_html
 from ropewalk.report.rows import named
 from ropewalk.report.style import GREY, inks, save
 from ropewalk.rope import Rope
-from ropewalk.scores import Score, Scores, Setting, number_rows
+from ropewalk.scores import ReportSetting, Score, Scores, number_rows
 
 
 def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path) -> None:
@@ -50,7 +50,7 @@ def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LEvalSetting(Setting):
+class LEvalSetting(ReportSetting):
     """At what scale models answered questions."""
 
     stage: str = "leval"

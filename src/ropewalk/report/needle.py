@@ -20,7 +20,7 @@ from ropewalk.report.html import render
 from ropewalk.report.rows import named
 from ropewalk.report.style import save
 from ropewalk.report.tables import by_length
-from ropewalk.scores import Score, Scores, Setting, number_rows, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, number_rows, table_rows
 
 
 def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path) -> None:
@@ -41,7 +41,7 @@ def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path)
     with whole_folder(folder) as out:
         table.to_csv(out / "needle.csv", index=False, float_format="%.6g")
         (out / "needle.html").write_text(_page(table, usable, next(iter(answers)), confidence))
-        setting = Setting(stage="needle", experiment=experiment, confidence=confidence)
+        setting = ReportSetting(stage="needle", experiment=experiment, confidence=confidence)
         _scores(table, usable, next(iter(answers)), setting).write(out / "scores.json")
         draw_heatmaps(answers, out / "needle.png")
 
@@ -127,7 +127,7 @@ def draw_heatmaps(answers: Mapping[str, pd.DataFrame], path: str | Path) -> None
     save(figure, path)
 
 
-def _scores(table: pd.DataFrame, usable: pd.DataFrame, first: str, setting: Setting) -> Scores:
+def _scores(table: pd.DataFrame, usable: pd.DataFrame, first: str, setting: ReportSetting) -> Scores:
     rows: list[Score] = []
     confidence = setting.confidence
     for row in usable.to_dict("records"):

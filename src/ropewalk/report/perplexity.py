@@ -17,11 +17,11 @@ from ropewalk.report.options import PerplexityReportOptions
 from ropewalk.report.rows import named
 from ropewalk.report.tables import perplexity_html
 from ropewalk.rope import Rope
-from ropewalk.scores import Score, Scores, Setting, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, table_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerplexitySetting(Setting):
+class PerplexitySetting(ReportSetting):
     """At what scale ropes were compared."""
 
     stage: str = "perplexity"

@@ -20,7 +20,7 @@ from ropewalk.report.tables import grouped
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
 from ropewalk.rope.methods import apply
-from ropewalk.scores import Score, Scores, Setting, number_rows
+from ropewalk.scores import ReportSetting, Score, Scores, number_rows
 
 TASKS = {"recursive": "Recursive", "chain-of-thought": "Chain of thought", "semi-recursive": "Semi-recursive"}
 QUANTITIES = {
@@ -242,7 +242,7 @@ def feature_gaps(task: ScoredTask) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosGenSetting(Setting):
+class PosGenSetting(ReportSetting):
     """At what scale models learned a rule; see :class:`ropewalk.posgen.options.PosGenOptions`."""
 
     stage: str = "posgen"

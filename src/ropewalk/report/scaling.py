@@ -19,7 +19,7 @@ from ropewalk.scaling.cells import Key
 from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.sweep import Sweep, read_sweep
 from ropewalk.scaling.tables import far_difference
-from ropewalk.scores import Score, Scores, Setting, bare_rows, number_rows, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, bare_rows, number_rows, table_rows
 
 
 def write_report(readings: Sequence[Path], options: SweepOptions, folder: Path) -> None:
@@ -62,7 +62,7 @@ def _copying(sweep: Sweep) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepSetting(Setting):
+class SweepSetting(ReportSetting):
     """At what scale bases were swept."""
 
     stage: str = "scaling"

@@ -12,7 +12,7 @@ import pandas as pd
 from ropewalk.files import whole_folder
 from ropewalk.report import search_figures as figures
 from ropewalk.report.search_page import searches_html
-from ropewalk.scores import Score, Scores, Setting, number_rows, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, number_rows, table_rows
 from ropewalk.search.options import SearchReportOptions
 from ropewalk.search.results import Comparison, read_comparison, rivals, standings, transfer
 
@@ -48,7 +48,7 @@ def write_report(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSetting(Setting):
+class SearchSetting(ReportSetting):
     """At what scale ropes were searched."""
 
     stage: str = "search"

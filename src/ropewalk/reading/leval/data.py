@@ -9,14 +9,14 @@ from typing import Any
 
 from ropewalk.errors import UserError
 from ropewalk.reading.leval.lines import json_lines
-from ropewalk.reading.leval.tasks import Task
+from ropewalk.reading.leval.tasks import ExamTask
 
 HUB = "hub:L4NLP/LEval"
 HUB_FOLDER = "LEval/Exam"
 
 
 @dataclass(frozen=True)
-class Document:
+class ExamDocument:
     """A text, its questions, and their right answers in the same order."""
 
     text: str
@@ -49,7 +49,7 @@ class DataSource:
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" + (f" at revision {self.revision}" if self.revision else "")
 
-    def file(self, task: Task) -> Path:
+    def file(self, task: ExamTask) -> Path:
         """The JSONL file of a task.
 
         Raises:
@@ -76,7 +76,7 @@ class DataSource:
             ) from error
 
 
-def load_task(source: DataSource, task: Task) -> list[Document]:
+def load_task(source: DataSource, task: ExamTask) -> list[ExamDocument]:
     """The documents of a task.
 
     Raises:
@@ -89,7 +89,7 @@ def load_task(source: DataSource, task: Task) -> list[Document]:
     return documents
 
 
-def _document(path: Path, line: int, value: dict[str, Any]) -> Document:
+def _document(path: Path, line: int, value: dict[str, Any]) -> ExamDocument:
     for key in ("input", "instructions", "outputs"):
         if key not in value:
             raise UserError(f"{path}:{line} has no key {key!r}; expected input, instructions and outputs.")
@@ -101,7 +101,7 @@ def _document(path: Path, line: int, value: dict[str, Any]) -> Document:
         raise UserError(
             f"{path}:{line} has {len(questions)} instructions and {len(answers)} outputs; expected one output each."
         )
-    return Document(text, questions, answers)
+    return ExamDocument(text, questions, answers)
 
 
 def _texts(path: Path, line: int, key: str, values: Any) -> tuple[str, ...]:

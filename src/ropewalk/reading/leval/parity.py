@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 
-from ropewalk.reading.leval.tasks import Task
+from ropewalk.reading.leval.tasks import ExamTask
 
 OPTIONS = "ABCD"
 ERROR = "<error>"
@@ -20,7 +20,7 @@ SPARE_TOKENS = 3
 """Tokens of a response to a code question that are looked at beyond as many as the result has."""
 
 
-def score(task: Task, answer: str, truth: str) -> tuple[float, ...]:
+def score(task: ExamTask, answer: str, truth: str) -> tuple[float, ...]:
     """Scores of one answer, each 0 to 1: two for a judgement (loyalty and fact), and else one."""
     match task.kind:
         case "choice":

@@ -24,10 +24,10 @@ from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.reading.generation import generate, stop_tokens
-from ropewalk.reading.leval.data import DataSource, Document, load_task
+from ropewalk.reading.leval.data import DataSource, ExamDocument, load_task
 from ropewalk.reading.leval.pocket import write_pocket
 from ropewalk.reading.leval.prompting import Fitted, Prompter, fit, load_template, say_where_no_chat, shared_length
-from ropewalk.reading.leval.tasks import Task, task_named
+from ropewalk.reading.leval.tasks import ExamTask, task_named
 from ropewalk.reading.options import LEvalOptions
 from ropewalk.rope import Rope
 
@@ -133,15 +133,16 @@ def predict(
         shutil.rmtree(state)
 
 
-def _limited(task: Task, documents: list[Document], options: LEvalOptions) -> list[Document]:
+def _limited(task: ExamTask, documents: list[ExamDocument], options: LEvalOptions) -> list[ExamDocument]:
     # The three questions on a conversation stay together: scorers tell them apart by their places in the file.
     questions = None if task.kind == "topic" else options.questions
     return [
-        Document(one.text, one.questions[:questions], one.answers[:questions]) for one in documents[: options.documents]
+        ExamDocument(one.text, one.questions[:questions], one.answers[:questions])
+        for one in documents[: options.documents]
     ]
 
 
-def _digest(documents: Sequence[Document]) -> str:
+def _digest(documents: Sequence[ExamDocument]) -> str:
     """What tells documents and questions from others, without a copy of them."""
     return hashlib.sha256(json.dumps([asdict(document) for document in documents]).encode()).hexdigest()
 
@@ -165,7 +166,7 @@ def _own_rope(model: PreTrainedModel) -> Rope | None:
         return None
 
 
-def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
+def _kept(path: Path, documents: Sequence[ExamDocument]) -> list[dict[str, Any]]:
     """The answers in a file on all groups of documents that it holds whole; the file is cut to them.
 
     A group is answered again as a whole: batches of other questions may round otherwise.
@@ -183,7 +184,7 @@ def _kept(path: Path, documents: Sequence[Document]) -> list[dict[str, Any]]:
     return whole
 
 
-def _groups(documents: Sequence[Document]) -> list[list[int]]:
+def _groups(documents: Sequence[ExamDocument]) -> list[list[int]]:
     """Places of documents that are answered together: neighbours of one text, as the worked examples of gsm100."""
     groups: list[list[int]] = []
     count = 0
@@ -208,9 +209,9 @@ class _Answerer:
 
     def lines(
         self,
-        task: Task,
+        task: ExamTask,
         prompter: Prompter,
-        documents: Sequence[Document],
+        documents: Sequence[ExamDocument],
         kept: Sequence[Mapping[str, Any]],
         key: str,
     ) -> Iterator[list[dict[str, Any]]]:
@@ -228,7 +229,7 @@ class _Answerer:
             yield self._answer(task, prompter, {place: documents[place] for place in group}, fitted[1], key)
 
     def _answer(
-        self, task: Task, prompter: Prompter, documents: Mapping[int, Document], fitted: Fitted, key: str
+        self, task: ExamTask, prompter: Prompter, documents: Mapping[int, ExamDocument], fitted: Fitted, key: str
     ) -> list[dict[str, Any]]:
         asked = [
             (place, number, question, truth)

@@ -16,7 +16,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from ropewalk.errors import UserError
-from ropewalk.reading.leval.tasks import Task
+from ropewalk.reading.leval.tasks import ExamTask
 
 WORDS_A_STEP = 250
 """Words fewer that each further try to fit a document keeps."""
@@ -46,7 +46,7 @@ class Template:
     turned: tuple[str, str] = ("", "")
 
 
-def load_template(task: Task, folder: str | Path | None = None) -> Template:
+def load_template(task: ExamTask, folder: str | Path | None = None) -> Template:
     """The template of a task, from a folder of TOML files named after tasks or from those of this project.
 
     Raises:
@@ -64,7 +64,7 @@ def load_template(task: Task, folder: str | Path | None = None) -> Template:
     return _template(name, task, values)
 
 
-def _template(name: str, task: Task, values: dict[str, Any]) -> Template:
+def _template(name: str, task: ExamTask, values: dict[str, Any]) -> Template:
     twice = task.kind == "judgement"
     needed = ("system", "user", *(("system_alone", "user_alone", "turned") if twice else ()))
     known = asdict(Template("", ""))

@@ -14,7 +14,7 @@ from ropewalk.errors import UserError
 from ropewalk.intervals import CONFIDENCE, Interval, bootstrap
 from ropewalk.reading.leval import parity, strict
 from ropewalk.reading.leval.lines import json_lines
-from ropewalk.reading.leval.tasks import Task, task_of
+from ropewalk.reading.leval.tasks import ExamTask, task_of
 
 PREDICTION = "_pred"
 SCORERS = {"parity": parity.score, "strict": strict.score}
@@ -32,7 +32,7 @@ class Scored:
             an answer, one a part.
     """
 
-    task: Task
+    task: ExamTask
     items: pd.DataFrame
 
     def parts(self, scorer: str = "parity") -> dict[str, float]:
@@ -62,7 +62,7 @@ class Scored:
         return bootstrap(self.by_document(scorer).to_numpy(), confidence=confidence)
 
 
-def score_file(path: str | Path, task: Task | None = None) -> Scored:
+def score_file(path: str | Path, task: ExamTask | None = None) -> Scored:
     """Score a file of answers by the original's rules and by the strict ones.
 
     Args:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 from ropewalk.reading.leval import parity
-from ropewalk.reading.leval.tasks import Task
+from ropewalk.reading.leval.tasks import ExamTask
 
 _LETTERS = r"\(?[A-D]\)?(?:(?:\s*(?:,|and|&|/))+\s*\(?[A-D]\)?|\s*[A-D](?![a-z]))*"
 _ALONE = re.compile(rf"\W*({_LETTERS})\W*")
@@ -30,7 +30,7 @@ _BRACKETED = re.compile(r"\(([A-D])\)|\*\*([A-D])[.)]?\*\*")
 _NUMBER = re.compile(r"(?<![\w.])-?\s?\$?\d[\d,]*(?:\.\d+)?|(?<![\w.])-?\.\d+")
 
 
-def score(task: Task, answer: str, truth: str) -> tuple[float, ...]:
+def score(task: ExamTask, answer: str, truth: str) -> tuple[float, ...]:
     """Scores of one answer, each 0 to 1: two for a judgement (loyalty and fact), and else one."""
     match task.kind:
         case "choice" | "choices":

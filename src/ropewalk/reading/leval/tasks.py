@@ -16,7 +16,7 @@ Kind = Literal["choice", "choices", "number", "code", "topic", "judgement"]
 
 
 @dataclass(frozen=True)
-class Task:
+class ExamTask:
     """One task.
 
     Attributes:
@@ -36,17 +36,17 @@ class Task:
     parts: tuple[str, ...] = ("all",)
 
 
-TASKS: Mapping[str, Task] = MappingProxyType(
+TASKS: Mapping[str, ExamTask] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task("tpo", "TOEFL", "choice", "tpo"),
-            Task("quality", "QuALITY", "choice", "quality"),
-            Task("coursera", "Coursera", "choices", "coursera"),
-            Task("sci_fi", "SFiction", "judgement", "sci_fi", parts=("loyalty", "fact")),
-            Task("gsm100", "GSM", "number", "gsm"),
-            Task("codeU", "CodeU", "code", "code", keeps_end=True),
-            Task("topic_retrieval_longchat", "TopicRet", "topic", "topic", parts=("first", "second", "third")),
+            ExamTask("tpo", "TOEFL", "choice", "tpo"),
+            ExamTask("quality", "QuALITY", "choice", "quality"),
+            ExamTask("coursera", "Coursera", "choices", "coursera"),
+            ExamTask("sci_fi", "SFiction", "judgement", "sci_fi", parts=("loyalty", "fact")),
+            ExamTask("gsm100", "GSM", "number", "gsm"),
+            ExamTask("codeU", "CodeU", "code", "code", keeps_end=True),
+            ExamTask("topic_retrieval_longchat", "TopicRet", "topic", "topic", parts=("first", "second", "third")),
         )
     }
 )
@@ -68,7 +68,7 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
 """Published scores by model and task; they are cut, not rounded, to two decimals."""
 
 
-def task_of(path: str | os.PathLike[str]) -> Task:
+def task_of(path: str | os.PathLike[str]) -> ExamTask:
     """The task of a file: by what its name holds, else by what the folders on its path hold.
 
     Raises:
@@ -84,7 +84,7 @@ def task_of(path: str | os.PathLike[str]) -> Task:
     )
 
 
-def task_named(name: str) -> Task:
+def task_named(name: str) -> ExamTask:
     """The task of that name.
 
     Raises:
