@@ -231,9 +231,11 @@ def read_leval_answers(file: Path, prefix: str) -> Pairs:
     yield f"{prefix}/prompt_tokens", sum(row["prompt_tokens"] for row in rows)
 
 
-def read_scorecard(file: Path, prefix: str) -> Pairs:
+def read_scorecard(file: Path, prefix: str, without: Sequence[str] = ()) -> Pairs:
     """What decided each claim, and how: 0 to 3 in the order of ``VERDICTS``."""
     for finding in json.loads(file.read_text())["findings"]:
+        if finding["experiment"] and finding["experiment"]["name"] in without:
+            continue
         start = f"{prefix}/{finding['id']}"
         yield f"{start}/verdict", VERDICTS.index(finding["verdict"])
         for name in ("value", "low", "high"):
@@ -256,12 +258,13 @@ def read_table(file: Path, prefix: str) -> Pairs:
 FACTOR = re.compile(r"-[0-9.]+x$")
 
 
-def collect(results: Path, *, brief: bool = False) -> dict[str, Value]:
+def collect(results: Path, *, brief: bool = False, without: Sequence[str] = ()) -> dict[str, Value]:
     """The numbers of a study.
 
     Args:
         results: ``results/NAME`` of a finished study, with one experiment of each kind and one pre-trained model.
         brief: NLL by doubling of all corpora together, no gradients, objective and sum of parameters of each trial.
+        without: experiments to leave out.
     """
     found: dict[str, Value] = {}
 
@@ -284,11 +287,15 @@ def collect(results: Path, *, brief: bool = False) -> dict[str, Value]:
                 add(read_rope, file, f"sweep/rope/{file.stem}" if "base-" in file.stem else f"rope/{file.stem}")
     for folder in _folders(results / "models"):
         columns = json.loads((folder / "training.json").read_text())["columns"]
+        if columns.get("experiment") in without:
+            continue
         prefix = f"tune/{trained_as(columns)}" if "tuned_rope" in columns else "pretrain"
         add(read_losses, folder / "metrics.jsonl", prefix, brief=brief)
         add(checksum, folder / "model.safetensors", prefix)
     for folder in _folders(results / "readings"):
         columns = columns_of(folder)
+        if columns.get("experiment") in without:
+            continue
         tuned = trained_as(columns) if "tuned_rope" in columns else ""
         scaled = "log-scaled" if "_log-" in columns["rope"] else "measured"
         prefix = f"model=fresh/rope={columns['rope']}"
@@ -322,12 +329,14 @@ def collect(results: Path, *, brief: bool = False) -> dict[str, Value]:
         ("perplexity/*/perplexity.csv", "report/perplexity"),
     ):
         for file in sorted((results / "reports").glob(report)):
-            add(read_table, file, name)
+            if file.parent.name not in without:
+                add(read_table, file, name)
     for file in sorted((results / "reports").glob("scaling/*/limits.csv")):
         add(read_limits, file, "limits")
     for file in sorted((results / "reports").glob("leval/*/scores.json")):
         add(read_leval_scores, file, "leval")
-    add(read_scorecard, results / "scorecard/scorecard.json", "scorecard")
+    for name, value in read_scorecard(results / "scorecard/scorecard.json", "scorecard", without):
+        found[name] = value
     return found
 
 
