@@ -409,8 +409,10 @@ def load(file: Path) -> dict[str, Value]:
     return {f"{start}/{last}": value for start, ends in lines.items() for last, value in ends.items()}
 
 
-def differences(golden: Mapping[str, Value], found: Mapping[str, Value], rtol: float = 0.0) -> list[str]:
-    """What is missing, new, or differs by more than a share of its size; checksums may not differ at all."""
+def differences(
+    golden: Mapping[str, Value], found: Mapping[str, Value], rtol: float = 0.0, atol: float = 0.0
+) -> list[str]:
+    """What is missing, new, or differs by more than ``atol`` and a share ``rtol`` of its size; checksums may not differ at all."""
     lines = [f"missing: {name}" for name in sorted(golden.keys() - found.keys())]
     lines += [f"new: {name}" for name in sorted(found.keys() - golden.keys())]
     for name in sorted(golden.keys() & found.keys()):
@@ -419,7 +421,9 @@ def differences(golden: Mapping[str, Value], found: Mapping[str, Value], rtol: f
         if wanted.shape != got.shape:
             lines.append(f"moved: {name}: {wanted.size} values were, {got.size} are")
             continue
-        moved = np.flatnonzero(~np.isclose(got, wanted, rtol=0 if exact else rtol, atol=0, equal_nan=True))
+        moved = np.flatnonzero(
+            ~np.isclose(got, wanted, rtol=0 if exact else rtol, atol=0 if exact else atol, equal_nan=True)
+        )
         if len(moved):
             first = int(moved[0])
             place = f"[{first}], {len(moved)} of {wanted.size}" if wanted.size > 1 else ""
