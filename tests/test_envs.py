@@ -74,3 +74,11 @@ def test_every_rule_that_runs_a_command_names_an_environment_that_exists():
             [named] = re.findall(r'conda:\s+"([^"]+)"', rule)
             assert (path.parent / named).is_file(), f"{path.name} names {named}"
     assert rules >= 12
+
+
+def test_the_profile_for_clusters_names_rules_that_exist():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    profile = (ROOT / "workflow/profiles/slurm/config.v9+.yaml").read_text()
+    named = re.findall(r"^#?\s+(\w+): \{slurm_partition", profile, re.MULTILINE)
+    assert named
+    assert [name for name in named if f"\nrule {name}:" not in rules] == []

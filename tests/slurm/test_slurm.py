@@ -14,25 +14,28 @@ import yaml
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slurm
 
+TINY = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
 STUDY = {
-    "corpora": {"books": {"source": "folder:texts"}, "government": None, "mathematics": None},
-    "extension": {"ropes": [{"name": "none", "method": "default"}, {"name": "yarn", "method": "yarn"}]},
-    # On a machine with a GPU, both nodes would be given the same one.
-    "finetune": {
-        "embedded": {"ropes": ["yarn"], "untuned": [], "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch"}
+    **{key: TINY[key] for key in ("name", "factor", "models")},
+    "corpora": {"books": {"source": "folder:texts"}},
+    "ropes": {"none": "default", "yarn": "yarn"},
+    "tunings": {
+        "finetune": {
+            **TINY["tunings"]["finetune"],
+            "ropes": ["yarn"],
+            "untuned": [],
+            "read_as": None,
+            # On a machine with a GPU, both nodes would be given the same one.
+            "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch",
+        }
     },
-    "scaling": {"embedded": None},
-    "search": {"embedded": None},
-    "posgen": {"embedded": None},
-    "leval": {"embedded": None},
-    "needle": {"embedded": None},
     "resources": {
-        "corpora": {"mem_mb": 2000, "runtime": 20},
-        "model": {"threads": 1, "mem_mb": 2500, "runtime": 25},
-        "finetune": {"threads": 2, "mem_mb": 6000, "runtime": 35, "nodes": 2},
+        "corpus": {"mem_mb": 2000, "runtime": 20},
+        "pretrain": {"threads": 1, "mem_mb": 2500, "runtime": 25},
+        "tune": {"threads": 2, "mem_mb": 6000, "runtime": 35, "nodes": 2},
     },
 }
-"""Over tests/workflow/tiny.yaml: one corpus, one rope, and one training on two nodes."""
+"""The tiny study with one corpus, one rope, and one training on two nodes."""
 
 # What the first attempt has is too little, and what the second has is enough.
 KILLED = """
@@ -99,22 +102,22 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     for i in range(60):
         (tmp_path / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    tuned = tmp_path / "results/tiny/finetune/embedded/yarn/long/seed-0/model"
+    tuned = tmp_path / "results/tiny/models/finetune_small_yarn_long_seed-0"
     target = str(tuned.relative_to(tmp_path))
-    configuration = ["--configfile", str(ROOT / "tests/workflow/tiny.yaml"), "study.yaml"]
+    configuration = ["--configfile", "study.yaml"]
     slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration, init=10))
     assert (tuned / "model.safetensors").stat().st_size
     jobs = {job["Comment"].split("_wildcards")[0]: job for job in slurm.jobs(tmp_path)}
     assert {name: requested(job) for name, job in jobs.items()} == {
         "rule_corpus": ("1", "1", "2000M", "00:20:00", "none"),
         "rule_pretrain": ("1", "1", "2500M", "00:25:00", "gres:gpu:1"),
-        "rule_finetune_tune": ("2", "2", "6000M", "00:35:00", "gres:gpu:2"),
+        "rule_tune": ("2", "2", "6000M", "00:35:00", "gres:gpu:2"),
     }
     assert {job["Requeue"] for job in jobs.values()} == {"0"}
     # Two processes would say so twice if they had not met.
-    log = (tmp_path / "results/tiny/logs/finetune/embedded/yarn/long/seed-0/tune.log").read_text()
-    assert log.count("fine-tuning: 23,712") == 2
-    assert log.count("fine-tuning: done") == 1
+    log = (tmp_path / f"results/tiny/logs/models/{tuned.name}.log").read_text()
+    assert log.count("tuning: 23,712") == 2
+    assert log.count("tuning: done") == 1
     again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration))
     assert "Nothing to be done" in again
 

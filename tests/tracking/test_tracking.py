@@ -323,6 +323,22 @@ def test_a_command_that_is_missing(tmp_path: Path) -> None:
     assert pending(tmp_path) == 0
 
 
+def test_what_a_job_is_made_of_is_the_json_of_its_command(tmp_path: Path) -> None:
+    given = {
+        "--shape": '{"layers": 2}',
+        "--options": '{"steps": 3, "lora": {"rank": 4}}',
+        "--columns": '{"rope": "it\'s"}',
+    }
+    words = [word for pair in {**given, "--layout": '{"shard": true}', "--tag": '{"x": 1}'}.items() for word in pair]
+    track = [sys.executable, "-m", "ropewalk.cli", "track", "--experiment", "a/models", "--name", "small/0"]
+    command = [*track, "--root", "records", "--tag", "code=12", "--", "true", *words]
+    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MLFLOW_TRACKING_URI": ""})
+    (path,) = (tmp_path / "records/models/small/0").glob("record-*.json")
+    record = json.loads(path.read_text())
+    assert record["params"] == {"layers": "2", "steps": "3", "lora.rank": "4", "rope": "it's"}
+    assert (record["experiment"], record["name"], record["tags"]["code"]) == ("a/models", "small/0", "12")
+
+
 def test_names_become_names_of_mlflow() -> None:
     assert store_module._name("//a/../b/./c?(d):e f.g-h") == "a/b/c__d_:e f.g-h"
     assert store_module._name("..") == "_"
