@@ -412,7 +412,7 @@ def load(file: Path) -> dict[str, Value]:
 def differences(
     golden: Mapping[str, Value], found: Mapping[str, Value], rtol: float = 0.0, atol: float = 0.0
 ) -> list[str]:
-    """What is missing, new, or differs by more than ``atol`` and a share ``rtol`` of its size; checksums may not differ at all."""
+    """What is missing, new, or differs by more than ``atol`` and a share ``rtol`` of it; checksums may not differ."""
     lines = [f"missing: {name}" for name in sorted(golden.keys() - found.keys())]
     lines += [f"new: {name}" for name in sorted(found.keys() - golden.keys())]
     for name in sorted(golden.keys() & found.keys()):
