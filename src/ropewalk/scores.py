@@ -216,7 +216,7 @@ class Scores:
                 raise ValueError("its stage is no name")
             return cls(content["setting"], tuple(Score(**row) for row in content["rows"]))
         except (KeyError, TypeError, ValueError, UserError) as error:
-            raise UserError(f"{path} is damaged or of another version ({error}); run its stage again.") from None
+            raise UserError(f"{path} is damaged or of another version ({error}); make it again.") from None
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a file, whole or not at all."""

@@ -4,7 +4,8 @@ Importing torch and transformers takes nine seconds of CPU, longer than most job
 without GPUs a workflow starts ``python -m ropewalk.warm serve SOCKET`` and names the socket in ``ROPEWALK_WARM``; the
 tracking of a job then starts ``python -m ropewalk.warm run ARGUMENTS`` instead of ``ropewalk ARGUMENTS``: a small
 process that sends arguments, environment, working directory and its open files to the resident one, passes on signals,
-and ends as the job ends. Each job is a process of its own; where nobody answers, the job starts as usual.
+and ends as the job ends. Each job is a process of its own; where nobody answers, the job starts as usual, and so do all
+where ``ROPEWALK_WARM`` is set to nothing before the workflow starts.
 """
 
 from __future__ import annotations

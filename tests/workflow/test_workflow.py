@@ -145,7 +145,7 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
     results = finished / "results/tiny"
     for path in (
         "report.html",
-        "config.yaml",
+        "study.json",
         "models/small/model.safetensors",
         "models/bases_small_base-1000000_length-64_steps-12_seed-0/model.safetensors",
         "models/finetune_small_yarn_long_seed-0/model.safetensors",

@@ -12,7 +12,7 @@ from ropewalk import warm
 from ropewalk.closure import code_hash
 from ropewalk.errors import UserError
 from ropewalk.models.sources import CHECKPOINT_FILES
-from ropewalk.options import to_json
+from ropewalk.options import plain, to_json
 from ropewalk.study import read_study
 from ropewalk.study.paths import Paths
 from ropewalk.tracking import pending
@@ -43,7 +43,7 @@ REPORTS = (
 
 
 def one_of(ids):
-    """A pattern for a wildcard that is one of these ids; nothing where there is none."""
+    """A pattern for a wildcard that is one of a few ids; nothing where there is none."""
     return "|".join(re.escape(id) for id in ids) or "(?!)"
 
 
@@ -53,12 +53,13 @@ def models_of(kind):
 
 
 wildcard_constraints:
-    corpus=one_of(STUDY.corpora),
-    rope=one_of(STUDY.ropes),
-    reading=one_of(STUDY.readings),
-    search=one_of(STUDY.searches),
-    task=one_of(STUDY.posgen),
-    report=one_of(STUDY.reports),
+    # Of ids there may be thousands; a pattern of all of them would be tried on every file.
+    reading=r"[^/]+",
+    rope=r".+",
+    search=r"[^/]+",
+    corpus=r"[^/]+/[^/]+",
+    task=r"[^/]+/[^/]+",
+    report=r"[^/]+/[^/]+",
     worker=r"\d+",
 
 
@@ -74,7 +75,7 @@ def start_warm():
     """Have one process import torch for all jobs of this machine; see ropewalk/warm.py."""
     local_only = workflow.executor_plugin.name == "local"
     deployed = workflow.deployment_settings.deployment_method
-    if not (local_only and warm.wanted()) or deployed:
+    if not (local_only and warm.wanted()) or deployed or warm.VARIABLE in os.environ:
         return
     socket = f"{tempfile.mkdtemp(prefix='ropewalk-')}/socket"
     subprocess.Popen(

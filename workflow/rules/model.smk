@@ -125,7 +125,8 @@ rule tune:
     benchmark:
         f"{BENCHMARKS}/models/{{model}}.tsv"
     wildcard_constraints:
-        model=one_of(models_of("tune")),
+        # What is neither fetched nor pre-trained; of these there are few.
+        model=f"(?!({one_of(models_of('fetch') + models_of('pretrain'))})$)[^/]+",
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("tune")

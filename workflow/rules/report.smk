@@ -49,7 +49,7 @@ rule report:
 
 rule study:
     output:
-        f"{RESULTS}/config.yaml",
+        f"{RESULTS}/study.json",
     log:
         f"{LOGS}/study.log",
     localrule: True
@@ -59,7 +59,7 @@ rule study:
     params:
         text=to_json(STUDY.config),
     message:
-        "write down the configuration"
+        "write down the configuration, and which reports belong to it"
     shell:
         # JSON is YAML.
         "printf '%s' {params.text:q} > {output} 2> {log}"
@@ -73,7 +73,7 @@ rule scorecard:
                 "posgen", "scaling", "search", "finetune", "leval"
             )
         ],
-        config=f"{RESULTS}/config.yaml",
+        study=f"{RESULTS}/study.json",
     output:
         directory(f"{RESULTS}/scorecard"),
     log:
@@ -86,7 +86,7 @@ rule scorecard:
     resources:
         **resources_of("corpus"),
     params:
-        study=lambda wildcards, input: Path(input.config).parent,
+        study=lambda wildcards, input: Path(input.study).parent,
         code=code_hash("ropewalk.report.scorecard.card"),
     message:
         "hold the claims of the papers against what was measured"
@@ -104,7 +104,7 @@ rule summary:
             PATHS.of(row) for row in STUDY.models.values() if row.kind == "pretrain"
         ],
         scorecard=f"{RESULTS}/scorecard",
-        config=f"{RESULTS}/config.yaml",
+        study=f"{RESULTS}/study.json",
     output:
         f"{RESULTS}/report.html",
     log:
@@ -118,7 +118,7 @@ rule summary:
     resources:
         **resources_of("corpus"),
     params:
-        study=lambda wildcards, input: Path(input.config).parent,
+        study=lambda wildcards, input: Path(input.study).parent,
         code=code_hash("ropewalk.report.summary"),
     message:
         "write the page of the study"

@@ -16,7 +16,7 @@ from ropewalk.errors import UserError
 def track(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="name of the run: the rule and its wildcards")],
-    experiment: Annotated[str, typer.Option(help="MLflow experiment: study/stage")],
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: STUDY/KIND")],
     root: Annotated[Path, typer.Option(help="folder of the study's records")],
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE")] = None,
     metrics: Annotated[Path | None, typer.Option(help="JSON lines that the job writes, one a step")] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def write_summary(study: Path, output: Path) -> None:
         width="60em",
         scale=_scale(study),
         claim_count=len(CLAIMS),
-        files=_files(study),
+        files=_files(study, {Path(report.file).parent for report in reports}),
         counts=counts(findings),
         stages=[
             _stage(study, section, report, findings)
@@ -160,12 +160,13 @@ def _scale(study: Path) -> str:
     return words
 
 
-def _files(study: Path) -> dict[str, list[dict[str, str]]]:
+def _files(study: Path, reports: Collection[Path]) -> dict[str, list[dict[str, str]]]:
     """What there is to open, by report: pages, figures and tables, relative to the study, with what each shows."""
     captions = tomllib.loads((Path(__file__).parent / "templates/captions.toml").read_text(encoding="utf-8"))
     found: dict[str, list[dict[str, str]]] = {}
     for file in sorted(study.glob("reports/*/*/*"), key=lambda file: (file.parent, file.suffix, file.name)):
-        if file.suffix in (".html", ".csv", ".png"):
+        known = file.parent.relative_to(study) in reports or file.parts[-3] == "predictions"
+        if known and file.suffix in (".html", ".csv", ".png"):
             caption = captions.get(file.parts[-3], {}).get(file.name, "")
             entry = {"name": file.name, "place": file.relative_to(study).as_posix(), "caption": caption}
             found.setdefault(f"{file.parts[-3]}/{file.parts[-2]}", []).append(entry)

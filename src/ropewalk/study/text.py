@@ -40,6 +40,7 @@ def study_text(study: Study, results: Path) -> str:
     paths = Paths(f"{results}/{study.config.name}")
     lines = [f"study {study.config.name}"]
     sections: tuple[tuple[str, list[tuple[Any, str]]], ...] = (
+        ("corpora", [(row, row.options.source) for row in study.corpora.values()]),
         ("ropes", [(row, _rope(row)) for row in study.ropes.values()]),
         ("models", [(row, _model(row)) for row in study.models.values()]),
         ("searches", [(row, _search(row)) for row in study.searches.values()]),
@@ -57,6 +58,8 @@ def study_text(study: Study, results: Path) -> str:
             f" {'*' if stands else ' '} {row.id:<{width}}  {words}"
             for (row, words), stands in zip(rows, standing, strict=True)
         ]
+    if not any(rows for _, rows in sections):
+        lines.append("no rows: this configuration names no model and no experiment")
     return "\n".join(lines)
 
 
@@ -90,7 +93,9 @@ def _model(row: ModelRow) -> str:
     if row.kind == "fetch":
         return f"fetched from {row.source}" + (f" at {row.revision}" if row.revision else "")
     if row.kind == "pretrain":
-        return f"pre-trained: {_given(row.shape)}; {_given(row.options)}"
+        assert row.shape is not None
+        sizes = ", ".join(f"{key} {_short(value)}" for key, value in plain(row.shape).items())
+        return f"pre-trained: {sizes}; {_given(row.options)}"
     return f"{row.base} tuned with {row.rope}: {_given(row.options)}"
 
 

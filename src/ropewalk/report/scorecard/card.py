@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import UserError
-from ropewalk.files import whole_folder, write_json
+from ropewalk.files import read_json, whole_folder, write_json
 from ropewalk.report.scorecard import orope, resonance, scaling_laws
 from ropewalk.report.scorecard.claim import VERDICTS, Claim, Evidence, Experiment, Finding
 from ropewalk.report.scorecard.page import card_html
@@ -33,11 +33,13 @@ def experiments(study: Path) -> list[Experiment]:
         UserError: it is no folder, or a file of scores is damaged or of another version.
     """
     if not study.is_dir():
-        raise UserError(f"{study}: no such folder; expected the results of a study, like results/default.")
-    return [
-        Experiment(study.name, file.relative_to(study).as_posix(), Scores.read(file))
-        for file in sorted(study.glob("reports/*/*/scores.json"))
-    ]
+        raise UserError(f"{study}: no such folder; expected the results of a study, like results/embedded.")
+    files = sorted(study.glob("reports/*/*/scores.json"))
+    if (study / "study.json").is_file():
+        # What an experiment left that the study has no more is no part of it.
+        named = read_json(study / "study.json", "the configuration of a study")["reports"]
+        files = [file for file in files if file.parent.relative_to(study / "reports").as_posix() in named]
+    return [Experiment(study.name, file.relative_to(study).as_posix(), Scores.read(file)) for file in files]
 
 
 def evaluate(claims: Sequence[Claim], found: Sequence[Experiment]) -> list[Finding]:
@@ -57,7 +59,7 @@ def evaluate(claims: Sequence[Claim], found: Sequence[Experiment]) -> list[Findi
                 evidence = tuple(claim.measure(experiment))
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(
-                    f"{experiment.study}/{experiment.file} lacks {error} for {claim.id}; run its stage again."
+                    f"{experiment.study}/{experiment.file} lacks {error} for {claim.id}; make it again."
                 ) from error
             if evidence:
                 tried.append(Finding(claim, experiment, evidence))
