@@ -338,3 +338,13 @@ def test_a_study_that_is_missing_or_old_is_one_sentence(tmp_path):
     (place / "scores.json").write_text("{}")
     with pytest.raises(UserError, match=r"scores\.json is damaged or of another version"):
         experiments(tmp_path / "old")
+
+
+def test_a_report_that_the_study_has_no_more_is_no_part_of_it(study):
+    [one] = experiments(study)
+    try:
+        for named, left in ((["finetune/mine"], [one.file]), (["finetune/other"], [])):
+            (study / "study.json").write_text(json.dumps({"config": {}, "reports": named}))
+            assert [each.file for each in experiments(study)] == left
+    finally:
+        (study / "study.json").unlink()
