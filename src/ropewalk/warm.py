@@ -112,20 +112,24 @@ def serve(path: str) -> None:
     listener.listen(64)
     # A terminal's Ctrl-C is for the jobs, which pass it on themselves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, _: _leave(path))
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    try:
-        while os.getppid() == parent:
-            for key, _ in selector.select(timeout=5):
-                if key.fileobj is listener:
-                    _accept(listener, selector)
-                elif key.data[0] == "client":
-                    _hear(key, selector)
-                else:
-                    _end(key, selector)
-    finally:
-        shutil.rmtree(Path(path).parent, ignore_errors=True)
+    while os.getppid() == parent:
+        for key, _ in selector.select(timeout=5):
+            if key.fileobj is listener:
+                _accept(listener, selector)
+            elif key.data[0] == "client":
+                _hear(key, selector)
+            else:
+                _end(key, selector)
+    _leave(path)
+
+
+def _leave(path: str) -> None:
+    """End without what libraries would do at the end of an interpreter, which is slow and loud."""
+    shutil.rmtree(Path(path).parent, ignore_errors=True)
+    os._exit(0)
 
 
 def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:

@@ -37,7 +37,7 @@ def probe(
     Writes ``measured.parquet`` (a row a factor and document: ``at`` (length over training length), ``corpus``,
     ``document``, and in nats a token ``short``, ``tail`` and ``answer``, and ``accuracy``), ``reading.json`` (what made
     it) and ``scores.json``. Answers are asked for if the model with its own rope can give them at its training length,
-    on the documents of the split search, as in a search.
+    on the same documents: a corpus may have too few of the split search.
 
     Args:
         source: the model.
@@ -57,7 +57,7 @@ def probe(
         corpus.check_tokenizer(tokenizer, source)
     own, model = read_rope(config), load_model(source, dtype=options.dtype)
     asked: dict[str, Any] = {"documents": options.documents, "seed": options.seed}
-    able = ability(model, tokenizer, own, corpora, split="search", retrieval=options.retrieval, **asked)
+    able = ability(model, tokenizer, own, corpora, split=options.split, retrieval=options.retrieval, **asked)
     tables = []
     with Progress("probe", len(options.factors), unit="length") as progress:
         for factor in sorted(options.factors):
