@@ -57,11 +57,13 @@ rule study:
         "../../envs/ropewalk.yaml"
     threads: 1
     params:
-        text=to_json(STUDY.config),
+        text=json.dumps(
+            {"config": plain(STUDY.config), "reports": list(STUDY.reports)},
+            sort_keys=True,
+        ),
     message:
         "write down the configuration, and which reports belong to it"
     shell:
-        # JSON is YAML.
         "printf '%s' {params.text:q} > {output} 2> {log}"
 
 

@@ -37,7 +37,7 @@ def experiments(study: Path) -> list[Experiment]:
     files = sorted(study.glob("reports/*/*/scores.json"))
     if (study / "study.json").is_file():
         # What an experiment left that the study has no more is no part of it.
-        named = read_json(study / "study.json", "the configuration of a study")["reports"]
+        named = read_json(study / "study.json", "what a study is made of").get("reports", [])
         files = [file for file in files if file.parent.relative_to(study / "reports").as_posix() in named]
     return [Experiment(study.name, file.relative_to(study).as_posix(), Scores.read(file)) for file in files]
 
