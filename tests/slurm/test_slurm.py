@@ -101,7 +101,7 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     (tmp_path / "texts").mkdir()
     for i in range(60):
         (tmp_path / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
     tuned = tmp_path / "results/tiny/models/finetune_small_yarn_long_seed-0"
     target = str(tuned.relative_to(tmp_path))
     configuration = ["--configfile", "study.yaml"]

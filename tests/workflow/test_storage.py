@@ -54,7 +54,7 @@ def clone(tmp_path: Path) -> Path:
         tasks=["recursive"],
         ropes={"rope": {"recipe": "default"}, "pi": {"recipe": "pi", "weights": "rope", "brief": True}},
     )
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     return tmp_path
 
 

@@ -85,7 +85,7 @@ def write_config(clone: Path, study: dict[str, Any] = STUDY, **parts: Any) -> No
         for part in folders:
             here = here.setdefault(part, {})
         here[key] = value
-    (clone / "study.yaml").write_text(yaml.safe_dump(values))
+    (clone / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def environment(package: Path | None = None) -> dict[str, str]:
@@ -387,6 +387,15 @@ def test_another_rope_of_posgen_is_scored_and_trains_nothing(finished):
 
 
 @pytest.mark.slow
+def test_another_order_compares_again_and_reads_nothing(finished):
+    write_config(finished, readings__copying__of=[{"models": ["small"], "ropes": ["yarn", "none", "dynamic-ntk"]}])
+    assert planned(finished, "copying") == {"report": 1, "copying": 1}
+    ropes = TINY["posgen"]["posgen"]["ropes"]
+    write_config(finished, posgen__posgen__ropes={name: ropes[name] for name in ("resonance", *ropes)})
+    assert planned(finished, "posgen") == {"posgen_score": 2, "report": 1, "posgen": 1}
+
+
+@pytest.mark.slow
 def test_another_training_of_posgen_leaves_the_rest_alone(finished):
     write_config(finished, posgen__posgen__options__learning_rate=0.01)
     assert planned(finished) == {"posgen_train": 2, "posgen_score": 2, "report": 1, **END}
@@ -481,7 +490,7 @@ def test_the_gpu_preset_runs_at_reduced_size(tmp_path):
 def test_the_sweep_for_gpus_runs_at_reduced_size(tmp_path):
     """The preset, cut down: of six models, one is tried here."""
     clone = make_clone(tmp_path)
-    (clone / "reduced.yaml").write_text(yaml.safe_dump(REDUCED_SWEEP))
+    (clone / "reduced.yaml").write_text(yaml.safe_dump(REDUCED_SWEEP, sort_keys=False))
     done = snakemake(clone, "scaling", files=("config/h100-scaling.yaml", "reduced.yaml"))
     assert done.returncode == 0, done.stderr[-3000:]
     results = clone / "results/h100-scaling"

@@ -62,6 +62,8 @@ rule posgen_score:
         ropes=all_of("--rope", "trained"),
         swapped=posgen_swapped("swapped", "--rope"),
         brief=posgen_swapped("brief", "--brief"),
+        # Others are compared with the first, and another order of inputs alone runs nothing again.
+        order=of_row("posgen", lambda found: found.trained),
         code=code_hash("ropewalk.posgen.results"),
     message:
         "score PosGen's models: {wildcards.task}"

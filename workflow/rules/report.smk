@@ -31,6 +31,10 @@ rule report:
     params:
         kind=of_row("reports", lambda found: found.kind),
         options=of_row("reports", lambda found: to_json(found.options)),
+        # Others are compared with the first, and another order of inputs alone runs nothing again.
+        order=of_row(
+            "reports", lambda found: [*found.readings, *found.searches, *found.tasks]
+        ),
         searches=all_of("--search", "searches"),
         model=all_of("--model", "model"),
         code=of_row("reports", lambda found: REPORT_CODE[found.kind]),
