@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ropewalk.intervals import bootstrap, quantile_interval, resample_curves, student
+from ropewalk.intervals import bootstrap, crossed, nested, quantile_interval, resample_curves, student
 
 
 def test_bootstrap_agrees_with_scipy():
@@ -93,3 +93,32 @@ def test_an_interval_as_columns_and_as_a_perplexity():
     perplexity = interval.exponential()
     assert (perplexity.mean, perplexity.low) == pytest.approx((math.e**2, math.exp(interval.low)))
     assert (perplexity.count, perplexity.fewest) == (interval.count, interval.fewest)
+
+
+@pytest.mark.parametrize("spread", [(1.0, 0.0, 0.3), (0.0, 1.0, 0.3), (1.0, 1.0, 1.0)])
+def test_intervals_over_repetitions_and_documents_cover_new_ones_of_both(spread):
+    of_repetitions, of_documents, rest = spread
+    rng = np.random.default_rng(7)
+    covered = []
+    for _ in range(3000):
+        values = rng.normal(0, of_repetitions, (3, 1)) + rng.normal(0, of_documents, 12) + rng.normal(0, rest, (3, 12))
+        found = crossed(values)
+        covered.append(found.low <= 0 <= found.high)
+    # Satterthwaite's approximation may miss what is promised by a point or two.
+    assert 0.925 < np.mean(covered) < 0.98
+
+
+def test_seeds_of_several_models_widen_the_interval_over_models():
+    rng = np.random.default_rng(3)
+    models = [rng.normal(level, 1.0, (10, 12)) for level in (-0.5, 0.0, 0.5)]
+    over_models, over_seeds = nested(models), nested([np.concatenate(models)])
+    assert over_models.mean == pytest.approx(over_seeds.mean)
+    assert over_models.high - over_models.low > 2 * (over_seeds.high - over_seeds.low)
+
+
+def test_one_repetition_or_five_documents_have_no_interval_over_both():
+    assert math.isnan(crossed(np.ones((1, 12))).low)
+    assert math.isnan(crossed(np.ones((4, 5))).high)
+    assert not crossed(np.ones((1, 12))).excludes_zero
+    same = crossed(np.ones((2, 6)))
+    assert (same.low, same.mean, same.high) == (1, 1, 1)

@@ -1,9 +1,11 @@
-"""Means with their intervals: over documents by the bootstrap, over the few seeds of a training by Student's t."""
+"""Means with their intervals: over documents by the bootstrap, over few seeds by Student's t, and over both, or
+models too, by the variance of each.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -142,6 +144,51 @@ def student(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
     half = -stdtrit(len(known) - 1, (1 - confidence) / 2) * known.std(ddof=1) / math.sqrt(len(known))
     mean = float(known.mean())
     return Interval(mean, mean - float(half), mean + float(half), len(known), 2)
+
+
+def crossed(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+    """Mean and interval over repetitions and documents at once: another repetition would differ, and other documents.
+
+    The variance of the mean is that of repetitions' means and that of documents' means together, as for errors that are
+    clustered both ways (Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", Journal of Business &
+    Economic Statistics 29, 2011), without the subtraction of what both have in common, which makes it wider rather than
+    narrower. Student's t has the degrees of freedom of Satterthwaite ("An Approximate Distribution of Estimates of
+    Variance Components", Biometrics Bulletin 2, 1946).
+
+    Args:
+        values: shape (repetitions, documents), of seeds or of models; every repetition has all documents.
+        confidence: probability that the interval is to cover.
+
+    Returns:
+        Of as many values as there are documents; without ends for one repetition, or fewer than six documents.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    repetitions, documents = known.shape
+    mean = float(known.mean()) if known.size else math.nan
+    if repetitions < 2 or documents < FEWEST_RESAMPLED:
+        return Interval(mean, math.nan, math.nan, documents, FEWEST_RESAMPLED)
+    parts = [known.mean(axis=1), known.mean(axis=0)]
+    variances = np.array([part.var(ddof=1) / len(part) for part in parts])
+    total = float(variances.sum())
+    if total == 0:
+        return Interval(mean, mean, mean, documents, FEWEST_RESAMPLED)
+    freedom = total**2 / sum(v**2 / (len(part) - 1) for v, part in zip(variances, parts, strict=True))
+    half = float(-stdtrit(freedom, (1 - confidence) / 2)) * math.sqrt(total)
+    return Interval(mean, mean - half, mean + half, documents, FEWEST_RESAMPLED)
+
+
+def nested(models: Sequence[ArrayLike], *, confidence: float = CONFIDENCE) -> Interval:
+    """Mean and interval over models, their seeds and documents; over seeds and documents where there is one model.
+
+    Seeds belong to their model: the mean of a model's seeds varies with both, so that means of models hold all.
+
+    Args:
+        models: for each model, shape (seeds, documents), of the same documents.
+        confidence: probability that the interval is to cover.
+    """
+    each = [np.asarray(values, dtype=np.float64) for values in models]
+    rows = np.stack([values.mean(axis=0) for values in each]) if len(each) > 1 else each[0]
+    return crossed(rows, confidence=confidence)
 
 
 def _without_interval(values: np.ndarray, fewest: int) -> Interval:
