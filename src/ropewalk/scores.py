@@ -36,6 +36,8 @@ class Score:
     over: str | None = None
     """What the interval is over: documents, seeds, samples, strings or bases, or repetitions of one kind or several;
     None without an interval."""
+    freedom: float | None = None
+    """Degrees of freedom of Student's t behind the interval, where they are not one less than what it is over."""
     censored: bool | None = None
     """True where the number lies beyond all that was measured."""
 
@@ -120,7 +122,7 @@ class Score:
 
 _TYPES: dict[str, Any] = {"str": str, "float": int | float, "int": int, "bool": bool}
 _KINDS = {column.name: str(column.type).removesuffix(" | None") for column in fields(Score)}
-_NUMBER = ("quantity", "value", "low", "high", "confidence", "over", "censored")
+_NUMBER = ("quantity", "value", "low", "high", "confidence", "over", "freedom", "censored")
 _NAMING = [name for name in _KINDS if name not in _NUMBER and not name.startswith("n_")]
 """Columns that tell rows of one quantity apart, beside ``over``."""
 
@@ -242,7 +244,7 @@ class Scores:
         """The selected rows, those of one number together, by what their intervals are over."""
         found: dict[Score, dict[str | None, Score]] = {}
         for row in self.select(**columns):
-            number = replace(row, low=None, high=None, confidence=None, over=None)
+            number = replace(row, low=None, high=None, confidence=None, over=None, freedom=None)
             found.setdefault(number, {})[row.over] = row
         return list(found.values())
 

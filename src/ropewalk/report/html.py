@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -57,4 +59,5 @@ _TEMPLATES.filters |= {
     "perplexity": perplexity_number,
     "bounds": bounds_text,
     "interval": interval_text,
+    "groups": lambda values, name: [(key, list(group)) for key, group in groupby(values, key=attrgetter(name))],
 }

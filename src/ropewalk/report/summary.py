@@ -12,7 +12,8 @@ from typing import Any
 from ropewalk.files import read_json, whole_file
 from ropewalk.report.html import render
 from ropewalk.report.scorecard import CLAIMS, counts, evaluate, experiments
-from ropewalk.report.scorecard.claim import Experiment, Finding
+from ropewalk.report.scorecard.claim import Experiment
+from ropewalk.report.scorecard.verdict import Finding
 from ropewalk.scores import Scores
 
 
@@ -131,7 +132,7 @@ def write_summary(study: Path, output: Path) -> None:
         scale=_scale(study),
         claim_count=len(CLAIMS),
         files=_files(study, {Path(report.file).parent for report in reports}),
-        counts=counts(findings),
+        counts=counts(findings, every=False),
         stages=[
             _stage(study, section, report, findings)
             for section in SECTIONS

@@ -1,4 +1,4 @@
-"""A claim of a paper, what was measured of it, and the verdict that follows from both."""
+"""A claim of a paper, and what was measured of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Literal
 from ropewalk.intervals import Interval
 from ropewalk.scores import Scores
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "not tried"]
-Stage = Literal["posgen", "scaling", "search", "finetune", "leval"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "undecided", "not tried")
+Stage = Literal["posgen", "scaling", "search", "causes", "finetune", "leval"]
+Kind = Literal["computed", "recomputed from print", "measured"]
+KINDS: tuple[Kind, ...] = ("measured", "recomputed from print", "computed")
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,13 @@ class Region:
     high: float
     strict: bool = False
 
-    def holds(self, evidence: Evidence) -> bool:
-        """Whether the whole interval lies inside."""
-        if self.strict:
-            return evidence.low > self.low and evidence.high < self.high
-        return evidence.low >= self.low and evidence.high <= self.high
+    def has(self, value: float) -> bool:
+        """Whether a number lies inside."""
+        return self.low < value < self.high if self.strict else self.low <= value <= self.high
 
-    def fails(self, evidence: Evidence) -> bool:
-        """Whether the whole interval lies outside, on one side."""
-        if self.strict:
-            return evidence.high <= self.low or evidence.low >= self.high
-        return evidence.high < self.low or evidence.low > self.high
+    def depth(self, value: float) -> float:
+        """How far a number lies inside; below 0 outside."""
+        return min(value - self.low, self.high - value)
 
     def __str__(self) -> str:
         if math.isinf(self.high):
@@ -68,6 +64,28 @@ def equal(value: float, tolerance: float = 0.0) -> Region:
 
 
 @dataclass(frozen=True)
+class Competence:
+    """What models must be able to do before a difference between them says anything.
+
+    Attributes:
+        what: was asked, in words.
+        value: what was reached.
+        needed: what counts as able.
+    """
+
+    what: str
+    value: float
+    needed: float
+
+    @property
+    def holds(self) -> bool:
+        return self.value >= self.needed
+
+    def __str__(self) -> str:
+        return f"{self.what}: {short(self.value)}, at least {short(self.needed)} needed"
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One measurement of a claim's quantity.
 
@@ -77,6 +95,13 @@ class Evidence:
         high: upper end.
         where: which of several cases this is, in words.
         key: the name of its row in the scores file; empty where it was computed.
+        confidence: of the interval; None where the value was computed.
+        over: what the interval is over, in words.
+        freedom: degrees of freedom of Student's t behind the interval; None where they are not known.
+        n_documents: documents behind it; None where none were read, so with the next two.
+        n_seeds: seeds behind it; None where nothing was drawn.
+        n_models: pre-trained models behind it.
+        competence: of the models behind it; None where nothing is asked.
     """
 
     value: float
@@ -84,6 +109,13 @@ class Evidence:
     high: float
     where: str = ""
     key: str = ""
+    confidence: float | None = None
+    over: str = ""
+    freedom: float | None = None
+    n_documents: int | None = None
+    n_seeds: int | None = None
+    n_models: int | None = None
+    competence: Competence | None = None
 
     def __str__(self) -> str:
         if self.low == self.value == self.high:
@@ -100,19 +132,26 @@ class Evidence:
         return cls(float(value), float(value), float(value), where)
 
     @classmethod
-    def of(cls, interval: Interval, where: str = "", key: str = "", unit: float = 1.0) -> Evidence:
+    def of(cls, interval: Interval, where: str = "", key: str = "", unit: float = 1.0, **about: Any) -> Evidence:
         """A mean with its interval, multiplied by ``unit``; without bounds where there were too few values."""
         enough = interval.count >= interval.fewest
         low, high = (interval.low, interval.high) if enough else (math.nan, math.nan)
-        return cls(unit * interval.mean, unit * low, unit * high, where, key)
+        return cls(unit * interval.mean, unit * low, unit * high, where, key, **about)
 
     def less(self, value: float) -> Evidence:
         """The difference from a number that has no interval."""
         return replace(self, value=self.value - value, low=self.low - value, high=self.high - value)
 
-    def over(self, value: float) -> Evidence:
+    def per(self, value: float) -> Evidence:
         """The ratio to a number above zero that has no interval."""
         return replace(self, value=self.value / value, low=self.low / value, high=self.high / value)
+
+    @property
+    def repetitions(self) -> str:
+        """What lies behind the number, in words."""
+        counts = {"document": self.n_documents, "seed": self.n_seeds, "model": self.n_models}
+        said = [f"{n:,} {what}{'s' if n != 1 else ''}" for what, n in counts.items() if n is not None]
+        return ", ".join(said)
 
 
 @dataclass(frozen=True)
@@ -149,20 +188,31 @@ class Experiment:
     @property
     def scale(self) -> str:
         """At which scale this was tried, in words."""
-        return _SCALES[self.stage].format_map({name: _plain(value) for name, value in self.setting.items()})
+        words = _SCALES[self.stage].format_map({name: _plain(value) for name, value in self.setting.items()})
+        return ", ".join(filter(None, (weights_text(self.setting.get("parameters")), words)))
 
 
 def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else "an unknown number of" if value is None else str(value)
 
 
+def weights_text(parameters: int | None) -> str:
+    """How large a model is, in words; nothing where it is not known."""
+    if parameters is None:
+        return ""
+    for size, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {word} weights"
+    return f"{parameters} weights"
+
+
 _SCALES = {
     "posgen": "{layers} layers of width {hidden_size}, modulus {modulus}, {steps} steps, {train_length} to "
-    "{test_length} tokens, {seeds} seeds",
-    "scaling": "head dimension {rotary_dim}, trained at {train_length} tokens, read to {longest}, {documents} "
-    "documents",
-    "search": "trained at {train_length} tokens, {documents} documents",
-    "finetune": "trained at {train_length} tokens, tuned for {target_length}, {documents} documents, {seeds} seeds",
+    "{test_length} tokens",
+    "scaling": "head dimension {rotary_dim}, trained at {train_length} tokens, read to {longest}",
+    "search": "trained at {train_length} tokens",
+    "causes": "trained at {train_length} tokens",
+    "finetune": "trained at {train_length} tokens, tuned for {target_length}",
     "leval": "trained at {train_length} tokens, {tasks} tasks",
 }
 
@@ -177,10 +227,13 @@ class Claim:
         sentence: the claim in our words.
         quantity: the number that decides, with its unit.
         region: where the number must lie for the claim to hold. Where the claim is about several cases, in all.
+        kind: how it is decided: from a formula, from numbers that the paper prints, or from models.
         scale: what it takes to try.
-        stage: whose scores hold the number; None where it is computed, or where no stage measures it.
+        stage: whose scores hold the number; None where no stage measures it.
         measure: from an experiment of that stage, or from nothing, the number of each case; none where this experiment
             did not try.
+        effect: how far inside the region the paper's own number lies, in the unit of the quantity; None where it prints
+            none.
     """
 
     id: str
@@ -188,9 +241,11 @@ class Claim:
     sentence: str
     quantity: str
     region: Region
+    kind: Kind
     scale: str
     stage: Stage | None
     measure: Callable[..., Sequence[Evidence]]
+    effect: float | None = None
 
     @property
     def paper(self) -> str:
@@ -198,45 +253,11 @@ class Claim:
 
 
 COMPUTED = "no model: it is computed"
-ANY = "its stage at any scale, as it is about a direction"
+PRINT = "no model: it is computed from what the paper prints"
+ANY = "a model of any size, for its direction"
 NO_STAGE = "a stage that measures it, of which there is none yet"
 
 
 def never(*_: Any) -> Sequence[Evidence]:
     """The evidence of a claim that nothing here measures."""
     return []
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one experiment says of a claim; or that none says anything.
-
-    Attributes:
-        claim: what was claimed.
-        experiment: which was asked; None where it was computed or not tried.
-        evidence: every case.
-    """
-
-    claim: Claim
-    experiment: Experiment | None
-    evidence: tuple[Evidence, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Reproduced where every case holds; not reproduced where one surely does not."""
-        region = self.claim.region
-        if not self.evidence:
-            return "not tried"
-        if any(region.fails(one) for one in self.evidence):
-            return "not reproduced"
-        return "reproduced" if all(region.holds(one) for one in self.evidence) else "undecided"
-
-    @property
-    def decisive(self) -> Evidence | None:
-        """The case that decides: the one that lies farthest on the wrong side, or least far inside."""
-        region = self.claim.region
-        by_value = sorted(self.evidence, key=lambda one: min(one.value - region.low, region.high - one.value))
-        for wanted in (region.fails, lambda one: not region.holds(one)):
-            if known := [one for one in by_value if wanted(one)]:
-                return known[0]
-        return by_value[0] if by_value else None

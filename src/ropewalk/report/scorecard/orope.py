@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from ropewalk.report.scorecard.claim import ANY, COMPUTED, Claim, Evidence, Experiment, above, below, between, never
-from ropewalk.report.scorecard.reading import cases, over_documents
+from ropewalk.report.scorecard.reading import cases, evidence
 from ropewalk.rope import default_rope, methods
 from ropewalk.rope.diagnostics import g_w1, r_ker
 from ropewalk.search.results import ORIGINAL
@@ -32,7 +33,7 @@ PUBLISHED = {2: 21.9, 4: 32.1, 8: 41.2}
 def _beats_hand_made(factor: float) -> Callable[[Experiment], list[Evidence]]:
     def measure(experiment: Experiment) -> list[Evidence]:
         return [
-            over_documents(experiment, case, method)
+            evidence(experiment, case, method)
             for method in _found(experiment, factor)
             for case in cases(experiment, quantity="difference", method=method, factor=factor, at=None)
         ]
@@ -45,12 +46,12 @@ def _beats_none(experiment: Experiment) -> list[Evidence]:
     found = []
     for factor in dict.fromkeys(row.factor for row in experiment.scores.select(quantity="objective")):
         [original] = cases(experiment, quantity="objective", method=ORIGINAL, factor=factor)
-        none = over_documents(experiment, original, ORIGINAL)
+        none = evidence(experiment, original, ORIGINAL)
         for method in _found(experiment, factor):
             [searched] = cases(experiment, quantity="objective", method=method, factor=factor)
-            one = over_documents(experiment, searched, f"{method}, {factor:g}x")
+            one = evidence(experiment, searched, f"{method}, {factor:g}x")
             low, high = one.low - none.high, one.high - none.low
-            found.append(Evidence(one.value - none.value, low, high, one.where, one.key))
+            found.append(replace(one, value=one.value - none.value, low=low, high=high))
     return found
 
 
@@ -82,6 +83,7 @@ CLAIMS = [
         "Without extension, long texts show angles whose distribution training never had.",
         "g_w1 of the plain rope less the largest of the hand-made ones, LLaMA-2 at 4x (radians)",
         above(0),
+        "computed",
         COMPUTED,
         None,
         _mismatch,
@@ -92,6 +94,7 @@ CLAIMS = [
         "Interpolating all pairs alike costs resolution between neighbours.",
         "r_ker of position interpolation less the largest of the others, LLaMA-2 at 4x",
         above(0),
+        "computed",
         COMPUTED,
         None,
         _resolution,
@@ -104,6 +107,7 @@ CLAIMS = [
             "training length.",
             "objective on documents that no search saw, less that of the best hand-made rope (nats)",
             below(0),
+            "measured",
             ANY,
             "search",
             _beats_hand_made(factor),
@@ -116,6 +120,7 @@ CLAIMS = [
         "The found rope reads longer texts than the model did before, without training.",
         "objective on documents that no search saw, less that of the rope of pre-training (nats)",
         below(0),
+        "measured",
         ANY,
         "search",
         _beats_none,
@@ -127,6 +132,7 @@ CLAIMS = [
             f"The gain over the baselines is up to {percent} % at {factor} times the training length.",
             "not named in the abstract",
             between(-math.inf, percent),
+            "measured",
             "the paper's metric, which could not be read",
             None,
             never,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ropewalk.intervals import FEWEST_RESAMPLED, student
-from ropewalk.report.scorecard.claim import Evidence, Experiment
+from ropewalk.intervals import student
+from ropewalk.report.scorecard.claim import Competence, Evidence, Experiment
 from ropewalk.scores import Score, metric_name
 
 Case = Mapping[str | None, Score]
@@ -37,35 +37,34 @@ def number(experiment: Experiment, **columns: Any) -> float:
     return row.value
 
 
-def few_documents(experiment: Experiment) -> bool:
-    """Whether an experiment read too few documents for any interval over them to decide."""
-    return bool(experiment.setting.get("documents", FEWEST_RESAMPLED) < FEWEST_RESAMPLED)
-
-
-def over_documents(experiment: Experiment, case: Case, where: str) -> Evidence:
-    """A number with its interval over documents; without it where there were too few of them."""
-    return covered(experiment, case, ("documents",), where)
-
-
-def over_both(experiment: Experiment, case: Case, where: str) -> Evidence:
-    """A number with what its intervals over documents and over seeds cover together; none where either is missing."""
-    return covered(experiment, case, ("documents", "seeds"), where)
-
-
-def covered(experiment: Experiment, case: Case, over: Sequence[str], where: str) -> Evidence:
-    """A number with what its intervals cover together; without bounds where one of them is missing.
+def evidence(
+    experiment: Experiment, case: Case, where: str, competence: Competence | None = None, unit: float = 1.0
+) -> Evidence:
+    """A number with its interval over the most that varies.
 
     Args:
         experiment: whose number it is.
         case: its rows.
-        over: what the intervals are over.
         where: which case it is, in words.
+        competence: of the models behind it.
+        unit: to multiply with.
     """
-    row, known = row_of(case), [case[name] for name in over if name in case]
-    low = high = math.nan
-    if len(known) == len(over) and not few_documents(experiment):
-        low, high = min(map(_low, known)), max(map(_high, known))
-    return Evidence(_value(row), low, high, where, place(row))
+    row = max(case.values(), key=lambda row: len((row.over or "").split()))
+    return Evidence(
+        unit * (math.inf if row.value is None else row.value),
+        unit * (math.nan if row.low is None else row.low),
+        # An end beyond all that was measured is left out of scores.
+        unit * (row.high if row.high is not None else math.nan if row.low is None else math.inf),
+        where,
+        place(row),
+        experiment.setting["confidence"],
+        row.over or "",
+        row.freedom,
+        row.n_documents,
+        row.n_seeds,
+        row.n_models,
+        competence,
+    )
 
 
 def place(row: Score) -> str:
@@ -74,7 +73,12 @@ def place(row: Score) -> str:
 
 
 def over_seeds(
-    experiment: Experiment, one: Mapping[int, Score], other: Mapping[int, Score] | None, where: str, unit: float
+    experiment: Experiment,
+    one: Mapping[int, Score],
+    other: Mapping[int, Score] | None,
+    where: str,
+    unit: float,
+    competence: Competence | None = None,
 ) -> Evidence:
     """The difference of two numbers that each have a value a seed, with Student's t over the pairs.
 
@@ -84,10 +88,14 @@ def over_seeds(
         other: what to take from them; nothing where None.
         where: which case it is, in words.
         unit: to multiply with.
+        competence: of the models behind them.
     """
-    pairs = [_value(row) - (_value(other[seed]) if other else 0.0) for seed, row in one.items()]
+    both = [seed for seed in one if other is None or seed in other]
+    pairs = [_value(one[seed]) - (_value(other[seed]) if other else 0.0) for seed in both]
     key = place(replace(next(iter(one.values())), seed=None))
-    return Evidence.of(student(pairs, confidence=experiment.setting["confidence"]), where, key, unit)
+    confidence = experiment.setting["confidence"]
+    about: dict[str, Any] = {"confidence": confidence, "over": "seeds", "n_seeds": len(pairs), "competence": competence}
+    return Evidence.of(student(pairs, confidence=confidence), where, key, unit, **about)
 
 
 def named(experiment: Experiment, recipes: Sequence[str], **about: Any) -> list[str]:
@@ -101,12 +109,3 @@ def named(experiment: Experiment, recipes: Sequence[str], **about: Any) -> list[
 
 def _value(row: Score) -> float:
     return math.inf if row.value is None else row.value
-
-
-def _low(row: Score) -> float:
-    """Not known where it is beyond all that was measured."""
-    return math.nan if row.low is None else row.low
-
-
-def _high(row: Score) -> float:
-    return math.inf if row.high is None else row.high

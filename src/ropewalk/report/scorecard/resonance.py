@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
+from ropewalk.options import CONFIDENCE
 from ropewalk.posgen.data import make_data
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.reading.leval.comparison import AVERAGE
@@ -14,6 +16,7 @@ from ropewalk.report.posgen import PUBLISHED, TASKS
 from ropewalk.report.scorecard.claim import (
     ANY,
     COMPUTED,
+    PRINT,
     Claim,
     Evidence,
     Experiment,
@@ -22,7 +25,7 @@ from ropewalk.report.scorecard.claim import (
     between,
     equal,
 )
-from ropewalk.report.scorecard.reading import cases, named, number, over_both, over_documents, over_seeds, row_of
+from ropewalk.report.scorecard.reading import cases, evidence, named, number, over_seeds, row_of
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope import methods as m
 from ropewalk.rope.diagnostics import feature_gap, wavelength_lcm
@@ -90,9 +93,22 @@ def _starts_in_training() -> list[Evidence]:
 def _leval_gain(setting: str) -> Callable[[], list[Evidence]]:
     def measure() -> list[Evidence]:
         before, after = (np.array(scores) for scores in LEVAL_PUBLISHED[setting])
-        errors = [np.sqrt((p * (100 - p) / np.array(LEVAL_ITEMS)).sum()) / len(p) for p in (before, after)]
-        gain, half = float((after - before).mean()), 1.96 * math.hypot(*errors)
-        return [Evidence(gain, gain - half, gain + half, "from the published scores")]
+        items = np.array(LEVAL_ITEMS)
+        # Two more answers of each kind, or a task without a right one would have no error (Agresti and Coull, 1998).
+        shares = [(scores / 100 * items + 2) / (items + 4) for scores in (before, after)]
+        errors = [np.sqrt((p * (1 - p) / (items + 4)).sum()) / len(items) for p in shares]
+        gain, half = float((after - before).mean()), 100 * float(stdtrit(np.inf, 0.975)) * math.hypot(*errors)
+        return [
+            Evidence(
+                gain,
+                gain - half,
+                gain + half,
+                "from the published scores, as of answers that are not paired",
+                confidence=CONFIDENCE,
+                over="questions",
+                freedom=math.inf,
+            )
+        ]
 
     return measure
 
@@ -144,7 +160,7 @@ def _tuned(
     """A number of every tuned model of a recipe at one length, or at all lengths for which its rope was made."""
     regimes = dict.fromkeys(row.regime for row in experiment.scores.rows if row.regime is not None)
     return [
-        over_both(experiment, case, f"{regime}, {row_of(case).length:,} tokens")
+        evidence(experiment, case, f"{regime}, {row_of(case).length:,} tokens")
         for regime in regimes
         for rope in named(experiment, RECIPES[name])
         for other in against
@@ -193,7 +209,7 @@ def _leval_pairs(experiment: Experiment, kind: str) -> list[Evidence]:
             for case in (
                 cases(experiment, quantity="difference", task=AVERAGE, scoring="parity", **pair) if fits else ()
             ):
-                found.append(over_documents(experiment, case, f"{one['model']} less {other['model']}"))
+                found.append(evidence(experiment, case, f"{one['model']} less {other['model']}"))
     return found
 
 
@@ -209,6 +225,7 @@ def _claims() -> list[Claim]:
             "Resonance makes every wavelength a whole number of tokens.",
             "largest distance of a wavelength from a whole number, LLaMA-2's table (tokens)",
             between(0, 1e-9),
+            "computed",
             COMPUTED,
             None,
             _integer_distance,
@@ -219,6 +236,7 @@ def _claims() -> list[Claim]:
             "With whole wavelengths, pairs that turned once in training meet no new angle beyond it.",
             "sum of their feature gaps, head dimension 64, 64 to 256 tokens (chord)",
             between(0, 1e-6),
+            "computed",
             COMPUTED,
             None,
             lambda: [Evidence.exact(_precritical_gap(m.resonance(TOY)))],
@@ -229,6 +247,7 @@ def _claims() -> list[Claim]:
             "Plain RoPE does meet new angles in those pairs.",
             "sum of their feature gaps, head dimension 64, 64 to 256 tokens (chord)",
             above(1e-3),
+            "computed",
             COMPUTED,
             None,
             lambda: [Evidence.exact(_precritical_gap(TOY))],
@@ -239,6 +258,7 @@ def _claims() -> list[Claim]:
             "Rounding after YaRN's scaling narrows the gap in those pairs.",
             "sum of their feature gaps, Resonance YaRN less YaRN, factor 4, ramp from 1 to 2 turns (chord)",
             below(0),
+            "computed",
             COMPUTED,
             None,
             _yarn_gap,
@@ -249,6 +269,7 @@ def _claims() -> list[Claim]:
             "More than half of LLaMA-2's pairs turn once or more within the training length.",
             "share of pairs, head dimension 128, 4,096 tokens",
             above(0.5),
+            "computed",
             COMPUTED,
             None,
             lambda: [Evidence.exact(critical_pairs(LLAMA2) / 64)],
@@ -259,6 +280,7 @@ def _claims() -> list[Claim]:
             "All these pairs together repeat only after more than 7e51 tokens.",
             "least common multiple of their wavelengths (1e51 tokens)",
             above(7),
+            "computed",
             COMPUTED,
             None,
             lambda: [Evidence.exact(wavelength_lcm(m.resonance(LLAMA2)) / 10**51)],
@@ -269,6 +291,7 @@ def _claims() -> list[Claim]:
             "In PosGen's models 17 of 32 pairs turn once within the 64 tokens of training.",
             "pairs, head dimension 64, base 10,000",
             equal(17),
+            "computed",
             COMPUTED,
             None,
             lambda: [Evidence.exact(critical_pairs(TOY))],
@@ -279,6 +302,7 @@ def _claims() -> list[Claim]:
             "No test sequence of PosGen begins like a training sequence.",
             "share of test sequences that do",
             equal(0),
+            "computed",
             COMPUTED,
             None,
             _starts_in_training,
@@ -294,6 +318,7 @@ def _claims() -> list[Claim]:
                 "training length.",
                 "accuracy beyond the training length (points)",
                 below(0) if lower else above(0),
+                "measured",
                 ANY,
                 "posgen",
                 _posgen(task, "Resonance RoPE", "RoPE"),
@@ -308,6 +333,7 @@ def _claims() -> list[Claim]:
                         f"On {title.lower()}, {one} is more accurate than {other} beyond the training length; {words}.",
                         "accuracy beyond the training length (points)",
                         above(0),
+                        "measured",
                         ANY,
                         "posgen",
                         _posgen(task, one, other, swapped=(swapped, swapped and both)),
@@ -320,6 +346,7 @@ def _claims() -> list[Claim]:
                 f"On {title.lower()}, Resonance RoPE ends with a lower validation loss than RoPE.",
                 "validation loss at the end (nats)",
                 below(0),
+                "measured",
                 ANY,
                 "posgen",
                 _posgen(task, "Resonance RoPE", "RoPE", quantity="validation_loss"),
@@ -332,6 +359,7 @@ def _claims() -> list[Claim]:
             "On semi-recursive, Resonance RoPE alone ends with a lower validation loss than YaRN.",
             "validation loss at the end (nats)",
             below(0),
+            "measured",
             ANY,
             "posgen",
             _posgen("semi-recursive", "Resonance RoPE", "YaRN", quantity="validation_loss"),
@@ -346,6 +374,7 @@ def _claims() -> list[Claim]:
                     f"{name} has {value:.2f} % beyond the training length on {title.lower()}.",
                     "accuracy (percent), within ten points",
                     between(value - 10, value + 10),
+                    "measured",
                     POSGEN_SCALE,
                     "posgen",
                     _cell(task, name),
@@ -358,6 +387,7 @@ def _claims() -> list[Claim]:
             "Tuned alike, Resonance YaRN has a lower perplexity than YaRN at every length.",
             "NLL, Resonance YaRN less YaRN (nats a token)",
             below(0),
+            "measured",
             ANY,
             "finetune",
             _against_yarn,
@@ -368,6 +398,7 @@ def _claims() -> list[Claim]:
             "Tuned, Resonance YaRN has a lower perplexity than untuned dynamic NTK at every length.",
             "NLL, Resonance YaRN less dynamic NTK (nats a token)",
             below(0),
+            "measured",
             ANY,
             "finetune",
             _against_untuned(["dynamic_ntk"]),
@@ -378,6 +409,7 @@ def _claims() -> list[Claim]:
             "Tuned, Resonance YaRN has a lower perplexity than untuned NTK scaling at every length.",
             "NLL, Resonance YaRN less NTK (nats a token)",
             below(0),
+            "measured",
             ANY,
             "finetune",
             _against_untuned(["ntk"]),
@@ -388,6 +420,7 @@ def _claims() -> list[Claim]:
             "Fine-tuning with YaRN lowers the perplexity at the target length.",
             "NLL, tuned less untuned (nats a token)",
             below(0),
+            "measured",
             ANY,
             "finetune",
             _gain,
@@ -401,7 +434,8 @@ def _claims() -> list[Claim]:
                 f"{setting}: Resonance YaRN has a higher average in L-Eval than YaRN.",
                 "gain in the published average against its own sampling error (points)",
                 above(0),
-                COMPUTED,
+                "recomputed from print",
+                PRINT,
                 None,
                 _leval_gain(setting),
             )
@@ -413,6 +447,7 @@ def _claims() -> list[Claim]:
             "Tuned alike, Resonance YaRN has a higher average in L-Eval than YaRN.",
             "average, Resonance YaRN less YaRN (points)",
             above(0),
+            "measured",
             LEVAL_SCALE,
             "leval",
             lambda experiment: _leval_pairs(experiment, "resonance"),
@@ -423,6 +458,7 @@ def _claims() -> list[Claim]:
             "Many steps on short texts give a higher average in L-Eval than few on long ones.",
             "average, tuned short less tuned long (points)",
             above(0),
+            "measured",
             LEVAL_SCALE,
             "leval",
             lambda experiment: _leval_pairs(experiment, "short"),

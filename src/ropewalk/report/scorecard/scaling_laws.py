@@ -18,7 +18,7 @@ from ropewalk.report.scorecard.claim import (
     equal,
     never,
 )
-from ropewalk.report.scorecard.reading import Case, cases, covered, number, over_documents, row_of
+from ropewalk.report.scorecard.reading import Case, cases, evidence, number, row_of
 from ropewalk.rope import theory
 from ropewalk.scores import Score
 
@@ -71,10 +71,8 @@ def _base(row: Score) -> dict[str, Any]:
 def _limit(experiment: Experiment, case: Case, predicted: float) -> Evidence:
     """Measured over predicted, with what both intervals cover together; infinite where no limit was reached."""
     row = row_of(case)
-    # One seed, or a censored one, has no interval over seeds.
-    over = ("documents", "seeds") if "seeds" in case else ("documents",)
     where = f"base {row.base:,.10g}, tuned at {row.tune_length:,.0f}"
-    return covered(experiment, case, over, where).over(predicted)
+    return evidence(experiment, case, where).per(predicted)
 
 
 def _slope(experiment: Experiment) -> list[Evidence]:
@@ -85,21 +83,21 @@ def _slope(experiment: Experiment) -> list[Evidence]:
         sweep = {"tune_length": row.tune_length, "steps": row.steps, "with_original": None}
         law = number(experiment, quantity="predicted_slope", law="discrete", **sweep)
         where = f"{row.n_bases:.0f} bases, tuned at {row.tune_length:,.0f}"
-        found.append(covered(experiment, case, ("bases", "documents"), where).less(law))
+        found.append(evidence(experiment, case, where).less(law))
     return found
 
 
 def _worst_base(experiment: Experiment) -> list[Evidence]:
     train = experiment.setting["train_length"]
     return [
-        over_documents(experiment, case, f"base {row_of(case).base:,.10g}")
+        evidence(experiment, case, f"base {row_of(case).base:,.10g}")
         for case in cases(experiment, quantity="far_degradation_less_original", tune_length=train)
     ]
 
 
 def _small_bases(experiment: Experiment) -> list[Evidence]:
     return [
-        over_documents(experiment, case, f"base {row_of(case).base:,.10g} less {row_of(case).against_base:,.10g}")
+        evidence(experiment, case, f"base {row_of(case).base:,.10g} less {row_of(case).against_base:,.10g}")
         for case in cases(experiment, quantity="far_degradation_less_smaller")
     ]
 
@@ -113,7 +111,7 @@ def _tuning(experiment: Experiment, *, walls: bool) -> list[Evidence]:
         predicted = experiment.scores.one(**law)
         if predicted is not None and predicted.value is not None and (predicted.value == 1) == walls:
             where = f"base {row.base:,.10g}, {row.against_length:,.0f} to {row.tune_length:,.0f} tokens"
-            found.append(over_documents(experiment, case, where).over(predicted.value))
+            found.append(evidence(experiment, case, where).per(predicted.value))
     return found
 
 
@@ -125,7 +123,7 @@ def _log_scaling(experiment: Experiment) -> list[Evidence]:
         if row.base not in last or (row.stop or 0) > (row_of(last[row.base]).stop or 0):
             last[row.base] = case
     return [
-        over_documents(
+        evidence(
             experiment, case, f"base {base:,.10g}, tokens {row_of(case).start:,.0f} to {row_of(case).stop:,.0f}"
         )
         for base, case in last.items()
@@ -139,6 +137,7 @@ CLAIMS = [
         "92 of LLaMA-2's 128 dimensions turned once or more in pre-training.",
         "critical dimension, base 10,000, 4,096 tokens",
         equal(92),
+        "computed",
         COMPUTED,
         None,
         lambda: [Evidence.exact(theory.critical_dimension(DIM, BASE, TRAIN))],
@@ -149,6 +148,7 @@ CLAIMS = [
         "For tuning at 4,096 tokens the three small bases are 2,608, 1,304 and 652.",
         "2T/pi, T/pi and T/2pi over the printed numbers",
         equal(1, 0.001),
+        "computed",
         COMPUTED,
         None,
         _thresholds,
@@ -159,6 +159,7 @@ CLAIMS = [
         "At these bases the slowest pair turns by 90, 180 and 360 degrees within the tuning length.",
         "angle of the slowest pair that a head of 128 dimensions has, over the wanted one",
         equal(1, 0.01),
+        "computed",
         COMPUTED,
         None,
         _covered_angles,
@@ -169,6 +170,7 @@ CLAIMS = [
         "A base of 1,000,000 is above what LLaMA-2 needs for 100K tokens.",
         "critical base for 102,400 tokens",
         below(1e6),
+        "computed",
         COMPUTED,
         None,
         lambda: [Evidence.exact(theory.critical_base(BASE, TRAIN, 102_400))],
@@ -179,6 +181,7 @@ CLAIMS = [
         "LLaMA-2 tuned with base 1,000,000 reads more than 100K tokens.",
         "length by the law (tokens)",
         above(102_400),
+        "computed",
         COMPUTED,
         None,
         lambda: [Evidence.exact(theory.wall(DIM, BASE, TRAIN, 1e6))],
@@ -189,6 +192,7 @@ CLAIMS = [
         "With the base of pre-training the length by the law is the pre-training length.",
         "length by the law over 4,096 tokens",
         equal(1, 0.01),
+        "computed",
         COMPUTED,
         None,
         lambda: [Evidence.exact(theory.wall(DIM, BASE, TRAIN, BASE) / TRAIN)],
@@ -199,6 +203,7 @@ CLAIMS = [
         "The critical dimension that tuning updates is a number of the head's dimensions.",
         "2 ceil(d/2 log_b(T/2pi)), head dimension 128",
         between(0, DIM),
+        "computed",
         COMPUTED,
         None,
         _updated_dimension,
@@ -209,6 +214,7 @@ CLAIMS = [
         "A model tuned with a larger base fails where the law puts its wall.",
         "measured limit over predicted, within 25 %",
         CLOSE,
+        "measured",
         ANY,
         "scaling",
         _walls,
@@ -219,6 +225,7 @@ CLAIMS = [
         "The wall grows with the base to the power of the critical dimension over the head dimension.",
         "slope of ln limit over ln base, less the law's",
         between(-0.05, 0.05),
+        "measured",
         ANY,
         "scaling",
         _slope,
@@ -229,6 +236,7 @@ CLAIMS = [
         "Tuned at the pre-training length, the base of pre-training is the worst of all.",
         "what reading on costs in the second half of the texts, each base less the original (nats a token)",
         below(0),
+        "measured",
         ANY,
         "scaling",
         _worst_base,
@@ -239,6 +247,7 @@ CLAIMS = [
         "Among small bases, the smaller decays more slowly.",
         "what reading on costs in the second half of the texts, larger less smaller base (nats a token)",
         above(0),
+        "measured",
         ANY,
         "scaling",
         _small_bases,
@@ -249,6 +258,7 @@ CLAIMS = [
         "Between the small bases and the critical base a model reads as far as it was tuned, and no further.",
         "measured limit over tuning length, within 25 %",
         CLOSE,
+        "measured",
         ANY,
         "scaling",
         _middle,
@@ -259,6 +269,7 @@ CLAIMS = [
         "A longer tuning text does not move the wall of a base above the critical one.",
         "limit after over before, within 25 %",
         CLOSE,
+        "measured",
         ANY,
         "scaling",
         lambda experiment: _tuning(experiment, walls=True),
@@ -269,6 +280,7 @@ CLAIMS = [
         "In the middle, a longer tuning text moves the limit in proportion.",
         "limit after over before, over the ratio of the lengths, within 25 %",
         CLOSE,
+        "measured",
         ANY,
         "scaling",
         lambda experiment: _tuning(experiment, walls=False),
@@ -279,6 +291,7 @@ CLAIMS = [
         "Log-scaled attention helps a small base far beyond the tuning length.",
         "NLL with it less without, in the last doubling of the position (nats a token)",
         below(0),
+        "measured",
         ANY,
         "scaling",
         _log_scaling,
@@ -289,6 +302,7 @@ CLAIMS = [
         "Within its wall a tuned larger base is better than dynamic NTK; beyond, worse.",
         "NLL, tuned base less dynamic NTK (nats a token)",
         below(0),
+        "measured",
         NO_STAGE,
         None,
         never,
@@ -299,6 +313,7 @@ CLAIMS = [
         "LLaMA-2 tuned at 16K with base 500 and log-scaled attention reads a million tokens at a perplexity of 19.",
         "perplexity at 1,048,576 tokens",
         between(17, 21),
+        "measured",
         "LLaMA-2 7B, read to a million tokens",
         None,
         never,

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ropewalk.scores import Score, number_rows
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "verdict"),
+    [
+        # Figures of the paper, and closed forms worked out apart from this code.
+        ("resonance/most-pairs", 46 / 64, "reproduced"),
+        ("resonance/no-common-period", 7.058, "reproduced"),
+        ("resonance/posgen-pairs", 9, "not reproduced"),
+        ("resonance/splits-differ", 1.0, "not reproduced"),
+        ("resonance/zero-gap", 0.0, "reproduced"),
+        ("resonance/gap-without", 0.642, "reproduced"),
+        ("resonance/gap-of-yarn", 3.330 - 3.846, "reproduced"),
+        ("resonance/table-2-7b-32k", 1.00, "undecided"),
+        ("resonance/table-2-7b-4k", 0.97, "undecided"),
+        ("resonance/table-2-13b-16k", 0.17, "undecided"),
+        ("resonance/table-2-13b-4k", 0.81, "undecided"),
+    ],
+)
+def test_what_is_computed_agrees_with_the_paper_and_with_closed_forms(found, name, value, verdict):
+    finding = found(name)
+    assert finding.verdict == verdict
+    assert finding.decisive.value == pytest.approx(value, abs=0.01, rel=2e-3)
+
+
+def test_the_sampling_error_of_a_published_average_is_about_one_and_a_half_points(found):
+    case = found("resonance/table-2-7b-32k").decisive
+    assert (case.high - case.value) / 1.96 / math.sqrt(2) == pytest.approx(1.5, abs=0.15)
+
+
+@pytest.fixture
+def leval(experiment):
+    def made(average=40.0, **setting):
+        """Two tuned models and one that is not."""
+        models = {"yarn": ("yarn", 4096), "res": ("yarn+resonance", 4096), "plain": ("yarn", None)}
+        about = {"pocket": False, "train_length": 4096, "tasks": 6} | setting
+        about["models"] = [{"model": name, "recipe": recipe, "tuned_at": at} for name, (recipe, at) in models.items()]
+        names = {"task": "average", "scoring": "parity", "model": "res", "against": "yarn"}
+        strict = [
+            Score(quantity="score", value=average, task="average", scoring="strict", model=name) for name in models
+        ]
+        return experiment(
+            "leval", about, strict, number_rows("difference", 3.0, intervals={"documents": (1.0, 5.0)}, **names)
+        )
+
+    return made
+
+
+def test_leval_counts_only_where_a_model_can_answer_its_questions(found, leval):
+    finding = found("resonance/leval-above-yarn", leval())
+    assert (finding.verdict, finding.decisive.where) == ("reproduced", "res less yarn")
+    assert found("resonance/leval-above-yarn", leval(pocket=True)).verdict == "not tried"
+    assert found("resonance/leval-above-yarn", leval(average=0.0)).verdict == "not tried"
