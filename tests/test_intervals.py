@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ropewalk.intervals import bootstrap, crossed, nested, quantile_interval, resample_curves, student
+from ropewalk.intervals import bootstrap, crossed, nested, over_all, quantile_interval, resample_curves, student
 
 
 def test_bootstrap_agrees_with_scipy():
@@ -122,3 +122,10 @@ def test_one_repetition_or_five_documents_have_no_interval_over_both():
     assert not crossed(np.ones((1, 12))).excludes_zero
     same = crossed(np.ones((2, 6)))
     assert (same.low, same.mean, same.high) == (1, 1, 1)
+
+
+def test_an_interval_says_what_it_is_over():
+    values = np.random.default_rng(0).normal(size=(2, 8))
+    assert over_all([values, values + 1])[1] == "documents, seeds and models"
+    assert over_all([values]) == (crossed(values), "documents and seeds")
+    assert over_all([values[:1]]) == (bootstrap(values[0]), "documents")

@@ -32,6 +32,7 @@ class Interval:
         high: upper end.
         count: how many values.
         fewest: values that it takes to decide anything.
+        freedom: degrees of freedom of Student's t, where they are not one less than the values.
     """
 
     mean: float
@@ -39,6 +40,7 @@ class Interval:
     high: float
     count: int
     fewest: int
+    freedom: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -174,7 +176,7 @@ def crossed(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
         return Interval(mean, mean, mean, documents, FEWEST_RESAMPLED)
     freedom = total**2 / sum(v**2 / (len(part) - 1) for v, part in zip(variances, parts, strict=True))
     half = float(-stdtrit(freedom, (1 - confidence) / 2)) * math.sqrt(total)
-    return Interval(mean, mean - half, mean + half, documents, FEWEST_RESAMPLED)
+    return Interval(mean, mean - half, mean + half, documents, FEWEST_RESAMPLED, float(freedom))
 
 
 def nested(models: Sequence[ArrayLike], *, confidence: float = CONFIDENCE) -> Interval:
@@ -189,6 +191,21 @@ def nested(models: Sequence[ArrayLike], *, confidence: float = CONFIDENCE) -> In
     each = [np.asarray(values, dtype=np.float64) for values in models]
     rows = np.stack([values.mean(axis=0) for values in each]) if len(each) > 1 else each[0]
     return crossed(rows, confidence=confidence)
+
+
+def over_all(models: Sequence[ArrayLike], *, confidence: float = CONFIDENCE) -> tuple[Interval, str]:
+    """Mean and interval over everything of which there are several, and what that is, in words.
+
+    Args:
+        models: as of :func:`nested`; of a single model with a single seed, the interval is over documents alone.
+        confidence: probability that the interval is to cover.
+    """
+    each = [np.asarray(values, dtype=np.float64) for values in models]
+    if len(each) > 1:
+        return nested(each, confidence=confidence), "documents, seeds and models"
+    if len(each[0]) > 1:
+        return crossed(each[0], confidence=confidence), "documents and seeds"
+    return bootstrap(each[0][0], confidence=confidence), "documents"
 
 
 def _without_interval(values: np.ndarray, fewest: int) -> Interval:
