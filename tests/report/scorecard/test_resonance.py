@@ -13,11 +13,6 @@ from ropewalk.scores import Score, number_rows
         # Figures of the paper, and closed forms worked out apart from this code.
         ("resonance/most-pairs", 46 / 64, "reproduced"),
         ("resonance/no-common-period", 7.058, "reproduced"),
-        ("resonance/posgen-pairs", 9, "not reproduced"),
-        ("resonance/splits-differ", 1.0, "not reproduced"),
-        ("resonance/zero-gap", 0.0, "reproduced"),
-        ("resonance/gap-without", 0.642, "reproduced"),
-        ("resonance/gap-of-yarn", 3.330 - 3.846, "reproduced"),
         ("resonance/table-2-7b-32k", 1.00, "undecided"),
         ("resonance/table-2-7b-4k", 0.97, "undecided"),
         ("resonance/table-2-13b-16k", 0.17, "undecided"),

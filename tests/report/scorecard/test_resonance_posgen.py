@@ -5,6 +5,23 @@ import pytest
 from ropewalk.scores import Score
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "verdict"),
+    [
+        # Figures of the paper, and closed forms worked out apart from this code.
+        ("resonance/posgen-pairs", 9, "not reproduced"),
+        ("resonance/splits-differ", 1.0, "not reproduced"),
+        ("resonance/zero-gap", 0.0, "reproduced"),
+        ("resonance/gap-without", 0.642, "reproduced"),
+        ("resonance/gap-of-yarn", 3.330 - 3.846, "reproduced"),
+    ],
+)
+def test_what_is_computed_agrees_with_the_paper_and_with_closed_forms(found, name, value, verdict):
+    finding = found(name)
+    assert finding.verdict == verdict
+    assert finding.decisive.value == pytest.approx(value, abs=0.01, rel=2e-3)
+
+
 @pytest.fixture
 def posgen(experiment):
     def made(resonance, name="resonance", **setting):

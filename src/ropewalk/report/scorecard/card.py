@@ -11,7 +11,7 @@ from typing import Any
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json, whole_folder, write_json
-from ropewalk.report.scorecard import orope, resonance, scaling_laws
+from ropewalk.report.scorecard import orope, resonance, resonance_posgen, scaling_laws
 from ropewalk.report.scorecard.claim import KINDS, Claim, Evidence, Experiment
 from ropewalk.report.scorecard.page import card_html
 from ropewalk.report.scorecard.verdict import VERDICTS, Finding, Tried, judge
@@ -22,7 +22,7 @@ PAPERS = {
     "scaling-laws": "Scaling Laws of RoPE-based Extrapolation (arXiv 2310.05209)",
     "orope": "ORoPE (AI Open 6, 2025; only the abstract could be read)",
 }
-CLAIMS: list[Claim] = [*resonance.CLAIMS, *scaling_laws.CLAIMS, *orope.CLAIMS]
+CLAIMS: list[Claim] = [*resonance.CLAIMS, *resonance_posgen.CLAIMS, *scaling_laws.CLAIMS, *orope.CLAIMS]
 
 
 def experiments(study: Path) -> list[Experiment]:
