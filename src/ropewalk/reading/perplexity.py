@@ -34,6 +34,19 @@ def rows_at(rows: pd.DataFrame, length: int) -> pd.DataFrame:
     return rows[(rows["pass_length"] == longer[0]) & (rows["position"] < length)]
 
 
+def context_gain(rows: pd.DataFrame, length: int) -> float:
+    """What its context is worth to a model within ``length`` tokens, in nats a token.
+
+    The mean NLL of the first eighth of texts of that length less that of their second half, over documents.
+
+    Raises:
+        UserError: no pass covers that length.
+    """
+    known = rows_at(rows, length)
+    early, late = known["position"] < length // 8, known["position"] >= length // 2
+    return float(known.loc[early, "nll"].mean() - known.loc[late, "nll"].mean())
+
+
 def lengths_read(rows: pd.DataFrame, lengths: Sequence[int], *, static: bool | None = None) -> list[int]:
     """Those of some lengths of which the rows say how a text of that length is predicted.
 

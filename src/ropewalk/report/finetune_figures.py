@@ -17,7 +17,7 @@ from ropewalk.report.style import INK, inks, save
 def draw_before_after(
     curves: Mapping[tuple[str, str], pd.DataFrame], training: int, path: str | Path, confidence: float
 ) -> None:
-    """NLL against position: a panel a regime, untuned ropes dashed in each.
+    """NLL against position, mean over seeds and models: a panel a regime, untuned ropes dashed in each.
 
     Args:
         curves: ``position_curve`` by regime (empty for the model as it was) and rope.
@@ -81,15 +81,14 @@ def draw_differences(table: pd.DataFrame, reference: str, path: str | Path, conf
         for k, rope in enumerate(others):
             rows = tuned[(tuned["regime"] == regime) & (tuned["rope"] == rope)].sort_values("length")
             x = [lengths.index(length) + 0.16 * (k - (len(others) - 1) / 2) for length in rows["length"]]
-            axes.vlines(x, rows["difference_seeds_low"], rows["difference_seeds_high"], color=colours[rope], lw=1)
-            axes.vlines(x, rows["difference_low"], rows["difference_high"], color=colours[rope], lw=4, alpha=0.45)
+            axes.vlines(x, rows["difference_low"], rows["difference_high"], color=colours[rope], lw=1.4)
             axes.plot(x, rows["difference"], "o", color=colours[rope], ms=5, label=rope)
         axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
         axes.set(title=regime, xlabel="length (tokens)")
     grid[0].set_ylabel(f"nats a token against {reference}")
     grid[-1].legend(loc="best")
     figure.suptitle(
-        f"Below zero is better than {reference}. Thick: {100 * confidence:g} % interval over documents; thin: seeds",
+        f"Below zero is better than {reference}; {100 * confidence:g} % interval over {tuned['over'].iloc[0]}",
         x=0.01,
         ha="left",
         fontsize=10,

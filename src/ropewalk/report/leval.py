@@ -17,7 +17,7 @@ from ropewalk.intervals import CONFIDENCE
 from ropewalk.options import ReportOptions
 from ropewalk.reading.leval.comparison import AVERAGE, Subjects, compare, read_answers
 from ropewalk.reading.leval.scoring import Scored
-from ropewalk.reading.leval.tasks import PUBLISHED, TASKS
+from ropewalk.reading.leval.tasks import GUESSED, PUBLISHED, TASKS
 from ropewalk.report.leval_page import leval_html
 from ropewalk.report.rows import named
 from ropewalk.report.style import GREY, inks, save
@@ -61,6 +61,8 @@ class LEvalSetting(ReportSetting):
     """of pre-training, in tokens; None where no model has a rope that is known here"""
     models: tuple[dict[str, Any], ...]
     """each ``model``, the ``recipe`` of its rope, and the length that it was ``tuned_at``, in tokens or None"""
+    competence: str = "lower end of the strict average, less what guessing gives (points)"
+    competence_needed: float = 0.0
 
 
 def scores(
@@ -75,7 +77,8 @@ def scores(
 
     def scored_rows(quantity: str, row: Mapping[Any, Any], column: str, **names: Any) -> Iterator[Score]:
         ends = {"documents": (row[f"{column}_low"], row[f"{column}_high"])}
-        about = {"model": row["subject"], "task": row["task"], "n_documents": row["documents"], **names}
+        # A tuned model is one training, whatever its seed.
+        about = {"model": row["subject"], "task": row["task"], "n_documents": row["documents"], "n_seeds": 1, **names}
         return number_rows(quantity, row[column], intervals=ends, confidence=confidence, **about)
 
     rows: list[Score] = []
@@ -84,6 +87,9 @@ def scores(
         for scoring in ("parity", "strict"):
             rows += scored_rows("score", row, scoring, scoring=scoring)
         rows += scored_rows("flaws", row, "flaws")
+        if row["task"] == AVERAGE:
+            guessed = float(np.mean([GUESSED.get(TASKS[task].kind, 0.0) for task in scored]))
+            rows += number_rows("competence", row["strict_low"] - guessed, model=row["subject"])
     for name, folder in predictions.items():
         about = read_json(folder / "reading.json", "the header of a reading")
         # A model's own rope is none that this project knows where transformers alone can make it.

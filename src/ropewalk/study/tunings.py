@@ -101,24 +101,25 @@ def put_tuned(
 
 
 def tuning_report(maker: Maker, name: str, given: TuningRows) -> None:
-    """Readings of each model as it was and of what was tuned from it, and the report that compares them."""
+    """Readings of each model as it was and of what was tuned from it, and a report for each name in ``models``."""
     if given.read_as is None:
         return
     spec = readings_named(maker, given.read_as, "nll", f"tunings.{name}.read_as")
-    for base in maker.all_models(given.models, name):
-        text = text_of(maker, spec, base, given.read_as)
-        ropes = maker.all_ropes([*given.ropes, *given.untuned], base, f"tunings.{name}.untuned")
-        untuned = [reading_as(maker, given.read_as, base, rope, text) for rope in ropes]
-        tuned = []
-        for row in maker.models(name, name):
-            if row.base == base.id:
-                assert row.rope is not None
-                tuned.append(reading_as(maker, given.read_as, row, maker.study.ropes[row.rope], text))
-        values = {"lengths": spec.report.get("lengths", []), "reference": ropes[0].name}
+    for model in given.models:
+        rows, ropes = [], []
+        for base in maker.models(model, f"tunings.{name}.models"):
+            text = text_of(maker, spec, base, given.read_as)
+            ropes = maker.all_ropes([*given.ropes, *given.untuned], base, f"tunings.{name}.untuned")
+            rows += [reading_as(maker, given.read_as, base, rope, text) for rope in ropes]
+            for tuned in maker.models(name, name):
+                if tuned.base == base.id:
+                    assert tuned.rope is not None
+                    rows.append(reading_as(maker, given.read_as, tuned, maker.study.ropes[tuned.rope], text))
+        # Models that one name stands for are alike but for their seed: one report says what holds over all of them.
         maker.report(
             "finetune",
-            maker.report_name(name, given.models, base),
-            values,
+            join(name, model if len(given.models) > 1 else None),
+            {"lengths": spec.report.get("lengths", []), "reference": ropes[0].name},
             f"tunings.{name}",
-            readings=tuple(row.id for row in [*untuned, *tuned]),
+            readings=tuple(row.id for row in rows),
         )

@@ -29,6 +29,10 @@ def test_every_claim_is_whole():
         assert claim.effect is None or claim.effect > 0
 
 
+CURVE = np.linspace(0.5, 0, 63)
+"""What context is worth to a model that uses it, nats by position."""
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study whose models were tuned: two ropes, two seeds, eight documents whose NLL lies in files.
@@ -53,7 +57,7 @@ def study(tmp_path_factory):
                     "corpus": "books",
                     "document": f"d{d}",
                     "position": np.arange(1, 64, dtype=np.int32),
-                    "nll": (level + document[d] + rng.normal(0, 0.01, 63)).astype(np.float32),
+                    "nll": (level + document[d] + CURVE + rng.normal(0, 0.01, 63)).astype(np.float32),
                     "pass_length": np.int32(64),
                 }
             )
@@ -62,7 +66,9 @@ def study(tmp_path_factory):
         place = folder / name
         place.mkdir(parents=True)
         write_nll(
-            place / "nll.parquet", pd.concat(frames, ignore_index=True), {"rope": rope.to_json(), "columns": columns}
+            place / "nll.parquet",
+            pd.concat(frames, ignore_index=True),
+            {"rope": rope.to_json(), "columns": columns, "parameters": 1000},
         )
         return place
 

@@ -32,17 +32,17 @@ def test_the_sampling_error_of_a_published_average_is_about_one_and_a_half_point
 
 @pytest.fixture
 def leval(experiment):
-    def made(average=40.0, **setting):
-        """Two tuned models and one that is not."""
+    def made(above=10.0, seeds=2, **setting):
+        """Two tuned models and one that is not; ``above`` says how far the average lies above guessing."""
         models = {"yarn": ("yarn", 4096), "res": ("yarn+resonance", 4096), "plain": ("yarn", None)}
-        about = {"pocket": False, "train_length": 4096, "tasks": 6} | setting
+        about = {"pocket": False, "train_length": 4096, "tasks": 6, "competence": "above guessing"} | setting
+        about["competence_needed"] = 0.0
         about["models"] = [{"model": name, "recipe": recipe, "tuned_at": at} for name, (recipe, at) in models.items()]
         names = {"task": "average", "scoring": "parity", "model": "res", "against": "yarn"}
-        strict = [
-            Score(quantity="score", value=average, task="average", scoring="strict", model=name) for name in models
-        ]
+        able = [Score(quantity="competence", value=above, model=name) for name in models]
+        counts = {"n_documents": 20, "n_seeds": seeds}
         return experiment(
-            "leval", about, strict, number_rows("difference", 3.0, intervals={"documents": (1.0, 5.0)}, **names)
+            "leval", about, able, number_rows("difference", 3.0, intervals={"documents": (1.0, 5.0)}, **names, **counts)
         )
 
     return made
@@ -52,4 +52,7 @@ def test_leval_counts_only_where_a_model_can_answer_its_questions(found, leval):
     finding = found("resonance/leval-above-yarn", leval())
     assert (finding.verdict, finding.decisive.where) == ("reproduced", "res less yarn")
     assert found("resonance/leval-above-yarn", leval(pocket=True)).verdict == "not tried"
-    assert found("resonance/leval-above-yarn", leval(average=0.0)).verdict == "not tried"
+    unable = found("resonance/leval-above-yarn", leval(above=-1.0))
+    assert (unable.verdict, unable.decisive.value) == ("no verdict", 3.0)
+    assert "above guessing" in unable.why
+    assert "1 seed" in found("resonance/leval-above-yarn", leval(seeds=1)).why

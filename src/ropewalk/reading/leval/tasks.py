@@ -13,6 +13,9 @@ from ropewalk.errors import UserError
 
 Kind = Literal["choice", "choices", "number", "code", "topic", "judgement"]
 """What an answer is: one option, one or several, a number, what a program prints, a topic, or true/false twice."""
+GUESSED: Mapping[Kind, float] = MappingProxyType({"choice": 25.0, "choices": 25.0, "judgement": 50.0})
+"""Percent that guessing gives, where it gives any: one of four options, true or false. Of several options all must be
+right, so that it gives less; the larger number asks more of a model."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ropewalk.report.scorecard.claim import (
     COMPUTED,
     PRINT,
     Claim,
+    Competence,
     Evidence,
     Experiment,
     above,
@@ -26,7 +27,6 @@ from ropewalk.rope import default_rope
 from ropewalk.rope import methods as m
 from ropewalk.rope.diagnostics import wavelength_lcm
 from ropewalk.rope.theory import critical_pairs
-from ropewalk.scores import Score
 
 LLAMA2 = default_rope(128, 10_000.0, 4096)
 RECIPES = {
@@ -89,22 +89,31 @@ def _leval_gain(setting: str) -> Callable[[], list[Evidence]]:
 
 
 def _tuned(
-    experiment: Experiment, quantity: str, name: str, against: Sequence[str | None] = (None,), length: int | None = None
+    experiment: Experiment,
+    quantity: str,
+    name: str,
+    against: Sequence[str | None] = (None,),
+    *,
+    shortest: int = 0,
+    longest: int | None = None,
 ) -> list[Evidence]:
-    """A number of every tuned model of a recipe at one length, or at all lengths for which its rope was made."""
+    """A number of every tuned model of a recipe at all lengths of some, those for which its rope was made at most."""
+    longest = experiment.setting["target_length"] if longest is None else longest
     regimes = dict.fromkeys(row.regime for row in experiment.scores.rows if row.regime is not None)
     return [
-        evidence(experiment, case, f"{regime}, {row_of(case).length:,} tokens")
+        evidence(experiment, case, f"{regime}, {row_of(case).length:,} tokens", _able(experiment, regime))
         for regime in regimes
         for rope in named(experiment, RECIPES[name])
         for other in against
         for case in cases(experiment, quantity=quantity, regime=regime, rope=rope, against=other)
-        if row_of(case).length == length or (length is None and _is_made_for(experiment, row_of(case)))
+        if shortest <= (row_of(case).length or 0) <= longest
     ]
 
 
-def _is_made_for(experiment: Experiment, row: Score) -> bool:
-    return row.length is not None and row.length <= experiment.setting["target_length"]
+def _able(experiment: Experiment, regime: str) -> Competence:
+    """Whether the models of a regime use their context at all."""
+    value = number(experiment, quantity="competence", regime=regime)
+    return Competence(experiment.setting["competence"], value, experiment.setting["competence_needed"])
 
 
 def _against_yarn(experiment: Experiment) -> list[Evidence]:
@@ -114,24 +123,27 @@ def _against_yarn(experiment: Experiment) -> list[Evidence]:
     return _tuned(experiment, "difference", "Resonance YaRN", [reference])
 
 
-def _against_untuned(recipes: Sequence[str]) -> Callable[[Experiment], list[Evidence]]:
+def _against_untuned(recipes: Sequence[str], *, beyond: bool = False) -> Callable[[Experiment], list[Evidence]]:
+    """Resonance YaRN tuned, less other ropes untuned; where ``beyond``, above the training length alone."""
+
     def measure(experiment: Experiment) -> list[Evidence]:
         others = named(experiment, recipes)
-        return _tuned(experiment, "difference_from_untuned", "Resonance YaRN", others)
+        shortest = experiment.setting["train_length"] + 1 if beyond else 0
+        return _tuned(experiment, "difference_from_untuned", "Resonance YaRN", others, shortest=shortest)
 
     return measure
 
 
 def _gain(experiment: Experiment) -> list[Evidence]:
-    return _tuned(experiment, "gain", "YaRN", length=experiment.setting["target_length"])
+    target = experiment.setting["target_length"]
+    return _tuned(experiment, "gain", "YaRN", shortest=target, longest=target)
 
 
 def _leval_pairs(experiment: Experiment, kind: str) -> list[Evidence]:
-    tuned = [one for one in experiment.setting["models"] if one["tuned_at"]]
-    average = {"task": AVERAGE, "scoring": "strict", "quantity": "score"}
-    able = max((number(experiment, model=one["model"], **average) for one in tuned), default=0.0)
-    if experiment.setting["pocket"] or able <= 0:
+    if experiment.setting["pocket"]:
         return []
+    tuned = [one for one in experiment.setting["models"] if one["tuned_at"]]
+    able = {one["model"]: _above_guessing(experiment, one["model"]) for one in tuned}
     found = []
     for one in tuned:
         for other in tuned:
@@ -143,8 +155,15 @@ def _leval_pairs(experiment: Experiment, kind: str) -> list[Evidence]:
             for case in (
                 cases(experiment, quantity="difference", task=AVERAGE, scoring="parity", **pair) if fits else ()
             ):
-                found.append(evidence(experiment, case, f"{one['model']} less {other['model']}"))
+                weaker = min(able[one["model"]], able[other["model"]], key=lambda known: known.value)
+                found.append(evidence(experiment, case, f"{one['model']} less {other['model']}", weaker))
     return found
+
+
+def _above_guessing(experiment: Experiment, model: str) -> Competence:
+    row = experiment.scores.one(quantity="competence", model=model)
+    value = -math.inf if row is None or row.value is None else row.value
+    return Competence(experiment.setting["competence"], value, experiment.setting["competence_needed"])
 
 
 def _claims() -> list[Claim]:
@@ -196,13 +215,14 @@ def _claims() -> list[Claim]:
         Claim(
             "resonance/perplexity-below-dynamic-ntk",
             "figure 4",
-            "Tuned, Resonance YaRN has a lower perplexity than untuned dynamic NTK at every length.",
+            "Tuned, Resonance YaRN has a lower perplexity than untuned dynamic NTK at every length beyond that of "
+            "training, up to which dynamic NTK changes nothing.",
             "NLL, Resonance YaRN less dynamic NTK (nats a token)",
             below(0),
             "measured",
             ANY,
             "finetune",
-            _against_untuned(["dynamic_ntk"]),
+            _against_untuned(["dynamic_ntk"], beyond=True),
         ),
         Claim(
             "resonance/perplexity-below-ntk",
