@@ -60,6 +60,8 @@ onstart:
 
 onsuccess:
     shell(DELIVER)
+    if times := stage_times(STUDY, Path(BENCHMARKS)):
+        print(f"\nTime of all jobs that stand:\n{times_text(times)}")
     if Path(f"{RESULTS}/report.html").is_file():
         print(f"\nReport:   {RESULTS}/report.html")
     print("Compare:  uv run mlflow ui, then open http://127.0.0.1:5000")

@@ -15,6 +15,7 @@ from ropewalk.models.sources import CHECKPOINT_FILES
 from ropewalk.options import plain, to_json
 from ropewalk.study import read_study
 from ropewalk.study.paths import Paths
+from ropewalk.study.times import stage_times, times_text
 from ropewalk.tracking import pending
 
 try:
