@@ -10,6 +10,7 @@ from ropewalk.rope import default_rope
 from ropewalk.search.rivals import (
     CROSSOVERS,
     MUTATIONS,
+    PARENTS,
     POPULATION,
     Tried,
     evolution,
@@ -52,13 +53,38 @@ def test_evolution_stays_monotone_and_gets_better():
         assert factors[-1] <= 5.0
     best = np.minimum.accumulate([trial.objective for trial in history])
     assert best[-1] < 0.85 * best[0]
-    assert POPULATION + 40 * (MUTATIONS + CROSSOVERS) == 1344
+    # The budgets of a small study and of LongRoPE are whole generations.
+    assert [divmod(n - POPULATION, MUTATIONS + CROSSOVERS) for n in (192, 1344)] == [(10, 0), (82, 0)]
+
+
+def test_evolution_moves_every_number_of_any_space_within_its_bounds():
+    for name in ("ramp", "bands", "pairs"):
+        space = make_space(name, TABLE, 4)
+        # Slower pairs are divided by more, so that each has room between its neighbours.
+        middle = {p.name: p.at(0.2 + 0.6 * k / len(space.parameters)) for k, p in enumerate(space.parameters)}
+        start = Tried(middle, 0.0, 0.0, given=True)
+        children = [evolution(space, [start], number, 0) for number in range(1, POPULATION)]
+        for p in space.parameters:
+            assert len({child[p.name] for child in children}) > 3, p.name
+            assert all(p.low <= child[p.name] <= p.high for child in children)
+
+
+def test_evolution_finds_the_bottom_of_a_bowl_in_few_numbers():
+    """Ten generations halve the distance of what its first population had, in the temperature too."""
+    space = make_space("ramp", TABLE, 4)
+    history: list[Tried] = []
+    while len(history) < 192:
+        values = evolution(space, history, len(history), 0)
+        history.append(Tried(values, bowl(space.log_divisors(values)) + (10 * (values["c"] - 0.03)) ** 2, 0.0))
+    best = np.minimum.accumulate([trial.objective for trial in history])
+    assert best[-1] < 0.5 * best[POPULATION - 1]
+    assert min(history, key=lambda trial: trial.rank).values["c"] == pytest.approx(0.03, abs=0.03)
 
 
 def test_a_generation_is_bred_from_those_before_it_alone():
     space = make_space("pairs", TABLE, 4)
     history = search(evolution, space, bowl, POPULATION + 40)
-    number = POPULATION + 20
+    number = POPULATION + MUTATIONS + 2
     again = evolution(space, history[:number], number, 0)
     worse = [*history[:POPULATION], *(Tried(t.values, -100.0, 0.0) for t in history[POPULATION:number])]
     assert again == history[number].values == evolution(space, worse, number, 0)
@@ -67,9 +93,10 @@ def test_a_generation_is_bred_from_those_before_it_alone():
 def test_evolution_prefers_what_is_allowed():
     space = make_space("pairs", TABLE, 4)
     base = dict.fromkeys(space.free, 4.0) | {"c": 0.1}
-    forbidden = [Tried({**base, "c": 0.0}, -5.0, 0.3) for _ in range(POPULATION - 32)]
-    allowed = [Tried(base, 1.0, 0.0) for _ in range(32)]
-    children = [evolution(space, [*forbidden, *allowed], POPULATION + k, 0) for k in range(32)]
+    forbidden = [Tried({**base, "c": 0.0}, -5.0, 0.3) for _ in range(POPULATION - PARENTS)]
+    allowed = [Tried(base, 1.0, 0.0) for _ in range(PARENTS)]
+    crosses = range(POPULATION + MUTATIONS, POPULATION + MUTATIONS + CROSSOVERS)
+    children = [evolution(space, [*forbidden, *allowed], number, 0) for number in crosses]
     assert {child["c"] for child in children} == {0.1}
 
 

@@ -294,30 +294,34 @@ def longrope(
     return replace(stepped, static=rope.static and np.array_equal(long_divisors, short_divisors))
 
 
-def mrrope_uni(rope: Rope, *, factor: float) -> Rope:
+def mrrope_uni(rope: Rope, *, factor: float, beta_fast: float = _FAST_TURNS, beta_slow: float = _SLOW_TURNS) -> Rope:
     """MrRoPE-Uni: theta'_i = theta_i s^(-t/n), t = clip(i - low, 0, n), n = high - low (arXiv 2601.22181).
 
-    low and high are the indices at 32 turns (rounded down) and 1 turn (rounded up) within L, as YaRN's code takes them.
-    The attention factor is multiplied by 0.1 ln s + 1.
+    low and high are the indices at beta_fast turns (rounded down) and beta_slow turns (rounded up) within L, as YaRN's
+    code takes them. The attention factor is multiplied by 0.1 ln s + 1.
 
     Args:
         rope: the rope to start from.
         factor: s, target length over pre-training length; at least 1.
+        beta_fast: turns within L at which the ramp starts; faster pairs are left alone. The paper's is 32.
+        beta_slow: turns within L at which the ramp ends; slower pairs are divided by s. The paper's is 1.
     """
-    return _mrrope(rope, "mrrope_uni", factor, lambda t, n: t / n)
+    return _mrrope(rope, "mrrope_uni", factor, (beta_fast, beta_slow), lambda t, n: t / n)
 
 
-def mrrope_pro(rope: Rope, *, factor: float) -> Rope:
+def mrrope_pro(rope: Rope, *, factor: float, beta_fast: float = _FAST_TURNS, beta_slow: float = _SLOW_TURNS) -> Rope:
     """MrRoPE-Pro: theta'_i = theta_i s^(-t(t+1)/(n(n+1))), t = clip(i - low, 0, n), n = high - low (arXiv 2601.22181).
 
-    low and high are the indices at 32 turns (rounded down) and 1 turn (rounded up) within L, as YaRN's code takes them.
-    The attention factor is multiplied by 0.1 ln s + 1.
+    low and high are the indices at beta_fast turns (rounded down) and beta_slow turns (rounded up) within L, as YaRN's
+    code takes them. The attention factor is multiplied by 0.1 ln s + 1.
 
     Args:
         rope: the rope to start from.
         factor: s, target length over pre-training length; at least 1.
+        beta_fast: turns within L at which the ramp starts; faster pairs are left alone. The paper's is 32.
+        beta_slow: turns within L at which the ramp ends; slower pairs are divided by s. The paper's is 1.
     """
-    return _mrrope(rope, "mrrope_pro", factor, lambda t, n: t * (t + 1) / (n * (n + 1)))
+    return _mrrope(rope, "mrrope_pro", factor, (beta_fast, beta_slow), lambda t, n: t * (t + 1) / (n * (n + 1)))
 
 
 def p_rope(rope: Rope, *, p: float) -> Rope:
@@ -485,14 +489,21 @@ def _index_of_turns(rope: Rope, turns: float) -> float:
     return float(after - 1 + (target - descent[after - 1]) / slope)
 
 
-def _mrrope(rope: Rope, method: str, factor: float, exponent: Callable[[FloatArray, float], FloatArray]) -> Rope:
-    factor = _factor(factor)
-    low, high = _index_range(rope, _FAST_TURNS, _SLOW_TURNS, truncate=True)
+def _mrrope(
+    rope: Rope,
+    method: str,
+    factor: float,
+    turns: tuple[float, float],
+    exponent: Callable[[FloatArray, float], FloatArray],
+) -> Rope:
+    factor, beta_slow, beta_fast = _factor(factor), *_interval("beta_slow", turns[1], "beta_fast", turns[0])
+    low, high = _index_range(rope, beta_fast, beta_slow, truncate=True)
     low = max(low, 0)
     span = max(high - low, 1)
     steps_in = np.clip(np.arange(rope.pairs) - low, 0, span).astype(np.float64)
     inv_freq = rope.inv_freq * np.power(factor, -exponent(steps_in, span))
-    return _stepped(rope, method, {"factor": factor}, inv_freq, _temperature(factor))
+    params = {"factor": factor, "beta_fast": beta_fast, "beta_slow": beta_slow}
+    return _stepped(rope, method, params, inv_freq, _temperature(factor))
 
 
 def _temperature(factor: float) -> float:

@@ -11,8 +11,8 @@ from ropewalk.options import DTYPE, Count, Dtype, Options, Range, ReportOptions,
 Retrieval = Literal["needle", "copy", "none"]
 Lengthening = Annotated[float, Range(above=1)]
 
-ONLY_SPACE = {"evolution": "pairs", "scan": "groups"}
-"""The one space of each sampler that has one."""
+BY_HAND = ("yarn", "mrrope-uni", "mrrope-pro", "step", "ntk-critical")
+"""Spaces that are hand-made methods with a few values of their constants; the sampler grid tries all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,17 @@ class SearchOptions(Options):
 
     factor: Lengthening
     """target length over the training length"""
-    sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan"] = "gp"
+    sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan", "grid"] = "gp"
     """who proposes ropes: Bayesian optimisation, another of Optuna's samplers (tpe, cma), a Sobol sequence, LongRoPE's
-    evolution (of pairs), or a coordinate scan (of groups)"""
-    space: Literal["ramp", "bands", "tail", "pairs", "groups"] = "ramp"
-    """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, or eight groups in any
-    order"""
+    evolution, a coordinate scan (of groups), or nobody: grid tries every constant of a hand-made method"""
+    space: Literal[
+        "ramp", "bands", "tail", "pairs", "groups", "yarn", "mrrope-uni", "mrrope-pro", "step", "ntk-critical"
+    ] = "ramp"
+    """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, eight groups in any
+    order; or, with grid, the constants of a hand-made method"""
     budget: Count = 64
-    """trials to finish, the hand-made ropes among them; raised later, the search goes on"""
+    """trials to finish, the hand-made ropes among them; raised later, the search goes on. A grid has as many as it has
+    ropes"""
     seed: Seed = 0
     """seed of the proposals"""
     documents: Count = 6
@@ -51,9 +54,13 @@ class SearchOptions(Options):
     """type of the weights"""
 
     def check(self) -> None:
-        only = ONLY_SPACE.get(self.sampler, self.space)
-        if self.space != only:
-            raise UserError(f"sampler {self.sampler!r} searches the space {only}, not {self.space}.")
+        if self.sampler == "scan" and self.space != "groups":
+            raise UserError(f"sampler 'scan' searches the space groups, not {self.space}.")
+        if (self.sampler == "grid") != (self.space in BY_HAND):
+            raise UserError(
+                f"sampler {self.sampler!r} with the space {self.space}: grid, and it alone, tries the constants of "
+                f"hand-made methods, {', '.join(BY_HAND)}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Who proposes the next rope: Bayesian optimisation, and what it is held against.
 
-All search with the same harness, documents, first points and accounting. Optuna's samplers are asked through
-:mod:`ropewalk.search.study`; the rivals here are functions of what was tried so far, so that a search which was killed
-goes on as if nothing had happened. The first ``STARTUP`` trials of all but evolution and scan are the hand-made ropes
-and points of one Sobol sequence.
+All search with the same harness, documents and accounting, and all but the grid with the same first points. Optuna's
+samplers are asked through :mod:`ropewalk.search.study`; the rivals here are functions of what was tried so far, so that
+a search which was killed goes on as if nothing had happened. The first ``STARTUP`` trials of all but evolution and scan
+are the hand-made ropes and points of one Sobol sequence.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import numpy as np
 from scipy.stats import qmc
 
 from ropewalk.search.causes import sobol_values
-from ropewalk.search.space import YARN_TEMPERATURE, Groups, Pairs, Space
+from ropewalk.search.space import YARN_TEMPERATURE, Groups, Pairs, Parameter, Space
 
 Values = dict[str, float]
 
 STARTUP = 16
 """Trials before a model of the objective is asked."""
 
-POPULATION, MUTATIONS, CROSSOVERS, PARENTS, CHANCE = 64, 16, 16, 32, 0.3
-"""LongRoPE's evolution (arXiv 2402.13753): 64, then 40 generations of 32, are its 1,344 evaluations."""
+POPULATION, MUTATIONS, CROSSOVERS, PARENTS, CHANCE = 32, 8, 8, 16, 0.3
+"""Half the sizes of LongRoPE's evolution (arXiv 2402.13753), so that 192 trials make ten generations; its 1,344
+evaluations, 64 and then 40 generations of 32, make 82."""
 GRAIN = 0.01
 """Its step of a divisor."""
+STRIDE = 0.15
+"""Standard deviation of a mutation of any other number, as a share of its range."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +71,49 @@ def sobol(space: Space, history: Sequence[Tried], number: int, seed: int) -> Val
 
 
 def evolution(space: Space, history: Sequence[Tried], number: int, seed: int) -> Values:
-    """LongRoPE's evolutionary search: mutants and crosses of the best, monotone throughout.
+    """LongRoPE's evolutionary search: mutants and crosses of the best.
 
-    A mutant draws each divisor anew with probability 0.3 between its neighbours; a cross takes each from either parent.
-    The first population is the given points and mutants of them. A generation is bred from the best of all before it.
+    A mutant draws each divisor of ``pairs`` anew with probability 0.3 between its neighbours, and moves every other
+    number, the temperature among them, with the same probability by a normal step; a cross takes each from either
+    parent. The first population is the given points and mutants of them. A generation is bred from the best of all
+    before it.
     """
     rng = np.random.default_rng([seed, number])
-    names = space.free if isinstance(space, Pairs) else ()
     if number < POPULATION:
-        parents = [trial for trial in history if trial.given] or [
-            Tried({**dict.fromkeys(names, space.factor), "c": YARN_TEMPERATURE}, math.inf, 0.0)
-        ]
+        parents = [trial for trial in history if trial.given] or [Tried(_middle(space), math.inf, 0.0)]
         crossed = False
     else:
         generation, child = divmod(number - POPULATION, MUTATIONS + CROSSOVERS)
         known = history[: POPULATION + generation * (MUTATIONS + CROSSOVERS)]
         parents = sorted(known, key=lambda trial: trial.rank)[:PARENTS]
         crossed = child >= MUTATIONS
-    picked = rng.choice(len(parents), size=min(2, len(parents)), replace=False)
-    first = np.array([parents[picked[0]].values[name] for name in names])
+    first, second = (parents[k].values for k in rng.choice(len(parents), size=2, replace=len(parents) < 2))
+    divisors = space.free if isinstance(space, Pairs) else ()
+    others = [p for p in space.parameters if p.name not in divisors]
     if crossed:
-        second = np.array([parents[picked[-1]].values[name] for name in names])
-        # Mixed by chance, and in order again.
-        genes = np.maximum.accumulate(np.where(rng.random(len(names)) < 0.5, first, second))
+        values = {p.name: (first, second)[rng.integers(2)][p.name] for p in space.parameters}
+        genes = np.array([values[name] for name in divisors])
     else:
-        genes = _mutated(first, space.factor, rng)
-    return {**dict(zip(names, genes.tolist(), strict=True)), "c": parents[picked[0]].values["c"]}
+        genes = _mutated(np.array([first[name] for name in divisors]), space.factor, rng)
+        values = _moved(others, first, rng)
+    # Mixed by chance, and in order again.
+    return values | dict(zip(divisors, np.maximum.accumulate(genes).tolist(), strict=True))
+
+
+def _middle(space: Space) -> Values:
+    """What evolution starts from where nothing is given: all pairs divided by the factor, or the middle of the box."""
+    if isinstance(space, Pairs):
+        return {**dict.fromkeys(space.free, space.factor), "c": YARN_TEMPERATURE}
+    return {p.name: p.at(0.5) for p in space.parameters}
+
+
+def _moved(parameters: Sequence[Parameter], values: Mapping[str, float], rng: np.random.Generator) -> Values:
+    """Each of some numbers, moved by chance within its bounds."""
+    steps = np.where(rng.random(len(parameters)) < CHANCE, STRIDE * rng.standard_normal(len(parameters)), 0.0)
+    return {
+        p.name: p.at(min(max(p.share(values[p.name]) + step, 0.0), 1.0)) if step else values[p.name]
+        for p, step in zip(parameters, steps.tolist(), strict=True)
+    }
 
 
 def _mutated(genes: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:

@@ -24,7 +24,7 @@ from ropewalk.search.options import SearchOptions
 from ropewalk.search.space import make_space
 from ropewalk.search.study import SearchLoop
 
-VERSION = 1
+VERSION = 2
 """Of the objective: trials of another one are no part of a search."""
 
 
@@ -91,6 +91,11 @@ def search(
             judged.append({"number": number, "objective": judge.value(found), "excess": judge.excess(found)})
         chosen = min(judged, key=lambda one: float(one["objective"]))
         rope, row = loop.rope(trials, int(chosen["number"])), trials.iloc[int(chosen["number"])]
+        values = {p.name: float(row[p.name]) for p in space.parameters}
+        bounds = space.on_bounds(values)
+        if bounds:
+            where = ", ".join(f"{name} at {bound:.4g}" for name, bound in bounds.items())
+            print(f"the chosen rope lies on a bound of the space: {where}; a better one may lie beyond", flush=True)
         best = {
             "columns": dict(columns),
             "study": loop.name,
@@ -102,7 +107,8 @@ def search(
             "trials": len(trials),
             "chosen": int(chosen["number"]),
             "origin": row["origin"],
-            "values": {p.name: float(row[p.name]) for p in space.parameters},
+            "values": values,
+            "on_bounds": bounds,
             "objective": float(row["objective"]),
             "excess": float(row["excess"]),
             "candidates": judged,

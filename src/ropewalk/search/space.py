@@ -4,7 +4,7 @@ Every space gives one divisor of the frequency of each pair, lambda_i > 0, and a
 factor is 1 + c ln s for a factor s. ``ramp`` and ``bands`` are few numbers in which the hand-made methods are points;
 ``tail`` and ``pairs`` free each pair, under the condition that slower pairs are divided by no less; ``groups`` drops
 that condition. The spaces are derived from published work (below), not from the ORoPE paper, whose own space could not
-be read.
+be read. The others are hand-made methods with a few values of their constants: what a person tries who tunes them.
 
 Symbols: d the rotary dimension, D = d/2 pairs, L the length of pre-training in tokens, b the base, and n(t) the
 fractional index at which a pair makes t turns within L.
@@ -14,22 +14,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import default_rope, longrope
+from ropewalk.rope.methods import default_rope, longrope, mrrope_pro, mrrope_uni, ntk_critical, yarn
 from ropewalk.rope.rope import FloatArray, as_number
 
 YARN_TEMPERATURE = 0.1
 """c of YaRN and of the MrRoPE methods (arXiv 2309.00071, section 3.4)."""
 
+AT_BOUND = 0.01
+"""A value that is no farther from a bound than this share of the range lies on it."""
 INSIDE = 0.1
 """A rope is a point of a space where the nearest point is off by no more than this: root mean square of ln lambda."""
+
+
+STEEPEST = 1e-9
+"""Pairs over which a ramp rises at least: one that rises at once is a step."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,17 @@ class Parameter:
         """The nearest value within the bounds."""
         value = min(max(float(value), self.low), self.high)
         return float(round(value)) if self.integer else value
+
+    def share(self, value: float) -> float:
+        """Where a value lies between the bounds, on the scale: 0 at the lower one, 1 at the upper one."""
+        low, high, value = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (value - low) / (high - low)
+
+    def at(self, share: float) -> float:
+        """The value at a share of the way from the lower bound to the upper one: the inverse of :meth:`share`."""
+        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
+        value = low + share * (high - low)
+        return self.clip(math.exp(value) if self.log else value)
 
 
 TEMPERATURE = Parameter("c", 0.0, 0.2)
@@ -114,6 +133,15 @@ class Space(ABC):
         found = self.log_divisors(self.point(rope))
         return float(np.sqrt(np.square(found - np.log(rope.factors)).mean()))
 
+    def on_bounds(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The bounds that a point lies on, by parameter: there the space ends, and a better point may lie beyond."""
+        shares = {p.name: p.share(values[p.name]) for p in self.parameters}
+        return {
+            p.name: p.low if shares[p.name] < 0.5 else p.high
+            for p in self.parameters
+            if min(shares[p.name], 1 - shares[p.name]) <= AT_BOUND
+        }
+
     def index(self, turns: float) -> float:
         """n(t) = d ln(L / (2 pi t)) / (2 ln b), the fractional index of the pair that makes ``turns`` turns in L."""
         table = self.table
@@ -136,7 +164,8 @@ class Ramp(Space):
 
     ln lambda_i = sigma + (ln s + kappa - sigma) x_i^p, x_i = clip((i - l)/(h - l), 0, 1), h = n(alpha),
     l = n(alpha rho), sigma = u^2 ln s, but at most ln s + kappa. PI is u = 1; NTK-aware p = 1 over all pairs;
-    MrRoPE-Uni p = 1 between 32 turns and 1; YaRN and MrRoPE-Pro have p between 0.4 and 3, depending on the factor.
+    MrRoPE-Uni p = 1 between 32 turns and 1; YaRN and MrRoPE-Pro have p between 0.4 and 3, depending on the factor. With
+    rho = 1 the ramp is a step.
     """
 
     name = "ramp"
@@ -147,8 +176,8 @@ class Ramp(Space):
         slowest, fastest = self.turns_at(self.last), self.turns_at(0)
         self.parameters = (
             Parameter("alpha", slowest, min(16.0, fastest), log=True),
-            Parameter("rho", 1.5, max(2.0, fastest / slowest), log=True),
-            Parameter("p", 0.3, 4.0, log=True),
+            Parameter("rho", 1.0, max(2.0, fastest / slowest), log=True),
+            Parameter("p", 0.3, 8.0, log=True),
             Parameter("kappa", -0.3, math.log(2)),
             Parameter("u", 0.0, 1.0),
             TEMPERATURE,
@@ -158,7 +187,7 @@ class Ramp(Space):
         high = self.index(values["alpha"])
         low = self.index(values["alpha"] * values["rho"])
         first, last = _ends(values, self.log_factor)
-        x = np.clip((np.arange(self.table.pairs) - low) / (high - low), 0, 1)
+        x = np.clip((np.arange(self.table.pairs) - low) / max(high - low, STEEPEST), 0, 1)
         return np.asarray(first + (last - first) * np.power(x, values["p"]))
 
     def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
@@ -335,7 +364,114 @@ class Groups(Space):
         return dict(zip(self.free, means, strict=True))
 
 
+class ByHand(Space):
+    """A hand-made method with a few values of its constants, all of which are tried (sampler ``grid``).
+
+    Constants are given in turns within L where they can be, so that the same values suit every table.
+
+    Attributes:
+        constants: the values of each, the published one among them where there is one.
+    """
+
+    constants: Mapping[str, tuple[float, ...]]
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        self.parameters = tuple(Parameter(name, min(few), max(few)) for name, few in self.constants.items())
+
+    @abstractmethod
+    def make(self, values: Mapping[str, float]) -> Rope:
+        """The rope of some values of the constants."""
+
+    def rope(self, values: Mapping[str, float]) -> Rope:
+        return self.make(values)
+
+    @property
+    def points(self) -> dict[str, dict[str, float]]:
+        """Every combination of the constants that makes a rope, by its text; of those that make the same, the first."""
+        found: dict[bytes, dict[str, float]] = {}
+        for few in product(*self.constants.values()):
+            values = dict(zip(self.constants, few, strict=True))
+            with suppress(UserError):  # a ramp that ends before it starts
+                found.setdefault(self.make(values).inv_freq.tobytes(), values)
+        return {", ".join(f"{name} {value:g}" for name, value in v.items()): v for v in found.values()}
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        return np.log(self.make(values).factors)
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        return min(
+            self.points.values(), key=lambda values: float(np.square(self.log_divisors(values) - log_divisors).sum())
+        )
+
+
+class _Ramped(ByHand):
+    """A ramp between two numbers of turns, as YaRN's code takes them: fast pairs are left alone, slow ones divided."""
+
+    constants: Mapping[str, tuple[float, ...]] = {
+        "beta_fast": (32.0, 16.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5),
+        "beta_slow": (1.0, 0.5, 2.0),
+    }
+    method: Callable[..., Rope]
+
+    def make(self, values: Mapping[str, float]) -> Rope:
+        return type(self).method(self.table, factor=self.factor, **values)
+
+
+class TunedYarn(_Ramped):
+    """YaRN as coded (arXiv 2309.00071), whose authors chose 32 turns and 1 for LLaMA at 4,096 tokens."""
+
+    name = "yarn"
+    description = "YaRN: where its ramp starts and ends, in turns"
+    method = staticmethod(yarn)
+
+
+class TunedMrRopeUni(_Ramped):
+    """MrRoPE-Uni (arXiv 2601.22181), which has the ends of YaRN."""
+
+    name = "mrrope-uni"
+    description = "MrRoPE-Uni: where its ramp starts and ends, in turns"
+    method = staticmethod(mrrope_uni)
+
+
+class TunedMrRopePro(_Ramped):
+    """MrRoPE-Pro (arXiv 2601.22181), which has the ends of YaRN."""
+
+    name = "mrrope-pro"
+    description = "MrRoPE-Pro: where its ramp starts and ends, in turns"
+    method = staticmethod(mrrope_pro)
+
+
+class TunedStep(ByHand):
+    """The simplest rope that there is: pairs of fewer turns than a number are divided by s; YaRN's temperature."""
+
+    name = "step"
+    description = "a step: the turns below which pairs are divided by the factor"
+    constants: Mapping[str, tuple[float, ...]] = {"turns": (4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35)}
+
+    def make(self, values: Mapping[str, float]) -> Rope:
+        divisors = np.where(self.table.turns < values["turns"], self.factor, 1.0)
+        temperature = 1 + YARN_TEMPERATURE * self.log_factor
+        return longrope(self.table, long_factor=divisors.tolist(), factor=self.factor, attention_factor=temperature)
+
+
+class TunedNtkCritical(ByHand):
+    """The base from the critical dimension (arXiv 2310.05209), by its continuous inverse (0) or its discrete (1)."""
+
+    name = "ntk-critical"
+    description = "NTK by the critical dimension: which inverse"
+    constants: Mapping[str, tuple[float, ...]] = {"discrete": (0.0, 1.0)}
+
+    def make(self, values: Mapping[str, float]) -> Rope:
+        return ntk_critical(self.table, factor=self.factor, inverse="discrete" if values["discrete"] else "continuous")
+
+
 SPACES: dict[str, type[Space]] = {space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups)}
+"""What samplers search."""
+BY_HAND: dict[str, type[ByHand]] = {
+    space.name: space for space in (TunedYarn, TunedMrRopeUni, TunedMrRopePro, TunedStep, TunedNtkCritical)
+}
+"""What is tuned by hand."""
 
 
 def make_space(name: str, table: Rope, factor: float) -> Space:
@@ -344,6 +480,7 @@ def make_space(name: str, table: Rope, factor: float) -> Space:
     Raises:
         UserError: there is none of that name, or it does not fit the table.
     """
-    if name not in SPACES:
-        raise UserError(f"space {name!r}: expected one of {', '.join(SPACES)}.")
-    return SPACES[name](table, factor)
+    known = SPACES | BY_HAND
+    if name not in known:
+        raise UserError(f"space {name!r}: expected one of {', '.join(known)}.")
+    return known[name](table, factor)

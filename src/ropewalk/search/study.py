@@ -45,7 +45,7 @@ from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Objective, ProbeResults
 from ropewalk.search.options import SearchOptions
 from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
-from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, Space
+from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, ByHand, Space
 
 FEWEST = 4
 """Documents that are read to their end for every trial."""
@@ -64,8 +64,10 @@ CHANGEABLE = ("budget", "patience", "candidates")
 def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
     """The hand-made ropes that are points of a space, YaRN's first, one of them over-scaled, and knees of both causes.
 
-    A rope whose nearest point is off by more than ``INSIDE`` is left out.
+    A rope whose nearest point is off by more than ``INSIDE`` is left out. Of a hand-made method, all its points.
     """
+    if isinstance(space, ByHand):
+        return space.points
     table, factor = space.table, space.factor
     ropes = {
         "yarn": yarn(table, factor=factor),
@@ -115,6 +117,7 @@ class SearchLoop:
             worker: several processes share the journal; none may believe that it is alone.
         """
         self.space, self.options, self.length, self.journal, self.worker = space, options, length, journal, worker
+        self.budget = len(space.points) if isinstance(space, ByHand) else options.budget
         decisive = {name: value for name, value in plain(options).items() if name not in CHANGEABLE}
         self.identity = {**identity, "length": length, "options": decisive}
         self.name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -210,13 +213,13 @@ class SearchLoop:
         """
         history = self.history
         with (
-            Progress("search", self.options.budget, done=len(history), unit="trial") as progress,
+            Progress("search", self.budget, done=len(history), unit="trial") as progress,
             ThreadPoolExecutor(len(objective.readers)) as pool,
         ):
-            while len(history) < self.options.budget and not self._stagnant(history):
+            while len(history) < self.budget and not self._stagnant(history):
                 batch: list[Asked] = []
                 try:
-                    for _ in range(min(len(objective.readers), self.options.budget - len(history))):
+                    for _ in range(min(len(objective.readers), self.budget - len(history))):
                         batch.append(self._ask(history, len(history) + len(batch)))
                     devices = range(len(batch))
                     measured = list(pool.map(lambda d, asked: self._measure(objective, d, asked), devices, batch))
@@ -346,7 +349,7 @@ class SearchLoop:
         """
         rows: list[dict[str, Any]] = []
         best = math.nan
-        for number, trial in enumerate(self._complete()[: self.options.budget]):
+        for number, trial in enumerate(self._complete()[: self.budget]):
             measured = ProbeResults.from_json(trial.user_attrs["measured"])
             value, excess, whole = (trial.user_attrs[name] for name in ("objective", "excess", "whole"))
             if excess <= 0 and whole:

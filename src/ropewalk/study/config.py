@@ -200,11 +200,13 @@ class SearchKind(Options):
     """A sampler in a space."""
 
     sampler: str
-    """who proposes: gp, tpe, cma, sobol, evolution or scan"""
+    """who proposes: gp, tpe, cma, sobol, evolution, scan, or grid for a method whose constants are tuned by hand"""
     space: str
-    """what is searched: ramp, bands, tail, pairs or groups"""
+    """what is searched: ramp, bands, tail, pairs or groups; or yarn, mrrope-uni, mrrope-pro, step or ntk-critical"""
     budget: Count | None = None
     """trials; those of options where null"""
+    seeds: Seeds | None = None
+    """seeds of the proposals; those of the experiment where null. A grid leaves nothing to chance and has the first"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,7 @@ from ropewalk.study.config import SearchRows
 from ropewalk.study.faults import at_key
 from ropewalk.study.readings import put_reading
 from ropewalk.study.recipes import Recipe
-from ropewalk.study.rows import (
-    RopeRow,
-    SearchJob,
-    join,
-)
+from ropewalk.study.rows import ReadingRow, RopeRow, SearchJob, join
 
 if TYPE_CHECKING:
     from ropewalk.study.maker import Maker
@@ -35,7 +31,8 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
             corpora = maker.corpora(model.tokenizer, given.corpora, f"searches.{name}.corpora")
             for factor in given.factors:
                 for number, kind in enumerate(given.kinds):
-                    for seed in given.seeds:
+                    seeds = given.seeds if kind.seeds is None else kind.seeds
+                    for seed in seeds[:1] if kind.sampler == "grid" else seeds:
                         options = search_options(name, given, factor, number, seed)
                         id_ = join(name, model.id, f"{kind.sampler}-{kind.space}", f"{factor:g}x", f"seed-{seed}")
                         columns = {
@@ -56,6 +53,7 @@ def search_report(maker: Maker, name: str, given: SearchRows) -> None:
     """Found ropes and their rivals, read on documents that no search saw, at each doubling of the length."""
     found = searches_of(maker, name)
     factors = sorted({*given.factors, *(2.0**k for k in range(1, 40) if 2.0**k <= max(given.factors))})
+    readings: list[ReadingRow] = []
     for model in maker.all_models(given.models, f"searches.{name}.models"):
         own = [one for one in found if one.model == model.id]
         for one in own:
@@ -88,20 +86,20 @@ def search_report(maker: Maker, name: str, given: SearchRows) -> None:
             rope = maker.found_rope(one, model)
             ropes[rope.id] = (rope, one.columns)
         corpora = maker.corpora(model.tokenizer, None, "corpora")
-        readings = [
+        readings += [
             put_reading(
                 maker, join(name, "probe", model.id, rope.name), "probe", model, rope, corpora, options, columns
             )
             for rope, columns in ropes.values()
         ]
-        called = maker.report_name(name, given.models, model)
+    if readings:
         maker.report(
             "search",
-            called,
+            name,
             given.report,
             f"searches.{name}.report",
             readings=tuple(reading.id for reading in readings),
-            searches=tuple(one.id for one in own),
+            searches=tuple(one.id for one in found),
         )
 
 
