@@ -124,6 +124,8 @@ def test_files_and_the_command(study, tmp_path):
     assert numbers.one(quantity="measured not tried").value == held["counts"]["measured"]["not tried"]
     tried = numbers.one(claim="resonance/perplexity-below-yarn", report="mine/finetune/mine")
     assert tried.low <= tried.value <= tried.high
+    told = (tmp_path / "card/scorecard.md").read_text().splitlines()
+    assert sum(line.startswith("| ") for line in told) == len(findings) + 2 * len(PAPERS), "a row each, under two"
     page = (tmp_path / "card/scorecard.html").read_text()
     assert "Tuned alike, Resonance YaRN has a lower perplexity" in page
     assert "rope-resonance-yarn/regime-reference/" in page, "a number names its place"

@@ -154,8 +154,27 @@ def _small_print(finding: Finding) -> list[str]:
     return [f"{experiment.study}/{experiment.report}: {behind}", *filter(None, (finding.why, finding.correction))]
 
 
+def as_markdown(findings: Sequence[Finding], studies: Mapping[str, str]) -> str:
+    """The scorecard as Markdown: a table a paper, a row a finding.
+
+    Args:
+        findings: of :func:`evaluate`.
+        studies: a word on each study, by name.
+    """
+    lines = [f"- **{name}**: {words}" for name, words in studies.items()] + [""]
+    for kind, verdicts in counts(findings, every=False).items():
+        lines.append(f"- {kind}: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
+    for paper, title in PAPERS.items():
+        lines += ["", f"## {title}", "", "| claim | verdict | number | behind it |", "| --- | --- | --- | --- |"]
+        for one in (one for one in findings if one.claim.paper == paper):
+            claim, small = one.claim, "<br>".join(_small_print(one))
+            cells = (f"{claim.sentence} ({claim.section}; {claim.kind})", one.verdict, _number(one), small)
+            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def write_scorecard(findings: Sequence[Finding], folder: Path, studies: Mapping[str, str]) -> None:
-    """Write ``scorecard.html``, ``scorecard.json`` and ``scores.json``, whole or not at all.
+    """Write ``scorecard.html``, ``scorecard.md``, ``scorecard.json`` and ``scores.json``, whole or not at all.
 
     Args:
         findings: of :func:`evaluate`.
@@ -165,5 +184,6 @@ def write_scorecard(findings: Sequence[Finding], folder: Path, studies: Mapping[
     with whole_folder(folder) as out:
         page = card_html(findings, PAPERS, counts(findings, every=False), studies)
         (out / "scorecard.html").write_text(page, encoding="utf-8")
+        (out / "scorecard.md").write_text(as_markdown(findings, studies), encoding="utf-8")
         write_json(out / "scorecard.json", {"counts": counts(findings), "findings": as_rows(findings)})
         scores(findings).write(out / "scores.json")
