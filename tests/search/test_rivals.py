@@ -65,7 +65,7 @@ def test_evolution_moves_every_number_of_any_space_within_its_bounds():
         start = Tried(middle, 0.0, 0.0, given=True)
         children = [evolution(space, [start], number, 0) for number in range(1, POPULATION)]
         for p in space.parameters:
-            assert len({child[p.name] for child in children}) > 3, p.name
+            assert len({child[p.name] for child in children}) > 1, p.name
             assert all(p.low <= child[p.name] <= p.high for child in children)
 
 

@@ -80,6 +80,7 @@ def probe(
         "columns": dict(columns),
         "model": str(source),
         "weights": weights_hash(source),
+        "parameters": model.num_parameters(),
         "rope": rope.to_json(),
         "options": house.plain(options),
         "train_length": own.original_length,
