@@ -87,8 +87,10 @@ def scorecard(
 ) -> None:
     """Hold every claim of the three papers against what studies measured.
 
-    A claim is reproduced where the whole interval of its number lies where the paper puts it, not reproduced where it
-    lies outside, and else undecided; or it was not tried. Stages that did not run yet are claims not tried.
+    A claim is reproduced where the whole interval of its number lies where the paper puts it, and not reproduced where
+    it lies outside and the paper's effect could have been seen; else it is undecided, or not visible. Models that
+    cannot do what is asked, or too few seeds or documents, give no verdict; stages that did not run yet are claims not
+    tried. Verdicts of a study are corrected for their number (Holm). Several studies stand side by side.
     """
     import json
 

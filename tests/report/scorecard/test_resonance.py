@@ -56,3 +56,19 @@ def test_leval_counts_only_where_a_model_can_answer_its_questions(found, leval):
     assert (unable.verdict, unable.decisive.value) == ("no verdict", 3.0)
     assert "above guessing" in unable.why
     assert "1 seed" in found("resonance/leval-above-yarn", leval(seeds=1)).why
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        # Averages as table 2 prints them.
+        ("resonance/table-2-above-ntk", 39.06 - 35.47),
+        ("resonance/table-2-7b-short-steps", 37.58 - 34.24),
+        ("resonance/table-2-13b-long-steps", 39.87 - 41.65),
+    ],
+)
+def test_what_else_table_2_says_is_within_its_sampling_error_too(found, name, value):
+    finding = found(name)
+    assert finding.claim.kind == "recomputed from print"
+    assert (finding.verdict, finding.family) == ("undecided", 7)
+    assert finding.decisive.value == pytest.approx(value, abs=0.01)
