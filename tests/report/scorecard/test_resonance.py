@@ -63,7 +63,7 @@ def test_leval_counts_only_where_a_model_can_answer_its_questions(found, leval):
     [
         # Averages as table 2 prints them.
         ("resonance/table-2-above-ntk", 39.06 - 35.47),
-        ("resonance/table-2-7b-short-steps", 37.58 - 34.24),
+        ("resonance/table-2-7b-short-steps", 36.61 - 33.24),
         ("resonance/table-2-13b-long-steps", 39.87 - 41.65),
     ],
 )
