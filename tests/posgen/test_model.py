@@ -29,7 +29,7 @@ def t5_of(decoder: StackedDecoder, model: int) -> T5Stack:
     """The decoder stack of transformers with the weights of one model; its position bias is zero."""
     options = decoder.options
     config = T5Config(
-        vocab_size=decoder.vocabulary,
+        vocab_size=decoder.options.vocabulary,
         d_model=options.hidden_size,
         d_kv=options.head_dim,
         d_ff=options.intermediate_size,

@@ -9,6 +9,7 @@ import pytest
 
 from ropewalk.errors import OptionError, UserError
 from ropewalk.options import descriptions, from_json, to_json
+from ropewalk.posgen.model import StackedDecoder
 from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
 from ropewalk.posgen.tasks import KINDS, Task
 
@@ -95,3 +96,9 @@ def test_as_many_sequences_can_be_continued_as_there_are():
 def test_options_are_read_without_torch_or_pydantic():
     code = "import sys, ropewalk.posgen.options; sys.exit(bool({'torch', 'pydantic'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("sizes", [{}, {"layers": 3, "heads": 1, "head_dim": 6, "hidden_size": 10}])
+def test_parameters_are_those_of_the_decoder(sizes):
+    options = PosGenOptions(**sizes)
+    assert options.parameters == sum(weights.numel() for weights in StackedDecoder(options, [0]).parameters())

@@ -13,7 +13,15 @@ from ropewalk.options import plain
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.results import summary
 from ropewalk.report.options import ReportOptions
-from ropewalk.report.posgen import ScoredTask, accuracy_table, counterpart, feature_gaps, write_report
+from ropewalk.report.posgen import (
+    ScoredTask,
+    accuracy_table,
+    counterpart,
+    feature_gaps,
+    gap_correlation,
+    seed_accuracies,
+    write_report,
+)
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
 from ropewalk.scores import Scores
@@ -34,13 +42,16 @@ SEEDS = [1, 2, 3, 4, 5]
 OPTIONS = ReportOptions(experiment="mine", confidence=0.95)
 
 
-def scored(folder, kind: str, level: float, ropes=ROPES):
-    """A folder of `posgen score` with made-up accuracies: 0.9 in training, then level + rope / 50 + seed / 100."""
+def scored(folder, kind: str, level: float, ropes=ROPES, unable=()):
+    """A folder of `posgen score` with made-up accuracies: 0.97 in training, then level + rope / 50 + seed / 100.
+
+    Models of `unable` (rope of training and seed) reach 0.9 in training, and nothing beyond it.
+    """
     folder.mkdir(parents=True)
     about = {
         "training": {
             "kind": kind,
-            "options": plain(PosGenOptions(hidden_size=8, steps=5, batch_size=2)),
+            "options": plain(PosGenOptions(hidden_size=8, steps=5, batch_size=2, seeds=tuple(SEEDS))),
             "data": {"test_in_train": 0},
         },
         "ropes": {name: {"weights": weights, "rope": rope.to_json()} for name, (weights, rope) in ropes.items()},
@@ -52,8 +63,9 @@ def scored(folder, kind: str, level: float, ropes=ROPES):
     noise = np.random.default_rng(0)
     for i, name in enumerate(ropes):
         for seed in SEEDS:
-            beyond = level + i / 50 + seed / 100 + noise.normal(0, 0.002)
-            accuracy = np.where(position < 64, 0.9, beyond)
+            able = (ropes[name][0], seed) not in unable
+            beyond = able * (level + i / 50 + seed / 100 + noise.normal(0, 0.002))
+            accuracy = np.where(position < 64, 0.97 if able else 0.9, beyond)
             written = np.where(position < 64, np.nan, beyond / 2) if name != "pi" else np.nan
             row = {"rope": name, "weights": ropes[name][0], "seed": seed, "position": position}
             frames.append(pd.DataFrame({**row, "accuracy": accuracy, "loss": 1.0, "generated_accuracy": written}))
@@ -106,13 +118,70 @@ def test_means_deviations_and_paired_intervals(folders):
     assert row["mean"] == pytest.approx(means["resonance-yarn"].mean())
     assert row["sd"] == pytest.approx(means["resonance-yarn"].std())
     paired = stats.ttest_rel(means["resonance-yarn"], means["yarn"]).confidence_interval(0.9)
-    assert row["seeds"] == 5
+    assert (row["models"], row["seeds"], row["pairs"]) == (5, 5, 5)
     assert (row["low"], row["high"]) == pytest.approx((paired.low, paired.high))
     assert (row["against"], row["better"]) == ("yarn", "yes")
     assert table.loc[("resonance-yarn", "id_accuracy"), "better"] == "open", "no difference at all decides nothing"
-    assert table.loc[("yarn", "id_accuracy"), "mean"] == pytest.approx(0.9)
+    assert row["chance"] == pytest.approx(stats.ttest_rel(means["resonance-yarn"], means["yarn"]).pvalue)
+    assert table.loc[("yarn", "id_accuracy"), "mean"] == pytest.approx(0.97)
+    assert table.loc[("yarn", "ood_less_id"), "mean"] == pytest.approx(means["yarn"].mean() - 0.97)
     assert table.loc[("yarn", "generated_ood_accuracy"), "mean"] == pytest.approx(means["yarn"].mean() / 2)
     assert ("pi", "generated_ood_accuracy") not in table.index
+
+
+def test_a_model_that_has_not_learned_its_task_does_not_count(tmp_path):
+    unable = {("rope", 2), *(("yarn", seed) for seed in SEEDS), *(("resonance-yarn", seed) for seed in SEEDS[1:])}
+    task = ScoredTask.open(scored(tmp_path / "recursive", "recursive", 0.3, unable=unable))
+    table = accuracy_table([task]).set_index(["rope", "quantity"])
+    ood = table.xs("ood_accuracy", level="quantity")
+    assert ood["seeds"].to_dict() == {
+        "rope": 4,
+        "resonance": 5,
+        "yarn": 0,
+        "resonance-yarn": 1,
+        "yarn-swapped": 4,
+        "resonance-yarn-swapped": 5,
+        "resonance-swapped": 4,
+        "pi": 4,
+    }
+    assert ood.loc["rope", "mean"] == pytest.approx(0.3 + np.mean([1, 3, 4, 5]) / 100, abs=0.003)
+    assert ood.loc["resonance", "difference"] == pytest.approx(0.02, abs=0.003), (
+        "over the four seeds of which both count"
+    )
+    assert ood.loc["resonance", "pairs"] == 4
+    assert ood.loc["yarn", "mean"] == 0, "of all models, since none counts"
+    assert ood.loc[["yarn", "resonance-yarn"], "better"].isna().all()
+    write_report([tmp_path / "recursive"], OPTIONS, tmp_path / "report")
+    page = (tmp_path / "report/accuracy.html").read_text()
+    assert "recursive: 4 of 5 with rope, 5 of 5 with resonance, 0 of 5 with yarn, 1 of 5 with resonance-yarn" in page
+    assert "(4 of 5)" in page
+    scores = Scores.read(tmp_path / "report/scores.json")
+    assert scores.one(quantity="competence", task="recursive", rope="yarn-swapped", seed=2).value == pytest.approx(0.9)
+    assert scores.setting["competence_needed"] == 0.95
+
+
+def test_comparisons_of_a_page_are_corrected_together(tmp_path):
+    """Holm by hand on p values that scipy gives: the smallest against 5 % over their number, and so on."""
+    task = ScoredTask.open(scored(tmp_path / "recursive", "recursive", 0.3))
+    table = accuracy_table([task]).query("quantity == 'generated_ood_accuracy'").dropna(subset="chance")
+    values = seed_accuracies(task, "generated_ood_accuracy")
+    pairs = zip(table["rope"], table["against"], strict=True)
+    chances = [stats.ttest_rel(values[one], values[other]).pvalue for one, other in pairs]
+    assert table["chance"].to_list() == pytest.approx(chances)
+    order = np.argsort(chances)
+    falls = np.cumprod([chances[k] <= 0.05 / (len(chances) - i) for i, k in enumerate(order)]).astype(bool)
+    expected = {table["rope"].iloc[k]: fall for k, fall in zip(order, falls, strict=True)}
+    assert dict(zip(table["rope"], table["better"] != "open", strict=True)) == expected
+
+
+def test_the_gap_and_the_accuracy_are_ranked_within_each_seed(folders):
+    task = ScoredTask.open(folders[0])
+    gaps = feature_gaps(task)
+    accuracy = seed_accuracies(task, "ood_accuracy")
+    each = [stats.spearmanr(gaps["sum over them"], accuracy.loc[seed, gaps.index]).statistic for seed in SEEDS]
+    found = gap_correlation(task, gaps)
+    assert found.mean == pytest.approx(np.mean(each))
+    assert found.count == 5
 
 
 def test_resonance_is_compared_with_the_same_rope_without_it(folders):

@@ -19,8 +19,6 @@ from ropewalk.posgen.options import PosGenOptions
 from ropewalk.rope import Rope
 from ropewalk.rope.tables import angles
 
-SPECIAL_TOKENS = 5
-"""Ids beyond the modulus, as in the released code; the first of them begins every sequence, the others are unused."""
 EPSILON = 1e-6
 
 
@@ -126,8 +124,7 @@ class StackedDecoder(nn.Module):
     def __init__(self, options: PosGenOptions, seeds: Sequence[int]) -> None:
         super().__init__()
         self.options, self.models = options, len(seeds)
-        self.vocabulary = options.modulus + SPECIAL_TOKENS
-        self.embedding = nn.Parameter(torch.empty(self.models, self.vocabulary, options.hidden_size))
+        self.embedding = nn.Parameter(torch.empty(self.models, options.vocabulary, options.hidden_size))
         self.layers = nn.ModuleList(Layer(options, self.models) for _ in range(options.layers))
         self.norm = nn.Parameter(torch.ones(self.models, 1, options.hidden_size))
         with torch.no_grad():
@@ -176,7 +173,7 @@ class StackedDecoder(nn.Module):
             Shape (models, sequences, length - first, vocabulary).
         """
         models, sequences, length = tokens.shape
-        offsets = self.vocabulary * torch.arange(models, device=tokens.device)
+        offsets = self.options.vocabulary * torch.arange(models, device=tokens.device)
         x = F.embedding(tokens + offsets[:, None, None], self.embedding.flatten(0, 1))
         x = F.dropout(x.flatten(1, 2), dropout)
         for i, layer in enumerate(self.layers):

@@ -9,6 +9,9 @@ from ropewalk.errors import OptionError
 from ropewalk.options import Count, Options, Positive, Range, Seed, Seeds, Tokens
 from ropewalk.posgen.tasks import Task
 
+SPECIAL_TOKENS = 5
+"""Ids beyond the modulus, as in the released code; the first of them begins every sequence, the others are unused."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PosGenOptions(Options):
@@ -116,6 +119,19 @@ class PosGenOptions(Options):
     def given(self) -> int:
         """Tokens at the start of a sequence, which the rule does not make and nobody scores."""
         return self.far + self.near
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids of tokens, the special ones among them."""
+        return self.modulus + SPECIAL_TOKENS
+
+    @property
+    def parameters(self) -> int:
+        """Weights of a model, trained or not."""
+        attention = 4 * self.hidden_size * self.heads * self.head_dim
+        feed_forward = 2 * self.hidden_size * self.intermediate_size
+        norms = 2 * self.layers + 1
+        return self.layers * (attention + feed_forward) + (norms + self.vocabulary) * self.hidden_size
 
     @property
     def sequences(self) -> int:

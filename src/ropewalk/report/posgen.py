@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import spearmanr
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json, whole_folder
-from ropewalk.intervals import CONFIDENCE, student
+from ropewalk.intervals import CONFIDENCE, Interval, student
 from ropewalk.metrics import read_metrics
 from ropewalk.options import ReportOptions
+from ropewalk.posgen.options import PosGenOptions
 from ropewalk.report import posgen_figures
 from ropewalk.report.html import render
+from ropewalk.report.posgen_published import PUBLISHED, TASKS
+from ropewalk.report.scorecard.claim import Evidence, above, below
+from ropewalk.report.scorecard.verdict import detectable, holm, outside
 from ropewalk.report.tables import grouped
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import feature_gap
 from ropewalk.rope.methods import apply
+from ropewalk.rope.theory import critical_pairs
 from ropewalk.scores import ReportSetting, Score, Scores, number_rows
 
-TASKS = {"recursive": "Recursive", "chain-of-thought": "Chain of thought", "semi-recursive": "Semi-recursive"}
 QUANTITIES = {
     "ood_accuracy": "Beyond the training length",
+    "ood_less_id": "Beyond it less within it",
     "generated_ood_accuracy": "Beyond it, written by the model itself",
     "id_accuracy": "Within the training length",
 }
-PUBLISHED = {
-    "RoPE": (65.29, 69.56, 17.96),
-    "Resonance RoPE": (62.64, 75.25, 29.78),
-    "YaRN": (95.93, 98.71, 33.70),
-    "Resonance YaRN": (98.30, 99.58, 48.46),
-}
-"""Accuracy in percent beyond the training length: Resonance RoPE, arXiv 2403.00071, table 1, in the order of TASKS."""
+COMPETENCE = "tokens predicted right within the training length, with the rope of training"
+NEEDED = 0.95
+"""Share of them from which on a model counts: one that has not learned a rule says nothing about its longer texts."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,10 @@ class ScoredTask:
         return cls(about["training"]["kind"], about, rows, scores, curves)
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Of the training; see :class:`ropewalk.posgen.options.PosGenOptions`."""
-        options: dict[str, Any] = self.about["training"]["options"]
-        return options
-
-    @property
-    def train_length(self) -> int:
-        return int(self.options["train_length"])
-
-    @property
-    def test_length(self) -> int:
-        return int(self.options["test_length"])
-
-    @property
-    def modulus(self) -> int:
-        return int(self.options["modulus"])
+    def options(self) -> PosGenOptions:
+        """Of the training."""
+        options = self.about["training"]["options"]
+        return PosGenOptions(**{**options, "seeds": tuple(options["seeds"])})
 
     @property
     def full(self) -> list[str]:
@@ -107,6 +98,15 @@ class ScoredTask:
 
     def rope(self, name: str) -> Rope:
         return Rope.from_json(self.about["ropes"][name]["rope"])
+
+    def competence(self, name: str) -> dict[int, float]:
+        """What the models behind a reading reached within the training length, with the rope of training, by seed."""
+        rows = self.scores.select(rope=self.weights(name), quantity="id_accuracy")
+        return {int(row.seed): float(row.value) for row in rows if row.seed is not None and row.value is not None}
+
+    def able(self, name: str) -> list[int]:
+        """Seeds of the models behind a reading that have learned the task."""
+        return [seed for seed, value in self.competence(name).items() if value >= NEEDED]
 
 
 def write_report(folders: Sequence[Path], options: ReportOptions, folder: Path) -> None:
@@ -135,37 +135,54 @@ def write_report(folders: Sequence[Path], options: ReportOptions, folder: Path) 
         table.to_csv(out / "accuracy.csv", index=False, float_format="%.6g")
         gaps.to_csv(out / "feature_gap.csv", float_format="%.6g", index_label="rope")
         (out / "accuracy.html").write_text(_accuracy_html(tasks, table, confidence))
-        (out / "feature_gap.html").write_text(_gap_html(first, gaps))
-        _scores(tasks, table, confidence, experiment).write(out / "scores.json")
+        (out / "feature_gap.html").write_text(_gap_html(tasks, gaps, confidence))
+        _scores(tasks, table, gaps, confidence, experiment).write(out / "scores.json")
         swapped = [name for name in first.about["ropes"] if first.weights(name) != name]
         titles = {task.task: TASKS[task.task] for task in tasks}
         ood = table[table["quantity"] == "ood_accuracy"]
         means = {task.task: ood[ood["task"] == task.task] for task in tasks}
         seeds = {task.task: seed_accuracies(task, "ood_accuracy") for task in tasks}
-        posgen_figures.draw_ropes(seeds, means, titles, swapped, 1 / first.modulus, out / "accuracy.png")
+        counted = {task.task: _counted(task, seeds[task.task]).notna() for task in tasks}
+        chance = 1 / first.options.modulus
+        posgen_figures.draw_ropes(seeds, counted, means, titles, swapped, chance, out / "accuracy.png")
         by_place = {
-            task.task: task.rows[task.rows["rope"].isin(first.full)].pivot_table("accuracy", "position", "rope")
+            task.task: _of_able(task, task.rows[task.rows["rope"].isin(first.full)]).pivot_table(
+                "accuracy", "position", "rope"
+            )
             for task in tasks
         }
         posgen_figures.draw_positions(
             {name: rows[first.full] for name, rows in by_place.items()},
             titles,
-            first.train_length,
-            1 / first.modulus,
+            first.options.train_length,
+            chance,
             out / "positions.png",
         )
-        curves = {task.task: task.curves for task in tasks}
+        curves = {task.task: _of_able(task, task.curves) for task in tasks}
         drawn = [name for name in first.full if all(name in set(curve["rope"]) for curve in curves.values())]
         posgen_figures.draw_validation(curves, titles, drawn, out / "validation.png")
 
 
 def seed_accuracies(task: ScoredTask, quantity: str) -> pd.DataFrame:
-    """Mean accuracy by seed (rows) and rope (columns, in their order); ropes without this quantity are left out."""
+    """A quantity by seed (rows) and rope (columns, in their order); ropes without this quantity are left out."""
+    if quantity == "ood_less_id":
+        return seed_accuracies(task, "ood_accuracy") - seed_accuracies(task, "id_accuracy")
     columns = {
         name: {row.seed: row.value for row in task.scores.select(rope=name, quantity=quantity)}
         for name in task.about["ropes"]
     }
     return pd.DataFrame({name: values for name, values in columns.items() if values})
+
+
+def _counted(task: ScoredTask, values: pd.DataFrame) -> pd.DataFrame:
+    """The same by seed and rope, without the models that have not learned the task."""
+    return values.apply(lambda column: column.where(column.index.isin(task.able(str(column.name)))))
+
+
+def _of_able(task: ScoredTask, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the models that count; of a rope of which none does, all."""
+    able = {name: task.able(name) or list(task.competence(name)) for name in task.about["ropes"]}
+    return rows[[seed in able[rope] for rope, seed in zip(rows["rope"], rows["seed"], strict=True)]]
 
 
 def counterpart(task: ScoredTask, name: str) -> str | None:
@@ -197,36 +214,55 @@ def _made_alike(one: Rope, other: Rope) -> bool:
 def accuracy_table(tasks: Sequence[ScoredTask], *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Accuracy by task, rope and quantity: mean and deviation over seeds, and the paired difference with its interval.
 
+    Models that have not learned a task do not count; where none has, mean and deviation are those of all, and there is
+    no difference. Comparisons of one quantity, of all tasks and ropes together, are corrected for their number by Holm.
+
     Returns:
-        One row each, with ``mean``, ``sd``, ``seeds``, and for all but the first rope ``against``, ``difference``,
-        ``low``, ``high`` and ``better``: yes, no, or open where the interval holds zero.
+        One row each, with ``models``, of which ``seeds`` count, ``mean`` and ``sd``, and for all but the first rope
+        ``against``, the ``pairs`` of which both count, ``difference``, ``low``, ``high``, the probability ``chance`` of
+        so large a one if there were none, the smallest ``visible`` one (seen with 80 % power after the correction) and
+        ``better``: yes, no, or open.
     """
-    table = []
-    for task in tasks:
-        for quantity in QUANTITIES:
-            values = seed_accuracies(task, quantity)
-            for name in values.columns.astype(str):
-                row = {
-                    "task": task.task,
-                    "rope": name,
-                    "weights": task.weights(name),
-                    "quantity": quantity,
-                    "seeds": len(values),
-                    "mean": values[name].mean(),
-                    "sd": values[name].std(),
-                }
-                other = counterpart(task, name)
-                if other is not None and other in values:
-                    paired = student((values[name] - values[other]).to_numpy(), confidence=confidence)
-                    row |= {
-                        "against": other,
-                        "difference": paired.mean,
-                        "low": paired.low,
-                        "high": paired.high,
-                        "better": paired.better(lower=False),
-                    }
-                table.append(row)
-    return pd.DataFrame(table)
+    table = pd.DataFrame(
+        [row for quantity in QUANTITIES for task in tasks for row in _rows_of(task, quantity, confidence)]
+    )
+    for _, rows in table.groupby("quantity"):
+        known = rows.dropna(subset="chance")
+        fall = holm(known["chance"].to_list(), 1 - confidence)
+        for (index, row), falls in zip(known.iterrows(), fall, strict=True):
+            table.loc[index, "better"] = ("yes" if row["difference"] > 0 else "no") if falls else "open"
+            found = Evidence(
+                row["difference"], row["low"], row["high"], confidence=confidence, freedom=row["pairs"] - 1
+            )
+            table.loc[index, "visible"] = detectable(found, len(known))
+    return table
+
+
+def _rows_of(task: ScoredTask, quantity: str, confidence: float) -> Iterator[dict[str, Any]]:
+    """Rows of one task and quantity, each comparison by itself."""
+    every = seed_accuracies(task, quantity)
+    counted = _counted(task, every)
+    for name in every.columns.astype(str):
+        known = counted[name].dropna()
+        values = every[name] if known.empty else known
+        row: dict[str, Any] = {"task": task.task, "rope": name, "weights": task.weights(name), "quantity": quantity}
+        row |= {"models": len(every), "seeds": len(known), "mean": values.mean(), "sd": values.std()}
+        row |= {"against": None, "pairs": 0, "difference": math.nan, "low": math.nan, "high": math.nan}
+        row |= {"chance": math.nan, "visible": math.nan, "better": None}
+        other = counterpart(task, name)
+        if other is not None and other in every:
+            pairs = (counted[name] - counted[other]).dropna()
+            found = student(pairs.to_numpy(), confidence=confidence)
+            row |= {"against": other, "pairs": len(pairs)}
+            row |= {"difference": found.mean, "low": found.low, "high": found.high}
+            if len(pairs) > 1:
+                one = _evidence(row, confidence)
+                row["chance"] = min(1.0, 2 * min(outside(one, above(0)), outside(one, below(0))))
+        yield row
+
+
+def _evidence(row: Mapping[Any, Any] | pd.Series, confidence: float) -> Evidence:
+    return Evidence(row["difference"], row["low"], row["high"], confidence=confidence, freedom=row["pairs"] - 1)
 
 
 def feature_gaps(task: ScoredTask) -> pd.DataFrame:
@@ -234,11 +270,22 @@ def feature_gaps(task: ScoredTask) -> pd.DataFrame:
     rows = {}
     for name in task.about["ropes"]:
         trained = task.rope(task.weights(name))
-        gap = feature_gap(task.rope(name), task.train_length, task.test_length, trained=trained)
-        critical = trained.at(task.train_length).wavelengths <= task.train_length
+        gap = feature_gap(task.rope(name), task.options.train_length, task.options.test_length, trained=trained)
+        critical = trained.at(task.options.train_length).wavelengths <= task.options.train_length
         sums = {"pre-critical pairs": critical.sum(), "sum over them": gap[critical].sum(), "sum over all": gap.sum()}
         rows[name] = sums | {f"pair {i}": value for i, value in enumerate(gap)}
     return pd.DataFrame(rows).T.astype({"pre-critical pairs": int})
+
+
+def gap_correlation(task: ScoredTask, gaps: pd.DataFrame, *, confidence: float = CONFIDENCE) -> Interval:
+    """Spearman's rank correlation, over readings, of the gap in pre-critical pairs and the accuracy beyond training.
+
+    Of each seed whose models have all learned the task; mean and interval are over those seeds, so that they hold for
+    these ropes, not for any.
+    """
+    accuracy = _counted(task, seed_accuracies(task, "ood_accuracy")).dropna()
+    gap = gaps.loc[accuracy.columns, "sum over them"].to_numpy()
+    return student([spearmanr(gap, row).statistic for row in accuracy.to_numpy()], confidence=confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,29 +293,44 @@ class PosGenSetting(ReportSetting):
     """At what scale models learned a rule; see :class:`ropewalk.posgen.options.PosGenOptions`."""
 
     stage: str = "posgen"
+    parameters: int
+    """weights of a model"""
     layers: int
     hidden_size: int
+    heads: int
+    head_dim: int
+    base: float
+    precritical_pairs: int
+    """pairs that the plain table turns once or more within the training length"""
+    train_feed_forward: bool
     steps: int
     batch_size: int
     modulus: int
     train_length: int
     test_length: int
     seeds: int
+    competence: str = COMPETENCE
+    competence_needed: float = NEEDED
     ropes: tuple[dict[str, Any], ...]
     """each ``rope``, its ``recipe``, and whether it was ``swapped`` into models that were trained with another"""
 
 
-def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float, experiment: str) -> Scores:
-    """The table, and each seed's value, which has a seed; accuracies are shares, losses nats a token."""
-    first = tasks[0]
+def _scores(
+    tasks: Sequence[ScoredTask], table: pd.DataFrame, gaps: pd.DataFrame, confidence: float, experiment: str
+) -> Scores:
+    """The table, of the models that count, and each model's values, which have a seed, of all.
+
+    Accuracies are shares, losses nats a token.
+    """
+    first, options = tasks[0], tasks[0].options
+    sizes = ("parameters", "layers", "hidden_size", "heads", "head_dim", "base", "train_feed_forward")
+    copied = (*sizes, "steps", "batch_size", "modulus", "train_length", "test_length")
     setting = PosGenSetting(
         experiment=experiment,
         confidence=confidence,
-        **{name: first.options[name] for name in ("layers", "hidden_size", "steps", "batch_size")},
-        modulus=first.modulus,
-        train_length=first.train_length,
-        test_length=first.test_length,
-        seeds=int(table["seeds"].max()),
+        **{name: getattr(options, name) for name in copied},
+        precritical_pairs=critical_pairs(default_rope(options.head_dim, options.base, options.train_length)),
+        seeds=len(options.seeds),
         ropes=tuple(
             {"rope": name, "recipe": first.rope(name).recipe, "swapped": first.weights(name) != name}
             for name in first.about["ropes"]
@@ -276,25 +338,30 @@ def _scores(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence: float,
     )
     rows: list[Score] = []
     for row in table.to_dict("records"):
-        names = {"task": row["task"], "rope": row["rope"], "n_seeds": row["seeds"]}
-        rows += number_rows(row["quantity"], row["mean"], **names)
-        rows += number_rows(f"{row['quantity']}_sd", row["sd"], **names)
-        if isinstance(row.get("against"), str):
+        names = {"task": row["task"], "rope": row["rope"]}
+        # Where none counts, the mean is one of models that have not learned; the number of seeds says so.
+        rows += number_rows(row["quantity"], row["mean"], n_seeds=row["seeds"], **names)
+        rows += number_rows(f"{row['quantity']}_sd", row["sd"], n_seeds=row["seeds"], **names)
+        if pd.notna(row["against"]):
             difference = f"{row['quantity']}_difference"
             ends = {"seeds": (row["low"], row["high"])}
-            about = {"against": row["against"], "confidence": confidence, **names}
+            about = {"against": row["against"], "confidence": confidence, "n_seeds": row["pairs"], **names}
             rows += number_rows(difference, row["difference"], intervals=ends, **about)
     for task in tasks:
         for quantity in QUANTITIES:
             for name, column in seed_accuracies(task, quantity).to_dict().items():
                 for seed, value in column.items():
-                    rows += number_rows(quantity, value, task=task.task, rope=name, seed=int(seed))
-        last = task.curves[task.curves["step"] == task.curves["step"].max()].sort_values("seed")
-        for name, losses in last.groupby("rope", sort=False):
-            names = {"task": task.task, "rope": name}
-            rows += number_rows("validation_loss", losses["loss"].mean(), n_seeds=len(losses), **names)
-            for seed, loss in zip(losses["seed"], losses["loss"], strict=True):
-                rows += number_rows("validation_loss", loss, seed=int(seed), **names)
+                    rows += number_rows(quantity, value, task=task.task, rope=str(name), seed=int(seed))
+        for name in task.about["ropes"]:
+            for seed, value in task.competence(name).items():
+                rows += number_rows("competence", value, task=task.task, rope=name, seed=seed)
+        for point in task.curves.to_dict("records"):
+            names = {key: point[key] for key in ("rope", "seed")}
+            rows += number_rows("validation_loss", point["loss"], task=task.task, steps=point["step"], **names)
+        found = gap_correlation(task, gaps, confidence=confidence)
+        ends = {"seeds": (found.low, found.high)}
+        about = {"task": task.task, "confidence": confidence, "n_seeds": found.count}
+        rows += number_rows("gap_correlation", found.mean, intervals=ends, **about)
     return Scores.of(setting, rows)
 
 
@@ -316,10 +383,11 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
         data=first.about["training"]["data"],
         options=first.options,
         tasks=[TASKS[task.task] for task in tasks],
-        seeds=int(table["seeds"].max()),
         confidence=confidence,
+        needed=NEEDED,
         verdicts=_verdicts(first, table),
-        learned=_learned(table),
+        learned=[_learned(task) for task in tasks],
+        comparisons=int(table[table["quantity"] == "ood_accuracy"]["chance"].notna().sum()),
         tables=tables,
     )
 
@@ -327,21 +395,30 @@ def _accuracy_html(tasks: Sequence[ScoredTask], table: pd.DataFrame, confidence:
 def _verdicts(first: ScoredTask, table: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Each rope, what it is compared with, and on which tasks it is better, worse and neither."""
     part = table[(table["quantity"] == "ood_accuracy") & table["rope"].isin(first.full)].dropna(subset="against")
+    words = {
+        "yes": "better",
+        "no": "worse",
+        "open": "undecided",
+        None: "not compared, too few models having learned it,",
+    }
     found = []
     for name, rows in part.groupby("rope", sort=False):
+        verdicts = [row if isinstance(row, str) else None for row in rows["better"]]
         said = []
-        for verdict, word in {"yes": "better", "no": "worse", "open": "undecided"}.items():
-            where = [TASKS[task].lower() for task in rows[rows["better"] == verdict]["task"]]
+        for verdict, word in words.items():
+            where = [TASKS[task].lower() for task, own in zip(rows["task"], verdicts, strict=True) if own == verdict]
             said += [f"{word} on {', '.join(where)}"] if where else []
         found.append((str(name), str(rows["against"].iloc[0]), "; ".join(said)))
     return found
 
 
-def _learned(table: pd.DataFrame) -> str:
-    inside = table[(table["quantity"] == "id_accuracy") & (table["rope"] == table["weights"])]
-    return ", ".join(
-        f"{100 * rows['mean'].min():.1f} to {100 * rows['mean'].max():.1f} on {TASKS[str(task)].lower()}"
-        for task, rows in inside.groupby("task", sort=False)
+def _learned(task: ScoredTask) -> str:
+    """How many models of each rope of training have learned a task, and how far those below it came."""
+    trained = [name for name in task.about["ropes"] if task.weights(name) == name]
+    each = ", ".join(f"{len(task.able(name))} of {len(task.competence(name))} with {name}" for name in trained)
+    reached = [value for name in trained for value in task.competence(name).values()]
+    return (
+        f"{TASKS[task.task].lower()}: {each} (in-range accuracy {100 * min(reached):.1f} to {100 * max(reached):.1f} %)"
     )
 
 
@@ -351,14 +428,16 @@ def _name(first: ScoredTask, name: str) -> str:
 
 
 def _cell(row: Mapping[Any, Any]) -> tuple[str, str]:
-    """Mean, deviation and paired difference, and the verdict on that."""
+    """Mean, deviation, how many models count, and the paired difference with its verdict."""
     deviation = f" ± {100 * row['sd']:.1f}" if pd.notna(row["sd"]) else ""
-    mean, better = f"{100 * row['mean']:.1f}{deviation}", row.get("better")
-    if not isinstance(better, str):
+    counted = "" if row["seeds"] == row["models"] else f" ({row['seeds']} of {row['models']})"
+    mean = f"{100 * row['mean']:.1f}{deviation}{counted}"
+    if pd.isna(row["difference"]):
         return mean, ""
     difference, low, high = (100 * row[key] for key in ("difference", "low", "high"))
     interval = f" [{low:+.1f}, {high:+.1f}]" if pd.notna(low) else ""
-    return f"{mean}\n{difference:+.1f}{interval} vs {row['against']}", better
+    visible = f"; visible from {100 * row['visible']:.1f}" if row["visible"] > 0 else ""
+    return f"{mean}\n{difference:+.1f}{interval} vs {row['against']}{visible}", str(row["better"])
 
 
 def _published(tasks: Sequence[ScoredTask]) -> list[list[str]]:
@@ -368,12 +447,18 @@ def _published(tasks: Sequence[ScoredTask]) -> list[list[str]]:
     ]
 
 
-def _gap_html(task: ScoredTask, gaps: pd.DataFrame) -> str:
+def _gap_html(tasks: Sequence[ScoredTask], gaps: pd.DataFrame, confidence: float) -> str:
     pairs = [column for column in gaps.columns.astype(str) if column.startswith("pair ")]
     return render(
         "posgen_gap",
         "PosGen: feature gap",
-        task=task,
+        options=tasks[0].options,
+        confidence=confidence,
+        correlations=[
+            (TASKS[task.task].lower(), found)
+            for task in tasks
+            if (found := gap_correlation(task, gaps, confidence=confidence)).count > 1
+        ],
         head=["rope", *(column.removeprefix("pair ") for column in gaps.columns.astype(str))],
         rows=[
             [

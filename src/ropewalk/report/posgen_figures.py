@@ -18,6 +18,7 @@ SMOOTHED = 8
 
 def draw_ropes(
     seeds: Mapping[str, pd.DataFrame],
+    counted: Mapping[str, pd.DataFrame],
     means: Mapping[str, pd.DataFrame],
     titles: Mapping[str, str],
     swapped: Sequence[str],
@@ -28,7 +29,8 @@ def draw_ropes(
 
     Args:
         seeds: accuracy by task; rows are seeds, columns ropes.
-        means: rows of ``accuracy_table`` by task, with ``rope`` and ``better``.
+        counted: which of these models have learned the task, in the same shape.
+        means: rows of ``accuracy_table`` by task, with ``rope``, ``mean`` and ``better``.
         titles: of the tasks.
         swapped: ropes that were put in at evaluation.
         chance: accuracy of a guess.
@@ -39,12 +41,14 @@ def draw_ropes(
     panels = figure.subplots(1, len(seeds), sharey=True, squeeze=False)[0]
     for axes, (task, table) in zip(panels, seeds.items(), strict=True):
         verdicts = dict(zip(means[task]["rope"], means[task]["better"], strict=True))
+        middle = dict(zip(means[task]["rope"], means[task]["mean"], strict=True))
         for height, name in enumerate(names):
             colour = {"yes": ACCENT, "no": "#c0392b"}.get(str(verdicts.get(name)), INK)
-            values = 100 * table[name].to_numpy()
+            values, able = 100 * table[name].to_numpy(), counted[task][name].to_numpy()
+            axes.scatter(values[~able], np.full((~able).sum(), height), s=14, marker="x", color=GREY, lw=0.9)
             face = "none" if name in swapped else colour
-            axes.scatter(values, np.full(len(values), height), s=16, facecolors=face, edgecolors=colour, lw=0.9)
-            axes.plot([values.mean()] * 2, [height - 0.36, height + 0.36], color=colour, lw=2)
+            axes.scatter(values[able], np.full(able.sum(), height), s=16, facecolors=face, edgecolors=colour, lw=0.9)
+            axes.plot([100 * middle[name]] * 2, [height - 0.36, height + 0.36], color=colour, lw=2)
         axes.axvline(100 * chance, color=INK, lw=0.8, ls=":")
         axes.set(xlim=(0, 100), xlabel="accuracy beyond training (%)", ylim=(len(names) - 0.4, -0.6))
         axes.set_title(titles[task], loc="left")
@@ -52,9 +56,9 @@ def draw_ropes(
         axes.set_axisbelow(True)
     panels[0].set_yticks(range(len(names)), names)
     figure.suptitle(
-        "Dots are seeds, lines their means; filled: trained with the rope, open: swapped in at evaluation. "
-        "Blue is better and red is worse than\nits partner with an interval that excludes zero (table); black is "
-        "undecided. Dotted: chance.",
+        "Dots are seeds, lines their means; filled: trained with the rope, open: swapped in at evaluation; grey\n"
+        "crosses have not learned the task and do not count. Blue is better and red is worse than its partner,\n"
+        "corrected for all comparisons (table); black is undecided. Dotted: chance.",
         x=0.01,
         ha="left",
         fontsize=9,
@@ -94,7 +98,7 @@ def draw_positions(
 def draw_validation(
     curves: Mapping[str, pd.DataFrame], titles: Mapping[str, str], names: Sequence[str], path: Path
 ) -> None:
-    """Validation loss by step: the mean over seeds, and a band from the lowest to the highest.
+    """Validation loss by step: the mean over the seeds that count, and a band from the lowest to the highest.
 
     Args:
         curves: by task, with ``step``, ``rope``, ``seed`` and ``loss`` (nats a token).
