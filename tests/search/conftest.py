@@ -67,3 +67,10 @@ def searches(find, tmp_path_factory):
         for sampler, space in (("gp", "ramp"), ("scan", "groups"))
         for seed in (0, 1)
     ]
+
+
+@pytest.fixture(scope="package")
+def tuned(find, tmp_path_factory):
+    """Hand-made methods whose constants were tuned."""
+    root = tmp_path_factory.mktemp("tuned")
+    return [find(root / f"grid-{space}-4x-seed-0", sampler="grid", space=space) for space in ("yarn", "step")]

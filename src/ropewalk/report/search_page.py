@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,53 +12,96 @@ import pandas as pd
 
 from ropewalk.report.html import bounds_text, interval_text, render
 from ropewalk.report.tables import grouped
-from ropewalk.search.results import ORIGINAL, Comparison
+from ropewalk.search.results import (
+    BY_HAND,
+    WITHIN,
+    Comparison,
+    bounds,
+    by_model,
+    differences,
+    replacing,
+    rivals,
+    standings,
+    transfer,
+)
+from ropewalk.search.value import REFERENCE
 
 
-def searches_html(
-    comparison: Comparison,
-    ranks: Mapping[float, pd.DataFrame],
-    carried: pd.DataFrame,
-    raced: pd.DataFrame,
-    confidence: float,
-) -> str:
+@dataclass(frozen=True)
+class Tables:
+    """What a comparison says, as tables."""
+
+    standings: Mapping[float, pd.DataFrame]
+    """by factor"""
+    differences: pd.DataFrame
+    rivals: pd.DataFrame
+    replacing: pd.DataFrame
+    transfer: pd.DataFrame
+
+    @classmethod
+    def of(cls, compared: Comparison, confidence: float) -> Tables:
+        """All of them, with intervals of a confidence."""
+        return cls(
+            {factor: standings(compared, factor, confidence) for factor in compared.factors},
+            differences(compared, confidence),
+            rivals(compared, confidence),
+            replacing(compared, confidence),
+            transfer(compared, confidence),
+        )
+
+
+def searches_html(compared: Comparison, tables: Tables, confidence: float) -> str:
     """What searches say, as one self-contained page."""
-    answered = comparison.about["answers"]["retrieval"] != "none"
+    about, carried = compared.first.about, tables.transfer
     against = dict(zip(carried["at"], carried["against"], strict=True))
     return render(
         "search",
         "Searched ropes against hand-made ones",
-        about=comparison.about,
-        answered=answered,
+        about=about,
+        answered=about["answers"]["retrieval"] != "none",
         confidence=confidence,
-        searched=len(comparison.searches[0].best["documents"]),
-        documents=len(comparison.rows(ORIGINAL, comparison.lengths[0])),
-        findings=list(_words(comparison, ranks, carried, raced)),
-        standings={factor: table.to_dict("records") for factor, table in ranks.items()},
-        rivals=raced.to_dict("records"),
+        reference=compared.reference,
+        anchor=REFERENCE,
+        within=WITHIN,
+        models=compared.all_models,
+        counted=len(compared.models),
+        searched=len(compared.first.searches[0].best["documents"]),
+        documents=compared.documents,
+        findings=list(_words(compared, tables)),
+        standings={factor: table.to_dict("records") for factor, table in tables.standings.items()},
+        each={factor: by_model(compared, factor) for factor in compared.factors},
+        rivals=tables.rivals.to_dict("records"),
+        replacing=tables.replacing.to_dict("records"),
         lengths=[f"{at:g}x\nagainst {against[at]}" for at in sorted(against)],
         transfer=grouped(carried.sort_values("at", kind="stable"), "method", "factor"),
         seeds=_seeds,
+        evaluations=_evaluations,
     )
 
 
-def _words(
-    comparison: Comparison, ranks: Mapping[float, pd.DataFrame], carried: pd.DataFrame, raced: pd.DataFrame
-) -> Iterator[str]:
-    for factor, table in ranks.items():
+def _words(compared: Comparison, tables: Tables) -> Iterator[str]:
+    yield from _ability_words(compared)
+    for factor, table in tables.standings.items():
         yield _headline(factor, table)
-    for factor in ranks:
-        yield from _rival_words(factor, raced[raced["factor"] == factor])
-    for factor in ranks:
-        yield _transfer_words(factor, carried[carried["factor"] == factor])
-    yield from _shape_words(comparison)
+        yield from _tuned_words(compared, factor, tables)
+    for factor in compared.factors:
+        yield from _rival_words(factor, tables.rivals[tables.rivals["factor"] == factor])
+    for factor in compared.factors:
+        yield _transfer_words(factor, tables.transfer[tables.transfer["factor"] == factor])
+    yield from _bound_words(compared)
+    yield from _shape_words(compared)
+
+
+def _ability_words(compared: Comparison) -> Iterator[str]:
+    unable = [model for model in compared.all_models if not model.able]
+    for model in unable:
+        counts = "counts in no interval" if len(unable) < len(compared.all_models) else "decides nothing"
+        yield f"**{model.name} {counts}**: {model.about['answers']['reason']}."
 
 
 def _headline(factor: float, table: pd.DataFrame) -> str:
-    made = table[~table["found"] & (table["method"] != ORIGINAL)].iloc[0]
-    found = table[table["found"]]
-    best = found.iloc[0]
-    named = f"{best['method']} ({_seeds(best['seeds'])})"
+    made, best = table[table["group"].isin(["as coded", BY_HAND])].iloc[0], table[table["group"] == "found"].iloc[0]
+    found = table[table["group"] == "found"]
     verdict = {
         "yes": "is better than",
         "no": "is worse than",
@@ -70,30 +114,51 @@ def _headline(factor: float, table: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"**At {factor:g} times the training length**, the best searched rope, {named}, {verdict} the best "
-        f"hand-made one, {made['method']}: {_interval(best, 'difference')} nats.{answers} Short texts cost "
-        f"{best['short_cost']:+.3f} nats a token with it and {made['short_cost']:+.3f} with {made['method']}. {better} "
-        f"of {len(found)} kinds of search beat every hand-made rope."
+        f"**At {factor:g} times the training length**, the best searched rope, {best['method']} "
+        f"({_seeds(best['seeds'])}), {verdict} the best hand-made one, {made['method']} ({made['group']}): "
+        f"{_interval(best, 'difference')} nats.{answers} Short texts cost {best['short_cost']:+.3f} nats a token with "
+        f"it and {made['short_cost']:+.3f} with {made['method']}. {better} of {len(found)} kinds of search beat every "
+        "hand-made rope."
     )
 
 
+def _tuned_words(compared: Comparison, factor: float, tables: Tables) -> Iterator[str]:
+    tuned = [model.tuned(factor) for model in compared.models]
+    if None in tuned:
+        return
+    chosen = ", ".join(f"{one.contestant.method} ({one.best['origin']})" for one in tuned if one is not None)
+    less, until = tables.differences, tables.replacing
+    less = less[(less["factor"] == factor) & (less["against"] == BY_HAND)]
+    until = until[(until["factor"] == factor) & (until["against"] == BY_HAND)]
+    for row, took in zip(less.to_dict("records"), until.to_dict("records"), strict=True):
+        yield (
+            f"At {factor:g} times, {row['method']} is on the test documents {_interval(row, 'difference')} nats from "
+            f"the rope tuned by hand, {chosen}. On the search documents it comes within {WITHIN:g} nats of that after "
+            f"{_evaluations(took)}, {took['reached']:.0%} of searches ever; tuning by hand took {took['by_hand']:.0f}."
+        )
+
+
 def _rival_words(factor: float, raced: pd.DataFrame) -> Iterator[str]:
+    raced = raced[raced["group"] == "found"]
     if len(raced) < 2:
         return
     first, others = raced.iloc[0], raced.iloc[1:]
     parts = []
     for row in others.to_dict("records"):
+        if pd.isna(row["tested_difference"]):
+            continue
         verdict = {"yes": "better", "no": "worse", "open": "undecided"}[str(row["better"])]
-        overtaken = (
-            f"reached by {first['method']} after {row['overtakes']:.0f} trials"
-            if math.isfinite(row["overtakes"])
-            else f"not reached by {first['method']}"
+        equal = ", ".join(
+            f"{interval_text(row, f'equal_{over}')} at as many {over}" for over in ("trials", "documents", "seconds")
         )
-        parts.append(f"{row['method']} {_interval(row, 'difference')} ({verdict}; on search documents {overtaken})")
-    yield (
-        f"At {factor:g} times, with {first['trials']:.0f} trials and {_seeds(first['seeds'])} each, on the test "
-        f"documents and against {first['method']}: {'; '.join(parts)}."
+        parts.append(f"{row['method']} {_interval(row, 'tested_difference')} ({verdict}; on search documents {equal})")
+    took = "; ".join(
+        f"{row['method']} {row['trials']:.0f} trials, {row['documents']:.0f} documents read, {row['seconds']:.0f} s"
+        for row in raced.to_dict("records")
     )
+    yield f"At {factor:g} times, each search took: {took}."
+    if parts:
+        yield f"At {factor:g} times, on the test documents and against {first['method']}: {'; '.join(parts)}."
 
 
 def _transfer_words(factor: float, carried: pd.DataFrame) -> str:
@@ -112,11 +177,24 @@ def _transfer_words(factor: float, carried: pd.DataFrame) -> str:
     )
 
 
-def _shape_words(comparison: Comparison) -> Iterator[str]:
-    for factor in comparison.factors:
+def _bound_words(compared: Comparison) -> Iterator[str]:
+    places: dict[str, list[str]] = {}
+    for (method, factor), name, bound, count, of in bounds(compared):
+        places.setdefault(method, []).append(f"{name} {bound:.3g} ({count} of {of} at {factor:g}x)")
+    if places:
+        said = "; ".join(f"{method}: {', '.join(each)}" for method, each in places.items())
+        yield f"Chosen ropes that lie on a bound of their space, beyond which better ones may lie: {said}."
+
+
+def _shape_words(compared: Comparison) -> Iterator[str]:
+    for factor in compared.factors:
         bent = {
-            method: sum(bool(np.any(np.diff(np.log(one.rope.factors)) < -1e-9)) for one in group)
-            for method, group in comparison.methods(factor, found=True).items()
+            kind[0]: sum(
+                bool(np.any(np.diff(np.log(one.rope.factors)) < -1e-9))
+                for model in compared.models
+                for one in model.kinds[kind]
+            )
+            for kind in compared.kinds(factor, "found")
         }
         some = [f"{count} of {method}" for method, count in bent.items() if count]
         if some:
@@ -128,6 +206,13 @@ def _shape_words(comparison: Comparison) -> Iterator[str]:
 
 def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _evaluations(row: Mapping[Any, Any]) -> str:
+    """How many evaluations it took, in words."""
+    if not math.isfinite(row["evaluations"]):
+        return "more evaluations than it had"
+    return f"{interval_text(row, 'evaluations', '.0f')} evaluations"
 
 
 def _interval(row: Mapping[Any, Any] | pd.Series, name: str) -> str:

@@ -1,29 +1,41 @@
 """What searches found and how it compares, read from their files: tables with intervals, no model.
 
-The document is what intervals over documents resample; the means of several seeds are taken document by document first.
-Seeds of a search have Student's t. Every difference is paired.
+Three kinds of ropes are told apart: hand-made ones as coded, hand-made ones whose constants were tuned (what a search
+of the sampler ``grid`` chose), and found ones. Every difference is paired by document within a model; intervals are
+over documents, seeds of the search and pre-trained models, as far as there are several. Models that cannot do what is
+asked of them at their training length are shown apart and are in no interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json
-from ropewalk.intervals import bootstrap, student
+from ropewalk.intervals import Interval, over_all, student
 from ropewalk.rope import Rope
 from ropewalk.search.value import REFERENCE, document_values
 
+Group = Literal["as trained", "as coded", "tuned by hand", "found"]
+Kind = tuple[str, float | None]
+"""A method and the factor that its rope is for; None for one that is the same for every factor."""
+
 ORIGINAL = "none"
 """The method and the name of the rope of pre-training."""
+GRID = "grid/"
+"""What the methods of hand-made ropes begin with whose constants were tuned."""
+BY_HAND: Group = "tuned by hand"
+"""Also what a difference is from that is from the tuned rope which the selection documents preferred, in each model."""
+WITHIN = 0.02
+"""Nats by which a rope may be worse than another and still be as good."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,8 @@ class Contestant:
         name: in tables.
         rope: itself.
         factor: the factor that it was made or found for; None for the original.
-        method: of a rope made by hand, or SAMPLER/SPACE of a found one.
-        search: the id of the search that found it; None for ropes made by hand.
+        method: of a rope made by hand, or SAMPLER/SPACE of a found or tuned one.
+        search: the id of the search that found it; None for ropes as coded.
         seed: of that search.
     """
 
@@ -47,8 +59,16 @@ class Contestant:
     seed: int | None = None
 
     @property
-    def found(self) -> bool:
-        return self.search is not None
+    def kind(self) -> Kind:
+        return self.method, self.factor
+
+    @property
+    def group(self) -> Group:
+        if self.method == ORIGINAL:
+            return "as trained"
+        if self.search is None:
+            return "as coded"
+        return BY_HAND if self.method.startswith(GRID) else "found"
 
 
 @dataclass(frozen=True)
@@ -65,46 +85,43 @@ class FoundRope:
     best: dict[str, Any]
     trials: pd.DataFrame
 
+    @property
+    def selected(self) -> float:
+        """The objective of its rope on the selection documents, which chose it (nats against YaRN)."""
+        return float(next(c["objective"] for c in self.best["candidates"] if c["number"] == self.best["chosen"]))
+
 
 @dataclass(frozen=True)
-class Comparison:
-    """Ropes that were read alike.
+class ModelRopes:
+    """Ropes that were read alike with one model.
 
     Attributes:
-        about: ``split``, ``train_length`` and ``answers`` of their readings.
+        name: of the model.
+        about: ``split``, ``train_length``, ``answers`` and ``parameters`` of the readings.
         measured: their ``measured.parquet``, with the name of each as ``rope``.
         contestants: by name.
         searches: what was searched, in the order given.
-        reference: method of the hand-made ropes that others are measured against.
     """
 
+    name: str
     about: dict[str, Any]
     measured: pd.DataFrame
     contestants: dict[str, Contestant]
     searches: list[FoundRope]
-    reference: str = REFERENCE
-
-    @cached_property
-    def factors(self) -> list[float]:
-        """What was searched for."""
-        return sorted({one.factor for one in self.contestants.values() if one.found and one.factor is not None})
-
-    def reference_name(self, factor: float) -> str:
-        """The name of the reference made for a factor."""
-        return self.methods(factor, found=False)[self.reference][0].name
 
     @property
-    def lengths(self) -> list[float]:
-        """What was measured, as multiples of the training length."""
-        return sorted(float(at) for at in self.measured["at"].unique())
+    def able(self) -> bool:
+        """Whether it gives the answers that are asked for, where any are."""
+        answers = self.about["answers"]
+        return bool(answers["retrieval"] == answers["asked"])
 
-    def methods(self, factor: float, *, found: bool) -> dict[str, list[Contestant]]:
-        """The contestants made or found for a factor, by method, seeds together."""
-        groups: dict[str, list[Contestant]] = {}
+    @cached_property
+    def kinds(self) -> dict[Kind, list[Contestant]]:
+        """The ropes of each method and factor; of found ones, one a seed."""
+        found: dict[Kind, list[Contestant]] = {}
         for one in self.contestants.values():
-            if one.factor == factor and one.found == found:
-                groups.setdefault(one.method, []).append(one)
-        return groups
+            found.setdefault(one.kind, []).append(one)
+        return found
 
     def rows(self, name: str, at: float) -> pd.DataFrame:
         """What was measured of a rope at a length, one row a document."""
@@ -115,32 +132,128 @@ class Comparison:
         indexed = self.measured.set_index(["corpus", "document"]).sort_index()
         return {(name, at): rows for name, part in indexed.groupby("rope") for at, rows in part.groupby("at")}  # type: ignore[misc]
 
-    def mean_rows(self, group: Sequence[Contestant], at: float) -> pd.DataFrame:
-        """The same as means over several ropes, document by document."""
-        numbers = ["short", "tail", "answer", "accuracy"]
-        return sum((self.rows(one.name, at)[numbers] for one in group), start=0.0) / len(group)  # type: ignore[return-value]
+    def numbers(self, kind: Kind, at: float, quantity: str) -> np.ndarray:
+        """``short``, ``tail``, ``answer`` (nats a token) or ``accuracy`` of ropes, shape (seeds, documents)."""
+        return np.stack([self.rows(one.name, at)[quantity].to_numpy() for one in self.kinds[kind]])
 
-    def values(self, group: Sequence[Contestant], at: float, against: str) -> np.ndarray:
-        """The value of each document against another rope, means over the ropes of a group, shape (documents,)."""
-        reference = self.rows(against, at)
-        worth = [
-            document_values(
-                rows["tail"].to_numpy(),
-                rows["answer"].to_numpy(),
-                reference["tail"].to_numpy(),
-                reference["answer"].to_numpy(),
-            )
-            for rows in (self.rows(one.name, at) for one in group)
+    def values(self, kind: Kind, at: float, against: Kind) -> np.ndarray:
+        """The value of each document against another rope, in nats, shape (seeds, documents)."""
+        [other] = self.kinds[against]
+        reference = self.rows(other.name, at)
+        return np.stack(
+            [
+                document_values(
+                    rows["tail"].to_numpy(),
+                    rows["answer"].to_numpy(),
+                    reference["tail"].to_numpy(),
+                    reference["answer"].to_numpy(),
+                )
+                for rows in (self.rows(one.name, at) for one in self.kinds[kind])
+            ]
+        )
+
+    def tuned(self, factor: float | None) -> FoundRope | None:
+        """The rope tuned by hand for a factor that the selection documents prefer; None where none was tuned."""
+        known = [s for s in self.searches if s.contestant.group == BY_HAND and s.contestant.factor == factor]
+        return min(known, key=lambda search: search.selected, default=None)
+
+    def searched(self, kind: Kind) -> dict[int, FoundRope]:
+        """The searches of a method for a factor by seed."""
+        return {int(s.contestant.seed or 0): s for s in self.searches if s.contestant.kind == kind}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ropes that were read alike, with one model or several.
+
+    Attributes:
+        all_models: in the order given.
+        reference: method of the hand-made ropes that others are measured against.
+    """
+
+    all_models: tuple[ModelRopes, ...]
+    reference: str = REFERENCE
+
+    @cached_property
+    def models(self) -> tuple[ModelRopes, ...]:
+        """Those that count: that give the answers asked for; all where none does."""
+        return tuple(model for model in self.all_models if model.able) or self.all_models
+
+    @property
+    def first(self) -> ModelRopes:
+        return self.models[0]
+
+    @cached_property
+    def factors(self) -> list[float]:
+        """What was searched for."""
+        return sorted({s.contestant.factor for s in self.first.searches if s.contestant.factor is not None})
+
+    @property
+    def lengths(self) -> list[float]:
+        """What was measured, as multiples of the training length."""
+        return sorted(float(at) for at in self.first.measured["at"].unique())
+
+    @property
+    def documents(self) -> int:
+        """That were read at each length."""
+        return len(self.first.measured[["corpus", "document"]].drop_duplicates())
+
+    def kinds(self, factor: float | None, *groups: Group) -> list[Kind]:
+        """The methods of some groups for a factor; for any factor where it is None."""
+        return [
+            kind
+            for kind, members in self.first.kinds.items()
+            if members[0].group in groups and factor in (None, kind[1])
         ]
-        return np.asarray(np.mean(worth, axis=0))
+
+    def values(self, kind: Kind, at: float, reference: Kind | None = None) -> list[np.ndarray]:
+        """The value of each document against the reference, for each model of shape (seeds, documents)."""
+        zero = reference or (self.reference, at)
+        return [model.values(kind, at, zero) for model in self.models]
+
+    def less(self, kind: Kind, other: Kind | None, at: float, reference: Kind | None = None) -> list[np.ndarray]:
+        """How much lower the objective of a rope is than that of another, in nats; below 0 is better.
+
+        Args:
+            kind: of the rope.
+            other: of the other; None for each model's rope that was tuned by hand.
+            at: length over training length.
+            reference: whose answers and tails both are capped against; made for that length where None.
+
+        Returns:
+            For each model an array of shape (seeds, documents).
+        """
+        found = []
+        for model in self.models:
+            zero = reference or (self.reference, at)
+            tuned = model.tuned(kind[1]) if other is None else None
+            against = other or (tuned.contestant.kind if tuned else kind)
+            found.append(model.values(kind, at, zero) - model.values(against, at, zero).mean(axis=0))
+        return found
+
+    def hardest(self, kinds: Iterable[Kind], at: float, reference: Kind | None = None) -> Kind:
+        """The rope that does best at a length on these very documents, over models: the hardest one to beat.
+
+        It is chosen with the documents that the found ropes are judged on, which favours it.
+        """
+        return min(kinds, key=lambda kind: float(np.mean([each.mean() for each in self.values(kind, at, reference)])))
+
+    def nearest_reference(self, at: float) -> Kind:
+        """The reference that was made for a length, or for the nearest one."""
+        return self.reference, min(self.factors, key=lambda factor: (factor < at, abs(factor - at)))
+
+    def seeds(self, kind: Kind) -> int:
+        """Searches of a method in a model; 0 for ropes made by hand."""
+        found = self.first.kinds[kind]
+        return len(found) if found[0].group == "found" else 0
 
 
 def read_comparison(readings: Sequence[Path], searches: Sequence[Path], *, reference: str = REFERENCE) -> Comparison:
     """Read what probes read of ropes, and the searches that found some of them.
 
     Args:
-        readings: folders of :func:`ropewalk.search.probe.probe`: of the rope of pre-training, of ropes made by hand
-            for each factor that was searched for, the reference among them, and of found ropes.
+        readings: folders of :func:`ropewalk.search.probe.probe`, for each model: of the rope of pre-training, of ropes
+            made by hand for each factor that was searched for, the reference among them, and of found ropes.
         searches: folders of :func:`ropewalk.search.run.search`.
         reference: method of the hand-made ropes that others are measured against.
 
@@ -151,42 +264,74 @@ def read_comparison(readings: Sequence[Path], searches: Sequence[Path], *, refer
         raise UserError(f"{len(readings)} readings and {len(searches)} searches; expected some of both.")
     headers = {path: read_json(path / "reading.json", "what a probe read") for path in readings}
     tables = {path: _read_table(path / "measured.parquet") for path in readings}
-    kinds = {path: _kind(header, tables[path]) for path, header in headers.items()}
-    first = readings[0]
-    for path, kind in kinds.items():
-        for what, value in kind.items():
-            if value != kinds[first][what]:
+    bests = {path: read_json(path / "best.json", "what a search found") for path in searches}
+    by_model: dict[str, list[Path]] = {}
+    for path, header in headers.items():
+        by_model.setdefault(str(header["columns"]["model"]), []).append(path)
+    first, places = readings[0], _kind(headers[readings[0]], tables[readings[0]])
+    for path, header in headers.items():
+        for what, value in _kind(header, tables[path]).items():
+            if value != places[what]:
                 raise UserError(f"{path} and {first} are readings of different {what}; expected the same.")
+    weights = {name: headers[paths[0]]["weights"] for name, paths in by_model.items()}
+    for path, best in bests.items():
+        if best["weights"] not in weights.values():
+            raise UserError(f"{path} searched on another model than those that were read, {', '.join(by_model)}.")
+    models = []
+    for name, paths in by_model.items():
+        own = [path for path, best in bests.items() if best["weights"] == weights[name]]
+        models.append(_model(name, {p: headers[p] for p in paths}, tables, {p: bests[p] for p in own}, reference))
+    for model in models[1:]:
+        if different := set(model.kinds) ^ set(models[0].kinds):
+            method, factor = min(different, key=str)
+            which = method if factor is None else f"{method} at {factor:g}x"
+            raise UserError(f"{which} was read with one of {models[0].name} and {model.name} alone; expected both.")
+    return Comparison(tuple(models), reference)
+
+
+def _model(
+    name: str,
+    headers: Mapping[Path, Mapping[str, Any]],
+    tables: Mapping[Path, pd.DataFrame],
+    searches: Mapping[Path, dict[str, Any]],
+    reference: str,
+) -> ModelRopes:
+    """What was read of one model and searched with it."""
+    first = next(iter(headers))
     contestants: dict[str, Contestant] = {}
     parts = []
     for path, header in headers.items():
+        for what in ("weights", "answers"):
+            if header[what] != headers[first][what]:
+                raise UserError(f"{path} and {first} are readings of different {what}; expected the same.")
         contestant = _contestant(header)
         if contestant.name in contestants:
             raise UserError(f"two readings are of {contestant.name}, {path} the second; expected ropes of other names.")
         contestants[contestant.name] = contestant
         parts.append(tables[path].assign(rope=contestant.name))
-    about = {name: headers[first][name] for name in ("train_length", "answers")}
+    about = {what: headers[first][what] for what in ("train_length", "answers", "parameters")}
     about["split"] = headers[first]["options"]["split"]
-    found = [_found(path, contestants.values(), headers[first]) for path in searches]
-    comparison = Comparison(about, pd.concat(parts, ignore_index=True), contestants, found, reference)
+    found = [_found(path, best, contestants.values(), headers[first]) for path, best in searches.items()]
+    model = ModelRopes(name, about, pd.concat(parts, ignore_index=True), contestants, found)
     if ORIGINAL not in contestants:
-        raise UserError("none of the readings is of the rope of pre-training; expected one of the method none.")
-    for factor in comparison.factors:
-        made = comparison.methods(factor, found=False)
-        twice = [method for method, group in made.items() if len(group) > 1]
+        raise UserError(
+            f"none of the readings of {name} is of the rope of pre-training; expected one of the method none."
+        )
+    for factor in {search.contestant.factor for search in found}:
+        made = {kind[0]: len(v) for kind, v in model.kinds.items() if kind[1] == factor and v[0].group == "as coded"}
+        twice = [method for method, count in made.items() if count > 1]
         if reference not in made or twice:
-            many = f"{len(made[twice[0]])} readings are of {twice[0]}" if twice else f"no reading is of {reference}"
+            many = f"{made[twice[0]]} readings are of {twice[0]}" if twice else f"no reading is of {reference}"
             raise UserError(f"{many} at {factor:g}x; expected one of each method made by hand, {reference} among them.")
-    return comparison
+    return model
 
 
 def _kind(header: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
-    """What comparable readings have in common."""
+    """What comparable readings have in common, whatever their model."""
     return {
-        "models": header["weights"],
-        "answers": header["answers"],
         **header["options"],
         "factors": sorted(header["options"]["factors"]),
+        "training lengths": header["train_length"],
         "documents": table[["at", "corpus", "document"]].values.tolist(),
     }
 
@@ -198,10 +343,9 @@ def _contestant(header: Mapping[str, Any]) -> Contestant:
     return Contestant(name, rope, columns["factor"], columns["method"], columns["search"], columns["seed"])
 
 
-def _found(path: Path, contestants: Iterable[Contestant], reading: Mapping[str, Any]) -> FoundRope:
-    best: dict[str, Any] = read_json(path / "best.json", "what a search found")
-    if best["weights"] != reading["weights"]:
-        raise UserError(f"{path} searched on another model than {reading['model']}, which the readings are of.")
+def _found(
+    path: Path, best: dict[str, Any], contestants: Iterable[Contestant], reading: Mapping[str, Any]
+) -> FoundRope:
     asked, given = (of["answers"]["retrieval"] for of in (best, reading))
     if asked != given:
         raise UserError(
@@ -224,163 +368,312 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from None
 
 
-def best_hand_made(comparison: Comparison, at: float) -> str:
-    """The hand-made rope, of any factor, that does best at a length on these documents: the hardest one to beat.
+def _interval(name: str, parts: Sequence[np.ndarray], confidence: float) -> tuple[Interval, dict[str, Any]]:
+    """A mean with its interval over all that varies, and both as columns of a table.
 
-    It is chosen with the documents that the found ropes are judged on, which favours it.
+    Args:
+        name: of the column of the mean; ``_low``, ``_high``, ``_freedom`` and ``_over`` follow it.
+        parts: for each model, shape (seeds, documents).
+        confidence: probability that the interval is to cover.
     """
-    reference = _nearest_reference(comparison, at)
-    made = [one for one in comparison.contestants.values() if not one.found]
-    return _least(comparison, made, at, reference).name
+    found, over = over_all(parts, confidence=confidence)
+    freedom = math.nan if found.freedom is None else found.freedom
+    return found, {**found.columns(name), f"{name}_freedom": freedom, f"{name}_over": over}
 
 
-def _least(comparison: Comparison, ropes: Iterable[Contestant], at: float, reference: str) -> Contestant:
-    """The rope of the least objective at a length."""
-    return min(ropes, key=lambda one: float(comparison.values([one], at, reference).mean()))
+def _repeated(name: str, parts: Sequence[Sequence[float]], confidence: float) -> tuple[Interval, dict[str, Any]]:
+    """The same of numbers that no document varies, one a search: Student's t over models, or seeds where one is.
 
-
-def _nearest_reference(comparison: Comparison, at: float) -> str:
-    nearest = min(comparison.factors, key=lambda factor: (factor < at, abs(factor - at)))
-    return comparison.reference_name(nearest)
+    Args:
+        name: of the column.
+        parts: for each model, one number a seed.
+        confidence: probability that the interval is to cover.
+    """
+    several = len(parts) > 1
+    found = student([float(np.mean(each)) for each in parts] if several else parts[0], confidence=confidence)
+    return found, {**found.columns(name), f"{name}_over": "seeds and models" if several else "seeds"}
 
 
 def standings(comparison: Comparison, factor: float, confidence: float) -> pd.DataFrame:
     """All ropes for a factor at its length, best first.
 
     Returns:
-        One row a method: ``method``, ``found``, ``seeds``, ``objective`` (nats against YaRN; below 0 is better) with
-        ``objective_low`` and ``objective_high``, ``tail`` and ``answer`` (nats a token), ``accuracy``, ``short_cost``
-        (nats a token against the original rope) with bounds, ``difference`` (of the objective from the best hand-made
-        rope of this factor, nats) with bounds, and ``better``: yes, no or open. The reference has no interval.
+        One row a method: ``method``, ``group``, ``seeds`` (of a found one, in each model), ``objective`` (nats against
+        the reference; below 0 is better), ``tail`` and ``answer`` (nats a token), ``accuracy``, ``short_cost`` (nats a
+        token against the original rope), ``against`` (the best hand-made rope of this factor, coded or tuned),
+        ``difference`` (of the objective from it, nats) and ``better``: yes, no or open. Numbers with an interval have
+        ``_low``, ``_high``, ``_freedom`` and ``_over`` (what it is over).
     """
-    made, found = (comparison.methods(factor, found=kind) for kind in (False, True))
-    reference = comparison.reference_name(factor)
-    original = comparison.rows(ORIGINAL, factor)
-    hardest = [_least(comparison, chain.from_iterable(made.values()), factor, reference)]
-    against = comparison.values(hardest, factor, reference)
+    made = comparison.kinds(factor, "as coded", BY_HAND)
+    hardest = comparison.hardest(made, factor)
+    original: Kind = (ORIGINAL, None)
     rows = []
-    everything = {ORIGINAL: [comparison.contestants[ORIGINAL]], **made, **found}
-    for method, group in everything.items():
-        values, known = comparison.values(group, factor, reference), comparison.mean_rows(group, factor)
-        cost = bootstrap((known["short"] - original["short"]).to_numpy(), confidence=confidence)
+    for kind in [original, *made, *comparison.kinds(factor, "found")]:
+        objective = comparison.values(kind, factor)
+        short = [
+            model.numbers(kind, factor, "short") - model.numbers(original, factor, "short")
+            for model in comparison.models
+        ]
         row = {
-            "method": method,
-            "found": method in found,
-            "seeds": len(group) if method in found else 0,
-            **bootstrap(values, confidence=confidence).columns("objective"),
-            **{name: float(known[name].mean()) for name in ("tail", "answer", "accuracy")},
-            **cost.columns("short_cost"),
+            "method": kind[0],
+            "group": comparison.first.kinds[kind][0].group,
+            "seeds": comparison.seeds(kind),
+            **_interval("objective", objective, confidence)[1],
+            **{
+                name: float(np.mean([model.numbers(kind, factor, name).mean() for model in comparison.models]))
+                for name in ("tail", "answer", "accuracy")
+            },
+            **_interval("short_cost", short, confidence)[1],
         }
-        if group != hardest:
-            paired = bootstrap(values - against, confidence=confidence)
-            row |= paired.columns("difference")
-            row["better"] = paired.better()
+        if kind != hardest:
+            paired, columns = _interval("difference", comparison.less(kind, hardest, factor), confidence)
+            row |= {"against": hardest[0], **columns, "better": paired.better()}
         rows.append(row)
     return pd.DataFrame(rows).sort_values("objective", kind="stable", ignore_index=True)
+
+
+def differences(comparison: Comparison, confidence: float) -> pd.DataFrame:
+    """What every kind of search found against every rope made by hand, and against the rope of pre-training.
+
+    Returns:
+        One row a method, factor and other: ``method``, ``factor``, ``seeds``, ``against`` (a method; or, for the tuned
+        rope that the selection documents prefer in each model, ``tuned by hand``), ``difference`` (of the objective on
+        the test documents, nats) with its interval, and ``better``.
+    """
+    rows = []
+    for factor in comparison.factors:
+        others: dict[str, Kind | None] = {
+            kind[0]: kind for kind in [(ORIGINAL, None), *comparison.kinds(factor, "as coded", BY_HAND)]
+        }
+        if comparison.first.tuned(factor):
+            others[BY_HAND] = None
+        for kind in comparison.kinds(factor, "found"):
+            for against, other in others.items():
+                paired, columns = _interval("difference", comparison.less(kind, other, factor), confidence)
+                rows.append(
+                    {
+                        "method": kind[0],
+                        "factor": factor,
+                        "seeds": comparison.seeds(kind),
+                        "against": against,
+                        **columns,
+                        "better": paired.better(),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def by_model(comparison: Comparison, factor: float) -> pd.DataFrame:
+    """The objective of every rope for a factor with each model, able or not: a row a method, a column a model."""
+    kinds = comparison.kinds(factor, "as coded", BY_HAND, "found")
+    zero = (comparison.reference, factor)
+    table = {
+        model.name: [float(model.values(kind, factor, zero).mean()) for kind in kinds]
+        for model in comparison.all_models
+    }
+    return pd.DataFrame(table, index=[kind[0] for kind in kinds])
 
 
 def transfer(comparison: Comparison, confidence: float) -> pd.DataFrame:
     """What ropes found for one length do at others, against the best hand-made rope at each.
 
     Returns:
-        One row a method, factor and length: ``method``, ``factor``, ``at``, ``against``, ``difference`` (of the
-        objective, nats) with bounds, ``better``, ``accuracy`` and ``accuracy_against``.
+        One row a method, factor and length: ``method``, ``factor``, ``at``, ``against`` and ``against_factor``,
+        ``difference`` (of the objective, nats) with its interval, ``better``, ``accuracy`` and ``accuracy_against``.
     """
     rows = []
     for at in comparison.lengths:
-        hardest = best_hand_made(comparison, at)
+        zero = comparison.nearest_reference(at)
+        made = comparison.kinds(None, "as trained", "as coded", BY_HAND)
+        hardest = comparison.hardest(made, at, zero)
         for factor in comparison.factors:
-            for method, group in comparison.methods(factor, found=True).items():
-                paired = bootstrap(comparison.values(group, at, hardest), confidence=confidence)
+            for kind in comparison.kinds(factor, "found"):
+                paired, columns = _interval("difference", comparison.less(kind, hardest, at, zero), confidence)
+                right, right_against = (
+                    float(np.mean([model.numbers(one, at, "accuracy").mean() for model in comparison.models]))
+                    for one in (kind, hardest)
+                )
                 rows.append(
                     {
-                        "method": method,
+                        "method": kind[0],
                         "factor": factor,
                         "at": at,
-                        "against": hardest,
-                        **paired.columns("difference"),
+                        "against": hardest[0] if hardest[1] is None else f"{hardest[0]} {hardest[1]:g}x",
+                        **columns,
                         "better": paired.better(),
-                        "accuracy": float(comparison.mean_rows(group, at)["accuracy"].mean()),
-                        "accuracy_against": float(comparison.rows(hardest, at)["accuracy"].mean()),
+                        "accuracy": right,
+                        "accuracy_against": right_against,
                     }
                 )
     return pd.DataFrame(rows)
 
 
-def convergence(searches: Sequence[FoundRope]) -> pd.DataFrame:
-    """Best so far of every search: ``method``, ``factor``, ``seed``, ``trials``, ``documents``, ``seconds``, ``best``.
+def convergence(comparison: Comparison) -> pd.DataFrame:
+    """Best so far of every search that counts, by what it had taken.
 
-    ``best`` is nats against YaRN on the search documents, nan before a rope is allowed; the others are cumulative.
+    Returns:
+        ``model``, ``method``, ``factor``, ``seed``, ``trials``, ``documents`` and ``seconds`` (so far), ``best`` (nats
+        against YaRN on the search documents, nan before a rope is allowed) and ``from_tuned`` (the same less that of
+        the model's rope tuned by hand; nan where none was).
     """
     frames = []
-    for search in searches:
-        trials, one = search.trials, search.contestant
-        seconds = (trials["seconds_measuring"] + trials["seconds_proposing"]).cumsum()
-        numbers = {"trials": trials["number"] + 1, "documents": trials["documents"].cumsum(), "seconds": seconds}
-        frames.append(
-            pd.DataFrame(
-                {"method": one.method, "factor": one.factor, "seed": one.seed, **numbers, "best": trials["best"]}
+    for model in comparison.models:
+        for search in model.searches:
+            trials, one = search.trials, search.contestant
+            tuned = model.tuned(one.factor)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "model": model.name,
+                        "method": one.method,
+                        "factor": one.factor,
+                        "seed": one.seed,
+                        **spent(trials),
+                        "best": trials["best"],
+                        "from_tuned": trials["best"] - (tuned.best["objective"] if tuned else math.nan),
+                    }
+                )
             )
-        )
     return pd.concat(frames, ignore_index=True)
 
 
+def spent(trials: pd.DataFrame) -> dict[str, pd.Series]:
+    """What a search had taken after each trial: ``trials``, ``documents`` read to their end, and ``seconds``."""
+    seconds = (trials["seconds_measuring"] + trials["seconds_proposing"]).cumsum()
+    return {"trials": trials["number"] + 1, "documents": trials["documents"].cumsum(), "seconds": seconds}
+
+
 def rivals(comparison: Comparison, confidence: float) -> pd.DataFrame:
-    """How searches compare at the same number of trials, over seeds.
+    """What searches take and what they come to, and how they compare at equal trials, documents read and seconds.
 
     Returns:
-        One row a method and factor: ``method``, ``factor``, ``seeds``, ``trials``, ``seconds`` and ``proposing``
-        (means; seconds in all, and of these for proposals), ``documents`` (read to their end), ``found`` (best
-        objective on the search documents, nats) and ``tested`` (on the test documents), each with Student's t over
-        seeds; ``difference`` (``tested`` less that of the first method in the list, paired by seed) with bounds and
-        ``better``; ``overtakes`` (trials after which the first method is below what this one ends with, median over
-        seeds; infinite where it never is).
+        One row a method and factor: ``method``, ``group``, ``factor``, ``seeds``, ``trials``, ``documents`` (read to
+        their end), ``seconds`` and ``proposing`` (means a search; seconds in all, and of these for proposals),
+        ``found`` (best objective on the search documents, nats against YaRN), ``tested`` (that of the chosen rope on
+        the test documents, nats against the reference). Of found ones but the first: ``tested_difference`` (``tested``
+        less that of the first one, by seed) with ``better``; ``equal_trials``, ``equal_documents``, ``equal_seconds``
+        (best on the search documents less that of the first method when both had taken as many as the one that took
+        fewer); and ``overtakes`` (trials after which the first method is below what this one ends with, median;
+        infinite where it mostly never is).
     """
     rows = []
     for factor in comparison.factors:
-        reference = comparison.reference_name(factor)
-        groups: dict[str, dict[int, FoundRope]] = {}
-        for search in comparison.searches:
-            if search.contestant.factor == factor:
-                groups.setdefault(search.contestant.method, {})[int(search.contestant.seed or 0)] = search
-        if not groups:
-            continue
-        values = {
-            method: {
-                seed: float(comparison.values([search.contestant], factor, reference).mean())
-                for seed, search in seeds.items()
-            }
-            for method, seeds in groups.items()
-        }
-        leader = next(iter(groups))
-        first = groups[leader]
-        for method, seeds in groups.items():
-            tested = values[method]
-            trials = [search.trials for search in seeds.values()]
+        found = comparison.kinds(factor, "found")
+        for kind in [*found, *comparison.kinds(factor, BY_HAND)]:
+            searches = [model.searched(kind) for model in comparison.models]
+            trials = [search.trials for seeds in searches for search in seeds.values()]
             proposing = float(np.mean([one["seconds_proposing"].sum() for one in trials]))
+            best = [[float(search.trials["best"].iloc[-1]) for search in seeds.values()] for seeds in searches]
             row = {
-                "method": method,
+                "method": kind[0],
+                "group": comparison.first.kinds[kind][0].group,
                 "factor": factor,
-                "seeds": len(seeds),
+                "seeds": max(1, comparison.seeds(kind)),
                 "trials": float(np.mean([len(one) for one in trials])),
                 "documents": float(np.mean([one["documents"].sum() for one in trials])),
                 "seconds": proposing + float(np.mean([one["seconds_measuring"].sum() for one in trials])),
                 "proposing": proposing,
-                **student([one["best"].iloc[-1] for one in trials], confidence=confidence).columns("found"),
-                **student(list(tested.values()), confidence=confidence).columns("tested"),
+                **_repeated("found", best, confidence)[1],
+                **_interval("tested", comparison.values(kind, factor), confidence)[1],
             }
-            common = sorted(set(seeds) & set(first))
-            if method != leader and common:
-                paired = student([tested[seed] - values[leader][seed] for seed in common], confidence=confidence)
-                row |= paired.columns("difference")
-                row["better"] = paired.better()
-                row["overtakes"] = float(
-                    np.median([_first_below(first[s].trials, seeds[s].trials["best"].iloc[-1]) for s in common])
-                )
+            if kind in found[1:]:
+                row |= _against_first(comparison, kind, found[0], confidence)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _first_below(trials: pd.DataFrame, level: float) -> float:
+def _against_first(comparison: Comparison, kind: Kind, first: Kind, confidence: float) -> dict[str, Any]:
+    """A method of search against the first one, by the seeds that both have."""
+    tested, pairs = [], []
+    zero = (comparison.reference, float(kind[1] or math.nan))
+    for model in comparison.models:
+        own, others = model.searched(kind), model.searched(first)
+        common = sorted(set(own) & set(others))
+        if not common:
+            return {}
+        places = [[list(each).index(seed) for seed in common] for each in (own, others)]
+        tested.append(model.values(kind, zero[1], zero)[places[0]] - model.values(first, zero[1], zero)[places[1]])
+        pairs.append([(own[seed].trials, others[seed].trials) for seed in common])
+    paired, columns = _interval("tested_difference", tested, confidence)
+    for over in ("trials", "documents", "seconds"):
+        ahead = [[_ahead(one, other, over) for one, other in each] for each in pairs]
+        columns |= _repeated(f"equal_{over}", ahead, confidence)[1]
+    overtaken = [first_below(other, one["best"].iloc[-1]) for each in pairs for one, other in each]
+    return {**columns, "better": paired.better(), "overtakes": float(np.median(overtaken))}
+
+
+def _ahead(one: pd.DataFrame, other: pd.DataFrame, over: str) -> float:
+    """How much lower the best so far of one search is than another's when both had taken as much."""
+    budget = min(float(spent(each)[over].iloc[-1]) for each in (one, other))
+    reached = [each["best"].to_numpy()[spent(each)[over].to_numpy() <= budget] for each in (one, other)]
+    return float(reached[0][-1] - reached[1][-1]) if all(map(len, reached)) else math.nan
+
+
+def first_below(trials: pd.DataFrame, level: float) -> float:
+    """Trials after which a search is at or below a level; infinite where it never is."""
     reached = np.flatnonzero(trials["best"].to_numpy() <= level)
-    return float(reached[0] + 1) if len(reached) else float("inf")
+    return float(reached[0] + 1) if len(reached) else math.inf
+
+
+def replacing(comparison: Comparison, confidence: float) -> pd.DataFrame:
+    """How many evaluations replace tuning by hand: after how many a search is as good as what was tuned.
+
+    Both are judged on the search documents: the tuned rope by its objective there, the search by its best so far.
+
+    Returns:
+        One row a method of search, factor and tuned rope: ``method``, ``factor``, ``seeds``, ``against`` (a tuned
+        method; or ``tuned by hand``, all of them together and the one that the selection documents prefer),
+        ``by_hand`` (evaluations that the tuning took), ``reached`` (share of searches that come within 0.02 nats of
+        it), ``evaluations`` (until then: the median over seeds, and its geometric mean over models; infinite where half
+        of a model's searches never are there) with Student's t on their logarithms.
+    """
+    rows = []
+    for factor in comparison.factors:
+        tuned = {kind[0]: kind for kind in comparison.kinds(factor, BY_HAND)}
+        for kind in comparison.kinds(factor, "found"):
+            for against in [BY_HAND, *tuned] if tuned else []:
+                levels, taken, until = [], [], []
+                for model in comparison.models:
+                    grids = [model.searched(one)[min(model.searched(one))] for one in tuned.values()]
+                    chosen = min(
+                        (grid for grid in grids if against in (BY_HAND, grid.contestant.method)),
+                        key=lambda grid: grid.selected,
+                    )
+                    levels.append(chosen.best["objective"] + WITHIN)
+                    taken.append(sum(len(g.trials) for g in grids if against in (BY_HAND, g.contestant.method)))
+                    until.append([first_below(s.trials, levels[-1]) for s in model.searched(kind).values()])
+                rows.append(
+                    {
+                        "method": kind[0],
+                        "factor": factor,
+                        "seeds": comparison.seeds(kind),
+                        "against": against,
+                        "by_hand": float(np.mean(taken)),
+                        "reached": float(np.mean([np.isfinite(each).mean() for each in until])),
+                        **_typical("evaluations", until, confidence),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _typical(name: str, parts: Sequence[Sequence[float]], confidence: float) -> dict[str, Any]:
+    """The geometric mean over models of the median over seeds; over seeds where there is one model."""
+    several = len(parts) > 1
+    numbers = [float(np.median(each)) for each in parts] if several else list(parts[0])
+    over = {f"{name}_over": "seeds and models" if several else "seeds"}
+    if not np.isfinite(numbers).all():
+        return {**Interval(float(np.median(numbers)), math.nan, math.nan, len(numbers), 2).columns(name), **over}
+    return {**student(np.log(numbers), confidence=confidence).exponential().columns(name), **over}
+
+
+def bounds(comparison: Comparison) -> Iterator[tuple[Kind, str, float, int, int]]:
+    """Bounds of spaces that chosen ropes lie on: of which search, number, bound, in how many of how many searches."""
+    for factor in comparison.factors:
+        for kind in comparison.kinds(factor, BY_HAND, "found"):
+            searches = [search for model in comparison.models for search in model.searched(kind).values()]
+            lying: dict[tuple[str, float], int] = {}
+            for search in searches:
+                for place in search.best["on_bounds"].items():
+                    lying[place] = lying.get(place, 0) + 1
+            for (name, bound), count in lying.items():
+                yield kind, name, bound, count, len(searches)
