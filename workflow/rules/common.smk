@@ -38,6 +38,7 @@ REPORTS = (
     "scaling",
     "predictions",
     "search",
+    "causes",
     "finetune",
     "posgen",
 )

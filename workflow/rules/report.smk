@@ -76,7 +76,7 @@ rule scorecard:
         [
             PATHS.of(report)
             for report in STUDY.reports_of(
-                "posgen", "scaling", "search", "finetune", "leval"
+                "posgen", "scaling", "search", "causes", "finetune", "leval"
             )
         ],
         study=f"{RESULTS}/study.json",

@@ -21,6 +21,7 @@ class Report(StrEnum):
     scaling = "scaling"
     predictions = "predictions"
     search = "search"
+    causes = "causes"
     finetune = "finetune"
     posgen = "posgen"
 
@@ -70,6 +71,10 @@ def report(
             from ropewalk.report.search import write_report as write_search
 
             write_search(search or [], folders, given, output)
+        case Report.causes:
+            from ropewalk.report.causes import write_report as write_causes
+
+            write_causes(search or [], given, output)
         case Report.finetune:
             from ropewalk.report.finetune import write_report as write_tuning
 

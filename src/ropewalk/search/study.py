@@ -344,8 +344,9 @@ class SearchLoop:
         Returns:
             ``number``, ``origin`` (of first points), ``objective`` (nats), ``excess`` (nats a token), ``allowed``,
             ``documents`` (read to their end), ``whole`` (all of them), ``tail``, ``answer``, ``short`` (nats, means),
-            ``accuracy``, ``seconds_proposing``, ``seconds_measuring``, ``best`` (objective of the best allowed one so
-            far that read all documents), and a column for each parameter.
+            ``accuracy``, ``shorts`` and ``tails`` (the same of each document, nan where it was not read),
+            ``seconds_proposing``, ``seconds_measuring``, ``best`` (objective of the best allowed one so far that read
+            all documents), and a column for each parameter.
         """
         rows: list[dict[str, Any]] = []
         best = math.nan
@@ -365,6 +366,8 @@ class SearchLoop:
                     "documents": int(measured.done.sum()),
                     "whole": whole,
                     **{name: _mean(values) for name, values in asdict(measured).items()},
+                    "shorts": measured.short,
+                    "tails": measured.tail,
                     "seconds_proposing": proposing,
                     "seconds_measuring": measuring,
                     "best": best,

@@ -231,8 +231,11 @@ class SearchRows(Options):
     """documents of each corpus to test found ropes on"""
     workers: Annotated[int, Range(at_least=0)] = 0
     """jobs that share the journal of one search, for models whose trials take minutes"""
+    causes: bool = False
+    """report how far two causes of loss tell what ropes cost, of searches with the sampler sobol and a short_cost that
+    no rope reaches"""
     report: dict[str, Any] = field(default_factory=dict)
-    """options of the report; `ropewalk report --help` lists them"""
+    """options of the report of what was found and its rivals; `ropewalk report --help` lists them"""
 
     def check(self) -> None:
         names = tuple(f"{kind.sampler} of {kind.space}" for kind in self.kinds)
@@ -241,6 +244,8 @@ class SearchRows(Options):
             if not values:
                 raise OptionError(f"{what} is empty; expected at least one.")
             check_different(values, what)
+        if self.causes and any(kind.sampler != "sobol" for kind in self.kinds):
+            raise OptionError("causes is true; expected the sampler sobol alone, whose ropes nothing has chosen.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ REPORT_OPTIONS: dict[str, type[Options]] = {
     "scaling": SweepOptions,
     "predictions": PredictionOptions,
     "search": SearchReportOptions,
+    "causes": ReportOptions,
     "finetune": TuningReportOptions,
     "posgen": ReportOptions,
 }

@@ -101,6 +101,8 @@ def search_report(maker: Maker, name: str, given: SearchRows) -> None:
             readings=tuple(reading.id for reading in readings),
             searches=tuple(one.id for one in found),
         )
+    if given.causes:
+        maker.report("causes", name, {}, f"searches.{name}", searches=tuple(one.id for one in found))
 
 
 def search_options(name: str, given: SearchRows, factor: float, number: int, seed: int) -> SearchOptions:
