@@ -1,35 +1,48 @@
-"""PosGen training: all models as one stack against the same models one after another, in one run.
+"""PosGen: what stacking, Resonance, and one percent of interval cost.
 
     uv run python benchmarks/posgen.py [--size embedded|paper] [--models 20] [--steps 10]
+    uv run python benchmarks/posgen.py --study results/evidence [--width 5]
 
-Printed are trained tokens per second of both, their ratio, and the share of the machine's own rate of matrix products
-(float32, a large square product, measured in the same run) that the arithmetic of each comes to: 6 FLOPs a weight and
-token, and 6 × layers × heads × head dimension × length for causal attention, half of a full one. There is no dropout.
-One after another is what a plain training script does; on a CPU it is timed with one thread and with all.
+The first trains all models as one stack, and the same models one after another, in one run. Printed are trained tokens
+per second of both, their ratio, and the share of the machine's own rate of matrix products (float32, a large square
+product, measured in the same run) that the arithmetic of each comes to: 6 FLOPs a weight and token, and 6 × layers ×
+heads × head dimension × length for causal attention, half of a full one. There is no dropout. One after another is what
+a plain training script does; on a CPU it is timed with one thread and with all. Then what Resonance costs: the time to
+make its table, once, and that of reading test sequences with it, in turn with plain RoPE's; it is a table of the same
+shape, so nothing but noise tells the two apart.
+
+The second reads what a study left behind: for each task the CPU seconds of its training and scoring, the half width of
+the interval of Resonance RoPE's gain, and the CPU seconds to bring that to ``--width`` points, since an interval over n
+seeds is as wide as 1 / √n.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import statistics
 import time
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from ropewalk.posgen.model import StackedDecoder, rotations
 from ropewalk.posgen.options import PosGenOptions
+from ropewalk.posgen.scoring import predict
 from ropewalk.posgen.training import training_losses
 from ropewalk.rope import default_rope
+from ropewalk.rope.methods import resonance
+from ropewalk.scores import Scores
 
 SIZES = {
     "embedded": PosGenOptions(
         modulus=7,
         hidden_size=64,
         heads=2,
-        head_dim=32,
         intermediate_size=128,
         starts="cycled",
-        batch_size=24,
-        train_length=32,
+        batch_size=8,
     ),
     "paper": PosGenOptions(),
 }
@@ -75,6 +88,48 @@ def product_rate(device: str, repeats: int = 10) -> float:
     return 2.0 * size**3 * repeats / (time.perf_counter() - start)
 
 
+def resonance_cost(options: PosGenOptions, device: str, repeats: int = 7) -> dict[str, tuple[float, float]]:
+    """Seconds to make the table of a rope, and to read 16 test sequences with it; medians, the ropes in turn."""
+    plain = default_rope(options.head_dim, options.base, options.train_length)
+    ropes = {"RoPE": lambda: plain, "Resonance RoPE": lambda: resonance(plain)}
+    decoder = StackedDecoder(options, [0]).to(device)
+    tokens = np.random.default_rng(0).integers(0, options.modulus, (16, options.test_length))
+    made: dict[str, list[float]] = {name: [] for name in ropes}
+    read: dict[str, list[float]] = {name: [] for name in ropes}
+    for repeat in range(repeats + 1):
+        for name, make in ropes.items():
+            start = time.perf_counter()
+            rope = make()
+            rotations([rope], options.test_length, device)
+            middle = time.perf_counter()
+            predict(decoder, [0], [rope], tokens, options.given)
+            synchronise(device)
+            if repeat:
+                made[name].append(middle - start)
+                read[name].append(time.perf_counter() - middle)
+    return {name: (statistics.median(made[name]), statistics.median(read[name])) for name in ropes}
+
+
+def width_costs(study: Path, width: float) -> list[str]:
+    """A line for each task of a study: CPU seconds, half width in points, and CPU seconds to the wanted one."""
+    lines = [f"{'task':36}{'seeds':>6}{'CPU s':>8}{'± points':>10}{f'CPU s to ± {width:g}':>18}"]
+    for file in sorted(study.glob("reports/posgen/*/scores.json")):
+        scores, name = Scores.read(file), file.parent.name
+        recipes = {rope["recipe"]: rope["rope"] for rope in scores.setting["ropes"] if not rope["swapped"]}
+        about = {"rope": recipes.get("resonance"), "against": recipes.get("default")}
+        for row in scores.select(quantity="ood_accuracy_difference", **about):
+            if row.low is None or row.high is None:
+                continue
+            seconds = 0.0
+            for job in sorted((study / "benchmarks/posgen" / name / str(row.task)).glob("*.tsv")):
+                with job.open(newline="") as table:
+                    seconds += sum(float(line["cpu_time"]) for line in csv.DictReader(table, delimiter="\t"))
+            half = 50 * (row.high - row.low)
+            needed = seconds * (half / width) ** 2
+            lines.append(f"{f'{name}, {row.task}':36}{row.n_seeds:>6}{seconds:>8,.0f}{half:>10.1f}{needed:>18,.0f}")
+    return lines
+
+
 def synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -86,7 +141,12 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=20, help="models of the stack")
     parser.add_argument("--steps", type=int, default=10, help="steps that are timed")
     parser.add_argument("--precision", choices=("highest", "high"), default="highest", help="high is TF32 on a GPU")
+    parser.add_argument("--study", type=Path, help="results/NAME of a study whose intervals are priced; trains nothing")
+    parser.add_argument("--width", type=float, default=5.0, help="half width to price, in points")
     options = parser.parse_args()
+    if options.study:
+        print("\n".join(width_costs(options.study, options.width)))
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision(options.precision)
     size = SIZES[options.size]
@@ -106,6 +166,9 @@ def main() -> None:
     for what, count, rate in lines:
         share = rate * flops(size) / ceiling
         print(f"{what:20}{count:>9}{rate:>12,.0f}{share:>13.0%}{lines[0][2] / rate:>8.2f}")
+    print(f"{'':20}{'make once':>12}{'read':>12}")
+    for what, (made, read) in resonance_cost(size, device).items():
+        print(f"{what:20}{1e3 * made:>9.2f} ms{1e3 * read:>9.1f} ms")
     if device == "cuda":
         print(f"most memory at a time: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 

@@ -155,6 +155,8 @@ def _spread(task: str) -> Callable[[Experiment], list[Evidence]]:
             return []
         rows = pair.rows(experiment, quantity="ood_accuracy", task=task)
         first, second = (np.array([row.value for row in one.values()], dtype=np.float64) for one in rows)
+        if not (first.std() and second.std()):
+            return []
         confidence, freedom = experiment.setting["confidence"], len(first) - 2
         value, half = math.log(first.std() / second.std()), math.nan
         if freedom > 0:
