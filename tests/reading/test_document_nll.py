@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from ropewalk.errors import UserError
 from ropewalk.models.shape import ModelShape
@@ -85,6 +87,8 @@ def test_the_header_says_what_was_read_and_how(read, lettered, source):
     assert header["options"] == plain(options)
     assert header["corpora"] == {"text": lettered.info}
     assert (header["training"], header["dtype"]) == (None, "float32")
+    saved = load_file(Path(source.name) / "model.safetensors")
+    assert header["parameters"] == sum(weights.size for weights in saved.values())
     rows, _ = read_nll(path)
     [text, _] = nll.texts({"text": lettered}, split="search", documents=2, length=128)
     assert text.document in set(rows["document"])

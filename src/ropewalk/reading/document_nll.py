@@ -57,6 +57,7 @@ def read_documents(
     header = {
         "columns": dict(columns),
         "model": str(source),
+        "parameters": sum(weights.numel() for weights in model.parameters()),
         "rope": rope.to_json(),
         "corpora": {name: corpus.info for name, corpus in corpora.items()},
         "options": plain(options),

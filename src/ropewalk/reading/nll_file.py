@@ -12,7 +12,8 @@ One row a scored token, with columns
   to ``window - 1`` tokens before it; the stride is half a window where none was given. What ``nll`` is above it, the
   model loses by reading on.
 
-The file's metadata hold a JSON object ``ropewalk`` with the model, the rope and the settings.
+The file's metadata hold a JSON object ``ropewalk`` with the model, how many weights it has (``parameters``), the rope
+and the settings.
 """
 
 from __future__ import annotations
