@@ -11,15 +11,14 @@ a plain training script does; on a CPU it is timed with one thread and with all.
 make its table, once, and that of reading test sequences with it, in turn with plain RoPE's; it is a table of the same
 shape, so nothing but noise tells the two apart.
 
-The second reads what a study left behind: for each task the CPU seconds of its training and scoring, the half width of
-the interval of Resonance RoPE's gain, and the CPU seconds to bring that to ``--width`` points, since an interval over n
-seeds is as wide as 1 / √n.
+The second reads what a study left behind: for each task the half width of the interval of Resonance RoPE's gain, and
+the CPU seconds to bring it to ``--width`` points, since an interval over n seeds is as wide as 1 / √n. A step of two
+models, one of each rope, is timed in the same run; validation and tests come on top.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ropewalk.files import read_json
 from ropewalk.posgen.model import StackedDecoder, rotations
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.scoring import predict
@@ -111,8 +111,8 @@ def resonance_cost(options: PosGenOptions, device: str, repeats: int = 7) -> dic
 
 
 def width_costs(study: Path, width: float) -> list[str]:
-    """A line for each task of a study: CPU seconds, half width in points, and CPU seconds to the wanted one."""
-    lines = [f"{'task':36}{'seeds':>6}{'CPU s':>8}{'± points':>10}{f'CPU s to ± {width:g}':>18}"]
+    """A line for each task of a study: seeds, half width in points, CPU seconds for it, and for the wanted one."""
+    lines = [f"{'task':36}{'seeds':>6}{'± points':>10}{'CPU s':>8}{f'CPU s to ± {width:g}':>18}"]
     for file in sorted(study.glob("reports/posgen/*/scores.json")):
         scores, name = Scores.read(file), file.parent.name
         recipes = {rope["recipe"]: rope["rope"] for rope in scores.setting["ropes"] if not rope["swapped"]}
@@ -120,13 +120,14 @@ def width_costs(study: Path, width: float) -> list[str]:
         for row in scores.select(quantity="ood_accuracy_difference", **about):
             if row.low is None or row.high is None:
                 continue
-            seconds = 0.0
-            for job in sorted((study / "benchmarks/posgen" / name / str(row.task)).glob("*.tsv")):
-                with job.open(newline="") as table:
-                    seconds += sum(float(line["cpu_time"]) for line in csv.DictReader(table, delimiter="\t"))
+            made = read_json(study / f"posgen/{name}/{row.task}/models/training.json", "a PosGen training")["options"]
+            options = PosGenOptions(**{**made, "seeds": tuple(made["seeds"])})
+            start = time.process_time()
+            tokens_per_second(options, 2, 18, "cpu")
+            seconds = (time.process_time() - start) / 20 * options.steps * len(options.seeds)
             half = 50 * (row.high - row.low)
             needed = seconds * (half / width) ** 2
-            lines.append(f"{f'{name}, {row.task}':36}{row.n_seeds:>6}{seconds:>8,.0f}{half:>10.1f}{needed:>18,.0f}")
+            lines.append(f"{f'{name}, {row.task}':36}{row.n_seeds:>6}{half:>10.1f}{seconds:>8,.0f}{needed:>18,.0f}")
     return lines
 
 
