@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ropewalk.files import whole_folder
@@ -105,7 +106,7 @@ def causes_html(tried: Tried, table: pd.DataFrame, confidence: float) -> str:
 
 
 NAMES = {
-    "rank_correlation": "rank correlation with the distortion of the local kernel",
+    "rank_correlation": "rank correlation with what the regression says",
     "explained": "share of variance explained",
     "explained_at_other_factor": "the same, with the coefficients of the other factors",
     "explained_on_other_model": "the same, with the coefficients of the other models",
@@ -125,7 +126,8 @@ def _words(table: pd.DataFrame) -> Iterator[str]:
             f"a rope costs short texts. Beyond the training length, one standard deviation more mismatch of angles "
             f"costs {known['tail', 'nats_by_g_w1']} nats a token and one of distortion "
             f"{known['tail', 'nats_by_r_ker']}, each with the other held equal; both explain "
-            f"{known['tail', 'explained']} of the variance."
+            f"{known['tail', 'explained']} of the variance, with a rank correlation of "
+            f"{known['tail', 'rank_correlation']}."
         )
 
 
@@ -135,17 +137,19 @@ def draw_causes(tried: Tried, path: Path) -> None:
     figure = Figure(figsize=(13, 4.4 * len(factors)))
     grid = figure.subplots(len(factors), 2, squeeze=False)
     for (near, far), factor, group in zip(grid, factors, zip(*tried.populations.values(), strict=True), strict=True):
+        labels: dict[Axes, list[Label]] = {near: [], far: []}
         for one in group:
             short, tail = (one.losses[loss].mean(axis=(0, 2)) for loss in ("short", "tail"))
             for axes, x, y in ((near, one.causes[:, 1], short), (far, _predicted(group[0], one), tail)):
-                if one.names[0]:
-                    axes.scatter(x, y, color=ACCENT, s=34, zorder=3)
-                    points = zip(one.names, x.tolist(), y.tolist(), strict=True)
-                    label_points(axes, [Label(*point, INK) for point in points])
-                else:
-                    axes.scatter(x, y, color=GREY, s=14)
-                axes.set_ylim(axes.get_ylim())
-                axes.set_xlim(axes.get_xlim())
+                given = bool(one.names[0])
+                axes.scatter(x, y, color=ACCENT if given else GREY, s=34 if given else 14, zorder=3 if given else 2)
+                points = zip(one.names, x.tolist(), y.tolist(), strict=True)
+                labels[axes] += [Label(*point, INK) for point in points if given]
+        for axes, known in labels.items():
+            axes.set_ylim(axes.get_ylim())
+            axes.set_xlim(axes.get_xlim())
+            if known:
+                label_points(axes, known)
         near.set_title(f"{factor:g} times the training length: short texts", loc="left")
         near.set_xlabel("distortion of the local kernel")
         near.set_ylabel("cost (nats a token)")

@@ -25,10 +25,22 @@ class SearchOptions(Options):
     """who proposes ropes: Bayesian optimisation, another of Optuna's samplers (tpe, cma), a Sobol sequence, LongRoPE's
     evolution, a coordinate scan (of groups), or nobody: grid tries every constant of a hand-made method"""
     space: Literal[
-        "ramp", "bands", "tail", "pairs", "groups", "yarn", "mrrope-uni", "mrrope-pro", "step", "ntk-critical"
+        "ramp",
+        "bands",
+        "tail",
+        "pairs",
+        "groups",
+        "wavelengths",
+        "free-wavelengths",
+        "yarn",
+        "mrrope-uni",
+        "mrrope-pro",
+        "step",
+        "ntk-critical",
     ] = "ramp"
     """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, eight groups in any
-    order; or, with grid, the constants of a hand-made method"""
+    order, wavelengths near YaRN's that are whole tokens or need not be; or, with grid, the constants of a hand-made
+    method"""
     budget: Count = 64
     """trials to finish, the hand-made ropes among them; raised later, the search goes on. A grid has as many as it has
     ropes"""

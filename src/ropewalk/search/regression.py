@@ -104,6 +104,8 @@ def read_tries(searches: Sequence[Path]) -> Tried:
         if best["options"]["sampler"] != "sobol":
             raise UserError(f"{path} has the sampler {best['options']['sampler']}; expected sobol.")
         for name in ("train_length", "parameters", "vocabulary"):
+            if name not in best:
+                raise UserError(f"{path} does not say its {name}; make it again.")
             if best[name] != first[name]:
                 raise UserError(f"{path} and {searches[0]} are of different {name}; expected the same.")
     models = tuple(dict.fromkeys(str(best["columns"]["model"]) for best in bests.values()))
@@ -185,11 +187,11 @@ def regressions(tried: Tried, confidence: float) -> pd.DataFrame:
     Returns:
         One row a number: ``population``, ``factor``, ``loss`` (short or tail), ``quantity``, ``value`` with
         ``value_low`` and ``value_high``, ``freedom`` (degrees of freedom) and ``ropes``. Quantities are
-        ``rank_correlation`` (Spearman's, of ``r_ker`` with the short cost), ``explained`` (R2 of the regression),
-        ``explained_at_other_factor`` (coefficients of the other factors), ``explained_on_other_model`` (coefficients
-        of the other models), and ``nats_by_g_w1`` and ``nats_by_r_ker``: nats a token for one standard deviation more
-        of one cause, the other held equal. All are means over models: of R2 the mean is taken of ln(1 - R2), of a
-        correlation r of artanh r.
+        ``rank_correlation`` (Spearman's, of ``r_ker`` with the short cost, and of the regression with the tail),
+        ``explained`` (R2 of the regression), ``explained_at_other_factor`` (with coefficients of the other factors),
+        ``explained_on_other_model`` (of the other models), and ``nats_by_g_w1`` and ``nats_by_r_ker``: nats a token for
+        one standard deviation more of one cause, the other held equal. All are means over models: of R2 the mean is
+        taken of ln(1 - R2), of a correlation r of artanh r.
     """
     rows = []
     for population, group in tried.populations.items():
@@ -249,12 +251,13 @@ def _statistics(one: Tries, others: Sequence[Tries], loss: str, models: int) -> 
         return nats
 
     def ranked(places: Places) -> float:
-        known = rankdata(one.causes[places[1], 1])
-        each = [np.corrcoef(known, rankdata(values))[0, 1] for values in one.mean(loss, places)]
+        design, values = one.design(loss, places[1]), one.mean(loss, places)
+        # Of a single cause, its sign counts: the regression's would always be the right one.
+        said = [design[:, 1] if loss == "short" else design @ fit for fit in fitted(places)]
+        each = [np.corrcoef(rankdata(x), rankdata(y))[0, 1] for x, y in zip(said, values, strict=True)]
         return float(np.arctanh(np.clip(each, -1 + 1e-9, 1 - 1e-9)).mean())
 
-    if loss == "short":
-        yield "rank_correlation", ranked, math.tanh
+    yield "rank_correlation", ranked, math.tanh
     yield "explained", lambda places: missed(places, fitted(places)), share
     if others:
         yield "explained_at_other_factor", lambda places: missed(places, elsewhere(places)), share

@@ -4,7 +4,8 @@ Every space gives one divisor of the frequency of each pair, lambda_i > 0, and a
 factor is 1 + c ln s for a factor s. ``ramp`` and ``bands`` are few numbers in which the hand-made methods are points;
 ``tail`` and ``pairs`` free each pair, under the condition that slower pairs are divided by no less; ``groups`` drops
 that condition. The spaces are derived from published work (below), not from the ORoPE paper, whose own space could not
-be read. The others are hand-made methods with a few values of their constants: what a person tries who tunes them.
+be read. ``wavelengths`` moves the wavelengths that Resonance RoPE rounds, and keeps the temperature. The others are
+hand-made methods with a few values of their constants: what a person tries who tunes them.
 
 Symbols: d the rotary dimension, D = d/2 pairs, L the length of pre-training in tokens, b the base, and n(t) the
 fractional index at which a pair makes t turns within L.
@@ -364,6 +365,57 @@ class Groups(Space):
         return dict(zip(self.free, means, strict=True))
 
 
+class Wavelengths(Space):
+    """Whole wavelengths near those that Resonance RoPE rounds to; its authors leave better ones to others.
+
+    The table is YaRN's as coded, with its temperature, all wavelengths rounded. Of pairs that turn at least once in
+    training, each wavelength may be up to ``REACH`` tokens longer or shorter, but no shorter than two.
+    """
+
+    name = "wavelengths"
+    description = "a whole wavelength for each pair that turns in training, near that of YaRN"
+    REACH = 3
+    WHOLE = True
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        self.start = yarn(self.table, factor=factor)
+        self.wavelengths = np.round(self.start.wavelengths) if self.WHOLE else self.start.wavelengths
+        moved = np.flatnonzero(self.start.wavelengths <= self.table.original_length)
+        self.free = {int(i): f"w{i}" for i in moved}
+        self.parameters = tuple(
+            Parameter(
+                name, max(2.0, self.wavelengths[i] - self.REACH), self.wavelengths[i] + self.REACH, False, self.WHOLE
+            )
+            for i, name in self.free.items()
+        )
+
+    @property
+    def points(self) -> dict[str, dict[str, float]]:
+        """What is tried first: the table that is moved."""
+        return {"unmoved": {name: float(self.wavelengths[i]) for i, name in self.free.items()}}
+
+    def log_divisors(self, values: Mapping[str, float]) -> FloatArray:
+        moved = self.wavelengths.copy()
+        moved[list(self.free)] = [values[name] for name in self.free.values()]
+        return np.log(moved / self.table.wavelengths)
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        wavelengths = self.table.wavelengths * np.exp(log_divisors)
+        return {name: float(wavelengths[i]) for i, name in self.free.items()}
+
+    def rope(self, values: Mapping[str, float]) -> Rope:
+        return super().rope({**values, "c": YARN_TEMPERATURE})
+
+
+class FreeWavelengths(Wavelengths):
+    """The same, unrounded: what whole wavelengths are held against at equal budget."""
+
+    name = "free-wavelengths"
+    description = "a wavelength for each pair that turns in training, near that of YaRN, whole or not"
+    WHOLE = False
+
+
 class ByHand(Space):
     """A hand-made method with a few values of its constants, all of which are tried (sampler ``grid``).
 
@@ -466,7 +518,9 @@ class TunedNtkCritical(ByHand):
         return ntk_critical(self.table, factor=self.factor, inverse="discrete" if values["discrete"] else "continuous")
 
 
-SPACES: dict[str, type[Space]] = {space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups)}
+SPACES: dict[str, type[Space]] = {
+    space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups, Wavelengths, FreeWavelengths)
+}
 """What samplers search."""
 BY_HAND: dict[str, type[ByHand]] = {
     space.name: space for space in (TunedYarn, TunedMrRopeUni, TunedMrRopePro, TunedStep, TunedNtkCritical)

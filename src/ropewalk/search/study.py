@@ -45,7 +45,7 @@ from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Objective, ProbeResults
 from ropewalk.search.options import SearchOptions
 from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
-from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, ByHand, Space
+from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, ByHand, Space, Wavelengths
 
 FEWEST = 4
 """Documents that are read to their end for every trial."""
@@ -64,9 +64,10 @@ CHANGEABLE = ("budget", "patience", "candidates")
 def first_points(space: Space, length: int) -> dict[str, dict[str, float]]:
     """The hand-made ropes that are points of a space, YaRN's first, one of them over-scaled, and knees of both causes.
 
-    A rope whose nearest point is off by more than ``INSIDE`` is left out. Of a hand-made method, all its points.
+    A rope whose nearest point is off by more than ``INSIDE`` is left out. Of a hand-made method, all its points; of
+    wavelengths, those that are not moved.
     """
-    if isinstance(space, ByHand):
+    if isinstance(space, ByHand | Wavelengths):
         return space.points
     table, factor = space.table, space.factor
     ropes = {

@@ -202,7 +202,8 @@ class SearchKind(Options):
     sampler: str
     """who proposes: gp, tpe, cma, sobol, evolution, scan, or grid for a method whose constants are tuned by hand"""
     space: str
-    """what is searched: ramp, bands, tail, pairs or groups; or yarn, mrrope-uni, mrrope-pro, step or ntk-critical"""
+    """what is searched: ramp, bands, tail, pairs, groups, wavelengths or free-wavelengths; or yarn, mrrope-uni,
+    mrrope-pro, step or ntk-critical"""
     budget: Count | None = None
     """trials; those of options where null"""
     seeds: Seeds | None = None
