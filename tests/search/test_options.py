@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from ropewalk.errors import OptionError
-from ropewalk.search.options import ONLY_SPACE, ProbeOptions, SearchOptions, SearchReportOptions
+from ropewalk.search import options
+from ropewalk.search.options import ProbeOptions, SearchOptions, SearchReportOptions
 from ropewalk.search.rivals import PROPOSERS
-from ropewalk.search.space import SPACES
+from ropewalk.search.space import BY_HAND, SPACES
 
 
 @pytest.mark.parametrize(
@@ -22,8 +23,12 @@ from ropewalk.search.space import SPACES
         ({"candidates": 0}, "candidates is 0; expected at least 1"),
         ({"short_cost": -1.0}, "short_cost is -1.0; expected at least 0"),
         ({"retrieval": "needles"}, "retrieval is 'needles'; expected one of needle, copy, none"),
-        ({"sampler": "grid"}, "sampler is 'grid'; expected one of gp, tpe"),
-        ({"sampler": "evolution"}, "sampler 'evolution' searches the space pairs, not ramp"),
+        ({"sampler": "bayes"}, "sampler is 'bayes'; expected one of gp, tpe"),
+        (
+            {"sampler": "grid"},
+            "sampler 'grid' with the space ramp: grid, and it alone, tries the constants of hand-made",
+        ),
+        ({"space": "yarn"}, "sampler 'gp' with the space yarn: grid, and it alone, tries"),
         ({"sampler": "scan"}, "sampler 'scan' searches the space groups, not ramp"),
     ],
 )
@@ -45,9 +50,13 @@ def test_a_report_is_not_certain():
 
 def test_every_sampler_and_space_can_be_asked_for():
     for sampler in ("gp", "tpe", "cma", *PROPOSERS):
-        assert SearchOptions(factor=2.0, sampler=sampler, space=ONLY_SPACE.get(sampler, "ramp")).sampler == sampler
+        space = "groups" if sampler == "scan" else "ramp"
+        assert SearchOptions(factor=2.0, sampler=sampler, space=space).sampler == sampler
     for space in SPACES:
         assert SearchOptions(factor=2.0, space=space).space == space
+    assert set(options.BY_HAND) == set(BY_HAND)
+    for space in BY_HAND:
+        assert SearchOptions(factor=2.0, sampler="grid", space=space).space == space
 
 
 def test_options_import_quickly():

@@ -15,6 +15,7 @@ from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, apply
 from ropewalk.scores import Scores
 from ropewalk.search.objective import Objective, Reader, make_probes
+from ropewalk.search.space import make_space
 
 
 def test_a_search_writes_a_rope_that_one_command_makes_again(source, searches):
@@ -30,6 +31,7 @@ def test_a_search_writes_a_rope_that_one_command_makes_again(source, searches):
     assert best["objective"] == trials["objective"][best["chosen"]]
     assert best["chosen"] in [one["number"] for one in best["candidates"]]
     assert best["answers"]["retrieval"] == "none"
+    assert best["on_bounds"] == make_space("ramp", table, 4).on_bounds(best["values"])
     scores = Scores.read(searches[0] / "scores.json")
     assert scores.setting == {"stage": "search", **best["columns"]}
     assert scores.one(quantity="objective").value == best["objective"]
@@ -66,6 +68,14 @@ def test_a_worker_writes_nothing_and_a_last_call_chooses(find, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} <= {"s.journal", "s.journal.held"}
     find(tmp_path / "s", **options)
     assert len(pd.read_parquet(tmp_path / "s/trials.parquet")) == 8
+
+
+def test_a_chosen_rope_on_a_bound_is_said(find, tmp_path, capsys):
+    """With one constant of the method tried on either side, either is a bound."""
+    find(tmp_path / "s", sampler="grid", space="ntk-critical")
+    best = json.loads((tmp_path / "s/best.json").read_text())
+    assert best["on_bounds"] == {"discrete": best["values"]["discrete"]}
+    assert f"lies on a bound of the space: discrete at {best['values']['discrete']:g}" in capsys.readouterr().out
 
 
 def test_faults_leave_nothing_behind(find, tmp_path):

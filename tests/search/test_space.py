@@ -10,7 +10,7 @@ import pytest
 from ropewalk.errors import UserError
 from ropewalk.rope import default_rope, methods
 from ropewalk.search.causes import sobol_values
-from ropewalk.search.space import SPACES, make_space
+from ropewalk.search.space import BY_HAND, SPACES, make_space
 
 LLAMA2 = default_rope(128, 10_000.0, 4096)
 LLAMA3 = default_rope(128, 500_000.0, 8192)
@@ -110,6 +110,71 @@ def test_groups_need_not_be_monotone_and_reach_eight_times_the_factor():
     factors = space.rope(values).factors
     np.testing.assert_allclose(factors[::8], [4, 1, 32, 2, 8, 16, 4, 1])
     assert space.parameters[0].high == pytest.approx(5)
+
+
+@pytest.mark.parametrize("name", ["yarn", "mrrope-uni", "mrrope-pro"])
+def test_a_tuned_method_is_the_method_with_its_constants(name):
+    space, method = make_space(name, LLAMA2, 4), getattr(methods, name.replace("-", "_"))
+    first, *_ = space.points.values()
+    assert space.rope(first) == method(LLAMA2, factor=4)
+    for values in space.points.values():
+        assert values["beta_fast"] > values["beta_slow"]
+        assert space.rope(values) == method(LLAMA2, factor=4, **values)
+        assert space.log_divisors(space.point(space.rope(values))) == pytest.approx(space.log_divisors(values))
+
+
+def test_a_grid_has_no_rope_twice_and_no_ramp_that_ends_before_it_starts():
+    # At 4,096 tokens all ends differ: 8 times 3, without those from 1.5 and from 2 turns to 2.
+    assert len(make_space("yarn", LLAMA2, 4).points) == 22
+    # At 128 tokens the fastest pair turns 20.4 times: 32 turns and 16 make one rope.
+    small = make_space("yarn", default_rope(64, 10_000.0, 128), 4)
+    assert not [values for values in small.points.values() if values["beta_fast"] == 16]
+    assert "beta_fast 3, beta_slow 1" in small.points
+
+
+def test_a_step_divides_the_pairs_that_turn_less():
+    """At 128 tokens and base 10,000, pair i of 32 makes 20.37 · 10^(-i/8) turns: 1.4 are between pairs 9 and 10."""
+    space = make_space("step", default_rope(64, 10_000.0, 128), 4)
+    assert space.rope({"turns": 1.4}).factors.tolist() == pytest.approx([1] * 10 + [4] * 22)
+    assert space.rope({"turns": 1.4}).attention_factor == pytest.approx(1 + 0.1 * math.log(4))
+
+
+def test_the_critical_base_has_two_inverses():
+    space = make_space("ntk-critical", LLAMA2, 4)
+    made = [space.rope(values) for values in space.points.values()]
+    assert made == [methods.ntk_critical(LLAMA2, factor=4, inverse=inverse) for inverse in ("continuous", "discrete")]
+
+
+def test_the_steepest_ramp_is_a_step():
+    space = make_space("ramp", LLAMA2, 4)
+    values = {"alpha": 1.0, "rho": 1.0, "p": 1.0, "kappa": 0.0, "u": 0.0, "c": 0.1}
+    factors = space.rope(values).factors
+    turns = LLAMA2.turns
+    assert factors[turns > 1.01].tolist() == pytest.approx([1.0] * int((turns > 1.01).sum()))
+    assert factors[turns < 0.99].tolist() == pytest.approx([4.0] * int((turns < 0.99).sum()))
+
+
+def test_bounds_that_a_point_lies_on():
+    space = make_space("ramp", LLAMA2, 4)
+    inside = {p.name: p.at(0.5) for p in space.parameters}
+    assert space.on_bounds(inside) == {}
+    assert space.on_bounds(inside | {"rho": 1.0, "p": 7.99}) == {"rho": 1.0, "p": 8.0}
+    assert space.on_bounds(inside | {"p": 7.5}) == {}
+
+
+def test_shares_of_a_range_and_back():
+    for p in make_space("ramp", LLAMA2, 4).parameters:
+        assert [p.at(0), p.at(1)] == pytest.approx([p.low, p.high])
+        assert p.share(p.at(0.3)) == pytest.approx(0.3)
+    [rho] = [p for p in make_space("ramp", LLAMA2, 4).parameters if p.name == "rho"]
+    assert rho.at(0.5) == pytest.approx(math.sqrt(rho.high))  # on a logarithmic scale from 1
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+@pytest.mark.parametrize("name", BY_HAND)
+def test_hand_made_methods_are_tuned_at_every_factor(name, factor):
+    for values in make_space(name, LLAMA2, factor).points.values():
+        assert make_space(name, LLAMA2, factor).rope(values).static
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1, "factor is 1; expected more than 1"), (0.5, "factor is 0.5")])

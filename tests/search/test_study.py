@@ -105,13 +105,32 @@ def test_bayesian_optimisation_beats_its_first_points_and_a_sequence(tmp_path):
 
 @pytest.mark.parametrize(
     ("sampler", "space"),
-    [("tpe", "ramp"), ("cma", "bands"), ("gp", "tail"), ("gp", "groups"), ("evolution", "pairs"), ("scan", "groups")],
+    [
+        ("tpe", "ramp"),
+        ("cma", "bands"),
+        ("gp", "tail"),
+        ("gp", "groups"),
+        ("evolution", "pairs"),
+        ("evolution", "ramp"),
+        ("scan", "groups"),
+    ],
 )
 def test_every_sampler_uses_its_budget_and_repeats_itself(tmp_path, sampler, space):
     _, first = run(tmp_path, sampler=sampler, space=space, budget=22)
     _, second = run(tmp_path, sampler=sampler, space=space, budget=22, journal="other")
     assert first["number"].tolist() == list(range(22))
     assert decisions(first).equals(decisions(second))
+
+
+def test_a_grid_tries_every_constant_once_whatever_the_budget(tmp_path):
+    search, trials = run(tmp_path, sampler="grid", space="yarn", budget=3)
+    points = make_space("yarn", TABLE, 4).points
+    assert trials["origin"].tolist() == list(points)
+    assert trials[["beta_fast", "beta_slow"]].to_dict("records") == list(points.values())
+    # The valley leaves pairs before the ninth alone, which make more than 1.5 turns, and divides the others by five.
+    chosen = search.candidates(trials)[0]
+    assert trials["beta_fast"][chosen] < 4
+    assert search.rope(trials, chosen) == make_space("yarn", TABLE, 4).rope(points[trials["origin"][chosen]])
 
 
 def test_seeds_differ(tmp_path):

@@ -150,7 +150,7 @@ def test_grids_of_models_ropes_regimes_and_seeds(make):
     assert {row[2] for row in swept if row[1] == 1e6} == {64}
     # Models that differ in their seed alone are pooled.
     assert len(study.reports["finetune/tuned"].readings) == 2 * (2 * 2 * 2 + len({"yarn", "none", "ntk"}))
-    assert {f"search/search_{model}" for model in ("small_seed-3", "small_seed-4")} <= set(study.reports)
+    assert set(study.reports["search/search"].searches) == set(study.searches)
 
 
 def test_each_model_is_read_with_what_was_found_for_it(make):
@@ -558,6 +558,30 @@ def test_found_ropes_and_rivals_are_probed_at_every_doubling(make):
     for search in study.searches.values():
         assert isinstance(search.options, SearchOptions)
         assert search.options.retrieval == "copy"
+
+
+def test_a_grid_is_searched_once_and_a_kind_may_have_seeds_of_its_own(make):
+    kinds = [
+        {"sampler": "gp", "space": "ramp"},
+        {"sampler": "sobol", "space": "ramp", "seeds": [7]},
+        {"sampler": "grid", "space": "yarn"},
+    ]
+    study = make(searches__search__kinds=kinds, searches__search__seeds=[1, 2], searches__search__factors=[2])
+    seeds = [(row.options.sampler, row.options.seed) for row in study.searches.values()]
+    assert seeds == [("gp", 1), ("gp", 2), ("sobol", 7), ("grid", 1)]
+
+
+def test_models_of_other_tables_have_a_report_of_their_own(make):
+    other = {
+        "shape": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate_size": 32, "length": 64},
+        "pretraining": {"steps": 20, "batch_size": 4, "learning_rate": 0.002},
+    }
+    study = make(models__other=other, searches__search__models=["small", "other"])
+    reports = {name: report for name, report in study.reports.items() if name.startswith("search/")}
+    assert list(reports) == ["search/search_small", "search/search_other"]
+    for name, report in reports.items():
+        models = {study.searches[id_].model for id_ in report.searches}
+        assert models == {study.readings[id_].model for id_ in report.readings} == {name.removeprefix("search/search_")}
 
 
 def test_searches_without_rivals_are_not_tested(make):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.errors import ConfigError
@@ -12,7 +12,7 @@ from ropewalk.study.config import SearchRows
 from ropewalk.study.faults import at_key
 from ropewalk.study.readings import put_reading
 from ropewalk.study.recipes import Recipe
-from ropewalk.study.rows import ReadingRow, RopeRow, SearchJob, join
+from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob, Table, join
 
 if TYPE_CHECKING:
     from ropewalk.study.maker import Maker
@@ -50,59 +50,65 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
 
 
 def search_report(maker: Maker, name: str, given: SearchRows) -> None:
-    """Found ropes and their rivals, read on documents that no search saw, at each doubling of the length."""
+    """Found ropes and their rivals, read on documents that no search saw, and one report for all models that are alike.
+
+    Models of one rotary table and tokenizer are alike: they read the same documents with the same ropes.
+    """
     found = searches_of(maker, name)
-    factors = sorted({*given.factors, *(2.0**k for k in range(1, 40) if 2.0**k <= max(given.factors))})
-    readings: list[ReadingRow] = []
+    alike: dict[tuple[Table, str], list[ModelRow]] = {}
     for model in maker.all_models(given.models, f"searches.{name}.models"):
-        own = [one for one in found if one.model == model.id]
-        for one in own:
-            maker.found_rope(one, model)
-        if not given.rivals:
-            continue
-        asked = own[0].options
-        assert isinstance(asked, SearchOptions)
-        options = ProbeOptions(
-            factors=factors,
-            documents=given.test_documents,
-            retrieval=asked.retrieval,
-            seed=asked.answer_seed,
-            dtype=asked.dtype,
-        )
-        blank: dict[str, Any] = {"factor": None, "seed": None, "search": None}
-        original = maker.rope_row(model.table, ORIGINAL, Recipe(({"method": "default"},)))
-        ropes: dict[str, tuple[RopeRow, Mapping[str, Any]]] = {original.id: (original, {**blank, "method": ORIGINAL})}
-        for factor in given.factors:
-            for rival in given.rivals:
-                if rival not in maker.recipes:
-                    raise ConfigError(
-                        f"config key {f'searches.{name}.rivals'!r}: {rival!r} is none of ropes"
-                        f"{nearest(rival, maker.recipes)}; expected some of {', '.join(maker.recipes)}."
-                    )
-                fixed = maker.recipes[rival].at(factor) == maker.recipes[rival]
-                rope = maker.made_rope(rival, model, factor, rival if fixed else f"{rival}-{factor:g}x")
-                ropes.setdefault(rope.id, (rope, {**blank, "method": rival, "factor": None if fixed else factor}))
-        for one in own:
-            rope = maker.found_rope(one, model)
-            ropes[rope.id] = (rope, one.columns)
-        corpora = maker.corpora(model.tokenizer, None, "corpora")
-        readings += [
-            put_reading(
-                maker, join(name, "probe", model.id, rope.name), "probe", model, rope, corpora, options, columns
+        alike.setdefault((model.table, model.tokenizer), []).append(model)
+    for models in alike.values():
+        own = [one for one in found if one.model in {model.id for model in models}]
+        readings = [reading.id for model in models for reading in _probes(maker, name, given, model, own)]
+        if readings:
+            maker.report(
+                "search",
+                join(name, models[0].id if len(alike) > 1 else None),
+                given.report,
+                f"searches.{name}.report",
+                readings=tuple(readings),
+                searches=tuple(one.id for one in own),
             )
-            for rope, columns in ropes.values()
-        ]
-    if readings:
-        maker.report(
-            "search",
-            name,
-            given.report,
-            f"searches.{name}.report",
-            readings=tuple(reading.id for reading in readings),
-            searches=tuple(one.id for one in found),
-        )
     if given.causes:
         maker.report("causes", name, {}, f"searches.{name}", searches=tuple(one.id for one in found))
+
+
+def _probes(
+    maker: Maker, name: str, given: SearchRows, model: ModelRow, searches: Sequence[SearchJob]
+) -> list[ReadingRow]:
+    """What a model is read with, at each doubling of the length; nothing where there are no rivals."""
+    found = {maker.found_rope(one, model): one for one in searches if one.model == model.id}
+    if not given.rivals:
+        return []
+    asked = searches[0].options
+    assert isinstance(asked, SearchOptions)
+    options = ProbeOptions(
+        factors=sorted({*given.factors, *(2.0**k for k in range(1, 40) if 2.0**k <= max(given.factors))}),
+        documents=given.test_documents,
+        retrieval=asked.retrieval,
+        seed=asked.answer_seed,
+        dtype=asked.dtype,
+    )
+    blank: dict[str, Any] = {"factor": None, "seed": None, "search": None}
+    original = maker.rope_row(model.table, ORIGINAL, Recipe(({"method": "default"},)))
+    ropes: dict[str, tuple[RopeRow, Mapping[str, Any]]] = {original.id: (original, {**blank, "method": ORIGINAL})}
+    for factor in given.factors:
+        for rival in given.rivals:
+            if rival not in maker.recipes:
+                raise ConfigError(
+                    f"config key {f'searches.{name}.rivals'!r}: {rival!r} is none of ropes"
+                    f"{nearest(rival, maker.recipes)}; expected some of {', '.join(maker.recipes)}."
+                )
+            fixed = maker.recipes[rival].at(factor) == maker.recipes[rival]
+            rope = maker.made_rope(rival, model, factor, rival if fixed else f"{rival}-{factor:g}x")
+            ropes.setdefault(rope.id, (rope, {**blank, "method": rival, "factor": None if fixed else factor}))
+    ropes |= {rope.id: (rope, one.columns) for rope, one in found.items()}
+    corpora = maker.corpora(model.tokenizer, None, "corpora")
+    return [
+        put_reading(maker, join(name, "probe", model.id, rope.name), "probe", model, rope, corpora, options, columns)
+        for rope, columns in ropes.values()
+    ]
 
 
 def search_options(name: str, given: SearchRows, factor: float, number: int, seed: int) -> SearchOptions:

@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 
-from ropewalk.report.scorecard.claim import ANY, Claim, Competence, Evidence, Experiment, above, below, between, never
-from ropewalk.report.scorecard.reading import cases, evidence, row_of
-from ropewalk.search.results import ORIGINAL
+from ropewalk.report.scorecard.claim import ANY, Claim, Competence, Evidence, Experiment, above, below, never
+from ropewalk.report.scorecard.reading import cases, evidence, number, row_of
+from ropewalk.search.results import BY_HAND, ORIGINAL
 
-PUBLISHED = {2: 21.9, 4: 32.1, 8: 41.2}
-"""Gain over baselines in percent of a metric that the abstract does not name, at 8K, 16K and 32K."""
+PUBLISHED = {2: ("8K", 21.9), 4: ("16K", 32.1), 8: ("32K", 41.2)}
+"""Tokens, and the gain over baselines in percent of a metric that the abstract does not name. Nor does it name the
+length of training: 4K, of which these are 2, 4 and 8 times, is inferred."""
 
 
-def _beats_hand_made(factor: float) -> Callable[[Experiment], list[Evidence]]:
+def _against(other: str, factor: float | None = None) -> Callable[[Experiment], list[Evidence]]:
+    """Objective of ropes found by Bayesian optimisation less that of another rope, on documents that no search saw."""
+
     def measure(experiment: Experiment) -> list[Evidence]:
         return [
-            evidence(experiment, case, method)
-            for method in _found(experiment, factor)
-            for case in cases(experiment, quantity="difference", method=method, factor=factor, at=None)
+            evidence(experiment, case, f"{row_of(case).method}, {row_of(case).factor:g}x", _able(experiment))
+            for case in cases(experiment, quantity="difference", against=other, at=None)
+            if _bayesian(row_of(case).method) and factor in (None, row_of(case).factor)
         ]
 
     return measure
 
 
-def _beats_none(experiment: Experiment) -> list[Evidence]:
-    """Objective of what was found less that of the rope of pre-training, with the widest bounds that both allow."""
+def _tuning_replaced(experiment: Experiment) -> list[Evidence]:
+    """Evaluations of a search until it is as good as the rope tuned by hand, over those that the tuning took."""
     found = []
-    for factor in dict.fromkeys(row.factor for row in experiment.scores.select(quantity="objective")):
-        [original] = cases(experiment, quantity="objective", method=ORIGINAL, factor=factor)
-        none = evidence(experiment, original, ORIGINAL)
-        for method in _found(experiment, factor):
-            [searched] = cases(experiment, quantity="objective", method=method, factor=factor)
-            one = evidence(experiment, searched, f"{method}, {factor:g}x")
-            low, high = one.low - none.high, one.high - none.low
-            found.append(replace(one, value=one.value - none.value, low=low, high=high))
+    for case in cases(experiment, quantity="evaluations", against=BY_HAND):
+        row = row_of(case)
+        if _bayesian(row.method):
+            about = {"method": row.method, "factor": row.factor, "against": BY_HAND}
+            taken = evidence(experiment, case, f"{row.method}, {row.factor:g}x", _able(experiment))
+            found.append(taken.per(number(experiment, quantity="by_hand", **about)))
     return found
 
 
-def _found(experiment: Experiment, factor: float | None) -> list[str]:
-    """The methods by which Bayesian optimisation with a Gaussian process found a rope for a factor."""
-    rows = experiment.scores.select(quantity="objective", factor=factor)
-    # What was made by hand has no seeds.
-    found = dict.fromkeys(row.method for row in rows if row.n_seeds)
-    return [method for method in found if method is not None and method.startswith("gp/")]
+def _bayesian(method: str | None) -> bool:
+    """Whether a rope was found by Bayesian optimisation with a Gaussian process."""
+    return method is not None and method.startswith("gp/")
+
+
+def _able(experiment: Experiment) -> Competence | None:
+    """What the least able of the models that count reaches; all count where none is able."""
+    reached = [float(row.value or 0.0) for row in experiment.scores.select(quantity="competence")]
+    if not reached:
+        return None
+    needed = experiment.setting["competence_needed"]
+    able = [value for value in reached if value >= needed]
+    return Competence(experiment.setting["competence"], min(able or reached), needed)
 
 
 def _cause(task: str, quantity: str) -> Callable[[Experiment], list[Evidence]]:
@@ -93,16 +99,28 @@ CLAIMS = [
         Claim(
             f"orope/beats-hand-made-{factor}x",
             "abstract",
-            f"A rope found by Bayesian optimisation, without training, beats every hand-made one at {factor} times the "
-            "training length.",
-            "objective on documents that no search saw, less that of the best hand-made rope (nats)",
+            f"A rope found by Bayesian optimisation, without training, beats the baselines at {length} tokens, taken "
+            f"for {factor} times the training length.",
+            "objective on documents that no search saw, less that of the best hand-made rope, coded or tuned (nats)",
             below(0),
             "measured",
             ANY,
             "search",
-            _beats_hand_made(factor),
+            _against("best hand-made", factor),
         )
-        for factor in PUBLISHED
+        for factor, (length, _) in PUBLISHED.items()
+    ),
+    Claim(
+        "orope/less-manual-tuning",
+        "abstract",
+        "Changes of RoPE need much tuning by hand, which Bayesian optimisation spares.",
+        "evaluations until within 0.02 nats of the best rope tuned by hand, on the documents of the search, over those "
+        "that the tuning took",
+        below(1),
+        "measured",
+        ANY,
+        "search",
+        _tuning_replaced,
     ),
     Claim(
         "orope/reads-longer",
@@ -113,20 +131,21 @@ CLAIMS = [
         "measured",
         ANY,
         "search",
-        _beats_none,
+        _against(ORIGINAL),
     ),
     *(
         Claim(
             f"orope/gain-{factor}x",
             "abstract",
-            f"The gain over the baselines is up to {percent} % at {factor} times the training length.",
-            "not named in the abstract",
-            between(-math.inf, percent),
+            f"The gain over the baselines is up to {percent} % at {length} tokens.",
+            "gain in percent of a metric that the abstract does not name",
+            above(0),
             "measured",
             "the paper's metric, which could not be read",
             None,
             never,
+            percent,
         )
-        for factor, percent in PUBLISHED.items()
+        for factor, (length, percent) in PUBLISHED.items()
     ),
 ]
