@@ -20,12 +20,9 @@ def study(tmp_path):
     report = folder / "reports/search/e"
     report.mkdir(parents=True)
     about = {"stage": "search", "experiment": "e", "confidence": 0.95, "train_length": 128, "documents": 18}
-    searched, none = {"method": "gp/ramp", "factor": 4.0, "n_seeds": 1}, {"method": "none", "factor": 4.0}
-    rows = [
-        *number_rows("objective", -1.0, intervals={"documents": (-1.2, -0.8)}, **searched),
-        *number_rows("difference", -0.5, intervals={"documents": (-0.7, -0.3)}, **searched),
-        *number_rows("objective", 1.0, intervals={"documents": (0.9, 1.1)}, **none),
-    ]
+    searched = {"method": "gp/ramp", "factor": 4.0, "n_seeds": 2, "n_documents": 18, "confidence": 0.95}
+    over = {"documents and seeds": (-0.7, -0.3)}
+    rows = number_rows("difference", -0.5, intervals=over, against="best hand-made", **searched)
     Scores(about, tuple(rows)).write(report / "scores.json")
     Image.new("RGB", (40, 20), "white").save(report / "convergence.png")
     model = folder / "models/fresh"
@@ -48,7 +45,7 @@ def test_the_page_shows_what_is_there_and_stands_alone(study):
     assert "fresh: a model of 558,208 weights, trained from nothing on 5,324,800 tokens in texts of 128." in page
     assert "tuned: a model" not in page
     assert "Does a searched rope beat hand-made ones?" in page
-    assert "-0.5 [-0.7, -0.3], gp/ramp" in page
+    assert "-0.5 [-0.7, -0.3], gp/ramp, 4x" in page
     assert "reports/scaling/" not in page, "a stage that did not run has no section"
     assert len(re.findall("src='data:image/png;base64,", page)) == 1
     assert not re.findall(r"(?:src|href)=['\"]?https?:", page), "it works offline"
@@ -66,7 +63,7 @@ def test_every_file_of_a_report_is_listed_with_what_it_shows(study):
         ("reports/search/e/search.html", "search.html", ": "),
         ("reports/search/e/convergence.png", "convergence.png", ": "),
     ]
-    assert "Best objective so far, in nats against YaRN" in files
+    assert "Best objective so far, in nats against" in files
 
 
 def test_every_section_names_a_command_of_this_workflow():
