@@ -1,14 +1,21 @@
-"""Searching a rope: a resident model against one loaded for each trial, and evaluations needed against evolution's.
+"""Searching a rope: a resident model against one loaded for each trial, evaluations needed against evolution's, and
+what it costs to tell a found rope from one tuned by hand.
 
     uv run python benchmarks/search.py --model results/embedded/models/small \
         --corpus results/embedded/corpora/byte/government --corpus results/embedded/corpora/byte/mathematics \
         [--factor 8] [--evolution 1344] [--budget 96] [--seeds 2]
+    uv run python benchmarks/search.py --study results/evidence [--width 0.1]
 
-Printed are seconds per evaluation with one resident model, whose rope is patched, and with the model loaded anew for
-each trial, as a script around an evaluation command would; what evolution (population 64, 16 mutants and 16 crosses a
+The first prints seconds per evaluation with one resident model, whose rope is patched, and with the model loaded anew
+for each trial, as a script around an evaluation command would; what evolution (population 32, 8 mutants and 8 crosses a
 generation, over a divisor for each pair) reaches, and the evaluations after which Bayesian optimisation is below that,
 by seed and space; and the seconds that each takes to propose a trial. One thread; all on the same documents of the
 split search, with the same first points.
+
+The second reads what a study left behind: for each factor the half width of the interval of the difference between what
+Bayesian optimisation found and the rope tuned by hand, over documents, seeds and models; the seconds of searches, and
+of pre-training their models, behind it; and the seconds to bring it to ``--width`` nats. An interval is as wide as
+1 / √n of what varies most, so that documents, seeds and models are taken to grow together.
 """
 
 from __future__ import annotations
@@ -28,8 +35,10 @@ from ropewalk.models.loading import load_model
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope.methods import mrrope_pro, ntk, yarn
+from ropewalk.scores import Scores
 from ropewalk.search.objective import Objective, Reader, ability, make_probes
 from ropewalk.search.options import SearchOptions
+from ropewalk.search.results import BY_HAND
 from ropewalk.search.space import make_space
 from ropewalk.search.study import SearchLoop
 
@@ -49,10 +58,34 @@ def search(objective: Objective, table, args, sampler: str, space: str, budget: 
             return found.trials()
 
 
+def width(study: Path, wanted: float) -> None:
+    """Print what a study's intervals cost."""
+    for file in sorted(study.glob("reports/search/*/scores.json")):
+        scores = Scores.read(file)
+        trained = []
+        for row in scores.select(quantity="competence"):
+            training = Scores.read(study / f"models/{row.model}/scores.json")
+            trained += [found.value or 0.0 for found in training.select(quantity="seconds")]
+        for row in scores.select(quantity="difference", against=BY_HAND):
+            found = scores.one(quantity="seconds", method=row.method, factor=row.factor)
+            if found is None or found.value is None or row.low is None or row.high is None:
+                continue
+            half = (row.high - row.low) / 2
+            searches = found.value * (row.n_seeds or 1) * (row.n_models or 1)
+            seconds = searches + sum(trained)
+            print(
+                f"{file.parent.name}, {row.method} {row.factor:g}x: ± {half:.3f} nats from {searches:,.0f} s of "
+                f"searches and {sum(trained):,.0f} s of pre-training; "
+                f"± {wanted:g} nats from {seconds * (half / wanted) ** 2:,.0f} s"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--corpus", action="append", type=Path, required=True)
+    parser.add_argument("--study", type=Path)
+    parser.add_argument("--width", type=float, default=0.1)
+    parser.add_argument("--model")
+    parser.add_argument("--corpus", action="append", type=Path)
     parser.add_argument("--factor", type=float, default=8.0)
     parser.add_argument("--retrieval", default="copy")
     parser.add_argument("--documents", type=int, default=6)
@@ -60,6 +93,16 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
+    if args.study is not None:
+        width(args.study, args.width)
+    elif args.model and args.corpus:
+        evaluations(args)
+    else:
+        parser.error("expected --study, or --model and --corpus")
+
+
+def evaluations(args: argparse.Namespace) -> None:
+    """Print what evaluations cost, and how many Bayesian optimisation needs against evolution."""
     torch.set_num_threads(1)
     source = ModelSource.parse(args.model)
     model, tokenizer = load_model(source), load_tokenizer(source)
