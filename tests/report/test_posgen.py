@@ -22,6 +22,9 @@ from ropewalk.report.posgen import (
     seed_accuracies,
     write_report,
 )
+from ropewalk.report.scorecard import evaluate
+from ropewalk.report.scorecard.claim import Experiment
+from ropewalk.report.scorecard.resonance_posgen import CLAIMS
 from ropewalk.rope import default_rope
 from ropewalk.rope.methods import apply
 from ropewalk.scores import Scores
@@ -158,6 +161,19 @@ def test_a_model_that_has_not_learned_its_task_does_not_count(tmp_path):
     scores = Scores.read(tmp_path / "report/scores.json")
     assert scores.one(quantity="competence", task="recursive", rope="yarn-swapped", seed=2).value == pytest.approx(0.9)
     assert scores.setting["competence_needed"] == 0.95
+
+
+def test_where_no_model_has_learned_its_task_nothing_is_compared(tmp_path):
+    unable = {(rope, seed) for rope in ROPES for seed in SEEDS}
+    folder = scored(tmp_path / "recursive", "recursive", 0.3, unable=unable)
+    write_report([folder], OPTIONS, tmp_path / "report")
+    scores = Scores.read(tmp_path / "report/scores.json")
+    assert not scores.select(quantity="ood_accuracy_difference")
+    assert scores.one(quantity="id_accuracy", rope="rope", seed=None).value == pytest.approx(0.9), "the mean of all"
+    assert scores.one(quantity="id_accuracy", rope="rope", seed=None).n_seeds == 0
+    found = evaluate(CLAIMS, [Experiment("study", "reports/posgen/mine/scores.json", scores)])
+    verdicts = {one.verdict for one in found if one.experiment is not None}
+    assert verdicts == {"no verdict"}
 
 
 def test_comparisons_of_a_page_are_corrected_together(tmp_path):
