@@ -33,3 +33,5 @@ def test_ropes_that_no_file_holds_are_refused():
         check_expressible(methods.dynamic_ntk(ROPE, factor=2.0))
     with pytest.raises(UserError, match="log-scaled attention cannot be exported"):
         check_expressible(methods.log_scaling(ROPE))
+    with pytest.raises(UserError, match="for local layers; only one for global layers can be exported"):
+        check_expressible(methods.layers(ROPE, which="local"))

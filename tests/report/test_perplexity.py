@@ -157,3 +157,39 @@ def test_a_damaged_measurement_leaves_the_earlier_report(readings, tmp_path):
     with pytest.raises(UserError, match=r"yarn/nll\.parquet is damaged"):
         write_report(readings, OPTIONS, out)
     assert (out / "scores.json").read_bytes() == before
+
+
+def test_several_models_are_compared_within_each_and_over_all(tmp_path):
+    """Models differ by far more than ropes do; a rope that is always 0.1 nats better is surely so."""
+    original = default_rope(32, 10000.0, 32)
+    folders = []
+    for model, level in (("one", 0.0), ("two", 1.0), ("three", 3.0)):
+        for rope, better in (("yarn", 0.0), ("best", -0.1)):
+            frames = [
+                pd.DataFrame(
+                    {
+                        "corpus": "text",
+                        "document": f"d{d}",
+                        "position": np.arange(1, 128, dtype=np.int32),
+                        "nll": np.float32(level + better + 0.05 * d + 0.001 * level * d),
+                        "pass_length": np.int32(128),
+                    }
+                )
+                for d in range(8)
+            ]
+            folders.append(tmp_path / f"{model}-{rope}")
+            columns = {"model": model, "base_model": model, "rope": rope}
+            write_nll(folders[-1] / "nll.parquet", pd.concat(frames), {"columns": columns, "rope": original.to_json()})
+    write_report(folders, replace(OPTIONS, reference="one_yarn"), tmp_path / "out")
+    scores = Scores.read(tmp_path / "out/scores.json")
+    row = scores.one(quantity="difference", rope="best", length=128)
+    assert row.value == pytest.approx(-0.1, abs=1e-6)
+    assert row.high < 0
+    assert (row.against, row.over, row.n_models) == ("yarn", "documents, seeds and models", 3)
+    assert scores.one(quantity="nll", rope="best", length=128).value == pytest.approx(
+        4 / 3 - 0.1 + 0.175 + 0.0046667, abs=1e-4
+    )
+    assert "over 3 models" in (tmp_path / "out/perplexity.html").read_text()
+    # One that was not read with every rope leaves nothing to compare over models.
+    write_report(folders[:-1], replace(OPTIONS, reference="one_yarn"), tmp_path / "fewer")
+    assert Scores.read(tmp_path / "fewer/scores.json").one(quantity="nll", rope="best", length=128) is None

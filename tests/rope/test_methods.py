@@ -99,7 +99,7 @@ def test_factor_below_one_is_refused(llama2: Rope, name: str) -> None:
 
 
 def test_every_parameter_is_recorded_documented_and_annotated(llama2: Rope) -> None:
-    required = {"factor": 2.0, "new_base": 20_000.0, "p": 0.5, "long_factor": [2.0] * 64}
+    required = {"factor": 2.0, "new_base": 20_000.0, "p": 0.5, "long_factor": [2.0] * 64, "which": "all"}
     for name, method in METHODS.items():
         parameters = list(inspect.signature(method).parameters.values())
         needed = {p.name: required[p.name] for p in parameters[1:] if p.default is p.empty}
@@ -236,6 +236,14 @@ def test_log_scaling_keeps_the_table(llama2: Rope) -> None:
     assert np.array_equal(rope.inv_freq, llama2.inv_freq)
 
 
+def test_the_layers_of_a_rope_survive_what_comes_after(llama2: Rope) -> None:
+    rope = methods.yarn(methods.layers(llama2, which="local"), factor=4)
+    assert rope.layers == "local"
+    assert np.array_equal(rope.inv_freq, methods.yarn(llama2, factor=4).inv_freq)
+    dynamic = methods.layers(methods.dynamic_ntk(llama2, factor=2), which="all")
+    assert dynamic.at(20_000).layers == "all"
+
+
 def test_ramp_is_monotone_after_pairs_were_stopped(llama2: Rope) -> None:
     rope = methods.yarn(methods.p_rope(llama2, p=0.75), factor=4)
     assert all(a >= b for a, b in pairwise(rope.inv_freq))
@@ -261,6 +269,7 @@ def test_ramp_is_monotone_after_pairs_were_stopped(llama2: Rope) -> None:
         ("longrope", {"long_factor": [1.0] * 63 + [0.0]}, r"long_factor\[63\] is 0"),
         ("dynamic_ntk", {"factor": 2, "length": 0}, "length is 0"),
         ("log_scaling", {"length": 1}, "length is 1"),
+        ("layers", {"which": "first"}, "which is 'first'; expected one of global, local, all"),
     ],
 )
 def test_bad_inputs_are_named(llama2: Rope, name: str, params: dict[str, Any], says: str) -> None:

@@ -13,13 +13,16 @@ from ropewalk.rope.methods import METHODS
 
 FACTORS = [1.0 + i / 7 for i in range(64)]
 EXAMPLES = {
-    name: {"factor": 3.7} for name in METHODS if name not in ("default", "abf", "longrope", "log_scaling", "resonance")
+    name: {"factor": 3.7}
+    for name in METHODS
+    if name not in ("default", "abf", "longrope", "log_scaling", "resonance", "layers")
 } | {
     "default": {},
     "abf": {"new_base": 123_456.7},
     "longrope": {"long_factor": FACTORS, "short_factor": [1.0] * 64, "factor": 4.0},
     "p_rope": {"p": 0.3},
     "log_scaling": {},
+    "layers": {"which": "local"},
     "resonance": {},
 }
 
@@ -91,6 +94,7 @@ def test_static_rope_is_the_same_at_every_length(llama2: Rope) -> None:
         ({"inv_freq": [float("inf")] * 64}, r"inv_freq\[0\] is inf"),
         ({"inv_freq": "fast"}, "inv_freq is 'fast'"),
         ({"static": "no"}, "static is 'no'"),
+        ({"layers": "first"}, "layers is 'first'; expected one of global, local, all"),
         ({"steps": [{"name": "pi"}]}, "steps is"),
         ({"steps": None}, "steps is None"),
         ({"format": "other/1"}, "format is 'other/1'"),
@@ -99,6 +103,13 @@ def test_static_rope_is_the_same_at_every_length(llama2: Rope) -> None:
 def test_bad_values_are_named(llama2: Rope, changed: dict[str, object], names: str) -> None:
     with pytest.raises(UserError, match=names):
         Rope.from_json(llama2.to_json() | changed)
+
+
+def test_a_file_says_nothing_of_layers_where_they_are_the_usual_ones(llama2: Rope) -> None:
+    """So files of ropes that were made before a rope could be for other layers are read, and are written alike."""
+    assert "layers" not in llama2.to_json()
+    assert Rope.from_json(llama2.to_json()).layers == "global"
+    assert apply(llama2, "layers", which="all").to_json()["layers"] == "all"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": "ropewalk.rope/1", "base": 10000.0}'])

@@ -51,6 +51,8 @@ def check_expressible(rope: Rope) -> None:
         raise UserError("a rope that changes with the length cannot be exported; expected a static one.")
     if rope.log_scaling_length is not None:
         raise UserError("log-scaled attention cannot be exported: no engine reads it from a file.")
+    if rope.layers != "global":
+        raise UserError(f"the rope is for {rope.layers} layers; only one for global layers can be exported.")
 
 
 def check_apart(source: ModelSource, output: Path) -> None:

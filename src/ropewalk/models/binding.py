@@ -22,11 +22,12 @@ from ropewalk.rope.rope import FloatArray
 # A pair that is not rotated has no finite divisor; this one turns it by a millionth of a radian in a million tokens.
 UNROTATED_FACTOR = 1e12
 
-GLOBAL_LAYERS = "full_attention"
-"""The layer type that a rope is bound to where a model has several: sliding-window layers never look past their
-window, so a longer context changes nothing for them."""
+GLOBAL_LAYERS, LOCAL_LAYERS = "full_attention", "sliding_attention"
+"""Types of layers, as transformers calls them. Where a model has a rope for each, a rope is bound to the global ones
+unless it says otherwise: sliding-window layers never look past their window, so a longer context changes nothing for
+them."""
 
-_HANDLES = "_ropewalk_log_scaling"
+_HANDLES, _OWN = "_ropewalk_log_scaling", "_ropewalk_own"
 
 
 def rope_parameters(config: PreTrainedConfig) -> dict[str, Any]:
@@ -95,13 +96,32 @@ def read_rope(config: PreTrainedConfig) -> Rope:
     raise UserError(f"model type {config.model_type!r}: rope type {kind!r} is not supported.")
 
 
+def layer_types(config: PreTrainedConfig, rope: Rope) -> tuple[str, ...]:
+    """The types of layers that take a rope; none where all layers of the model share one.
+
+    Raises:
+        UserError: the rope is for local layers, and the model has no rope of their own.
+    """
+    wanted = {"global": (GLOBAL_LAYERS,), "local": (LOCAL_LAYERS,), "all": (GLOBAL_LAYERS, LOCAL_LAYERS)}[rope.layers]
+    found = tuple(kind for kind in wanted if kind in config.rope_parameters)
+    if not found and rope.layers == "local":
+        raise UserError(f"the rope is for local layers; model type {config.model_type!r} has one rope for all layers.")
+    return found
+
+
 def check_fits(config: PreTrainedConfig, rope: Rope) -> None:
-    """Raise ``UserError`` where a rope was made for another model."""
-    wanted, base = rotary_dim(config), float(rope_parameters(config)["rope_theta"])
+    """Raise ``UserError`` where a rope was made for another model, or for other layers."""
+    wanted, everything = rotary_dim(config), rope_parameters(config)
     if rope.rotary_dim != wanted:
         raise UserError(f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {wanted}.")
-    if not math.isclose(rope.base, base):
-        raise UserError(f"the rope was made from base {rope.base:g}; this model has base {base:g}.")
+    types = layer_types(config, rope)
+    for kind, parameters in (
+        {kind: config.rope_parameters[kind] for kind in types}.items() if types else [("", everything)]
+    ):
+        base = float(parameters["rope_theta"])
+        if not math.isclose(rope.base, base):
+            what = "this model has" if kind in ("", GLOBAL_LAYERS) else "the local layers of this model have"
+            raise UserError(f"the rope was made from base {rope.base:g}; {what} base {base:g}.")
 
 
 def divisors(rope: Rope) -> FloatArray:
@@ -143,8 +163,8 @@ def write_rope(config: PreTrainedConfig, rope: Rope, length: int) -> None:
     }
     if "partial_rotary_factor" in old:
         new["partial_rotary_factor"] = old["partial_rotary_factor"]
-    nested = GLOBAL_LAYERS in config.rope_parameters
-    config.rope_parameters = {**config.rope_parameters, GLOBAL_LAYERS: new} if nested else new
+    types = layer_types(config, rope)
+    config.rope_parameters = {**config.rope_parameters, **dict.fromkeys(types, new)} if types else new
     config.max_position_embeddings = length
     if getattr(config, "original_max_position_embeddings", None):
         config.original_max_position_embeddings = rope.original_length
@@ -181,19 +201,41 @@ def patch(model: PreTrainedModel, rope: Rope) -> None:
     check_fits(model.config, rope)
     if not rope.static:
         raise UserError("a rope that changes with the length must be fixed at one length before it is bound.")
+    types = layer_types(model.config, rope)
+    table = torch.tensor(rope.inv_freq, dtype=torch.float32)
     for module in rotary_modules(model):
-        prefix = "" if hasattr(module, "original_inv_freq") else f"{GLOBAL_LAYERS}_"
-        device = getattr(module, f"{prefix}inv_freq").device
-        values = torch.tensor(rope.inv_freq, dtype=torch.float32, device=device)
-        setattr(module, f"{prefix}inv_freq", nn.Buffer(values, persistent=False))
-        setattr(module, f"{prefix}original_inv_freq", nn.Buffer(values.clone(), persistent=False))
-        setattr(module, f"{prefix}attention_scaling", float(rope.attention_factor))
-        # Any other type would recompute or reset the buffers in the next forward pass.
-        if prefix:
-            setattr(module, "rope_type", {**getattr(module, "rope_type"), GLOBAL_LAYERS: "default"})  # noqa: B009, B010
-        else:
-            setattr(module, "rope_type", "default")  # noqa: B010
+        if types:
+            _restore(module)
+        for kind in types or (None,):
+            # Any other type than the default would recompute or reset the buffers in the next forward pass.
+            _set_rope(module, kind, table, float(rope.attention_factor), "default")
     _bind_log_scaling(model, rope.log_scaling_length)
+
+
+def _restore(module: Any) -> None:
+    """Give each type of layer the rope with which the model was loaded, which the first call takes down."""
+    if not hasattr(module, _OWN):
+        own = {
+            kind: (
+                getattr(module, f"{kind}_original_inv_freq").clone(),
+                getattr(module, f"{kind}_attention_scaling"),
+                module.rope_type[kind],
+            )
+            for kind in module.rope_type
+        }
+        setattr(module, _OWN, own)
+    for kind, known in getattr(module, _OWN).items():
+        _set_rope(module, kind, *known)
+
+
+def _set_rope(module: Any, kind: str | None, table: torch.Tensor, attention_factor: float, rope_type: str) -> None:
+    """Overwrite the rope of a type of layers, or that of all where the kind is None."""
+    prefix = "" if kind is None else f"{kind}_"
+    values = table.to(getattr(module, f"{prefix}inv_freq").device)
+    setattr(module, f"{prefix}inv_freq", nn.Buffer(values.clone(), persistent=False))
+    setattr(module, f"{prefix}original_inv_freq", nn.Buffer(values.clone(), persistent=False))
+    setattr(module, f"{prefix}attention_scaling", attention_factor)
+    module.rope_type = rope_type if kind is None else {**module.rope_type, kind: rope_type}
 
 
 def _bind_log_scaling(model: PreTrainedModel, length: int | None) -> None:

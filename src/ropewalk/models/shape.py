@@ -8,12 +8,15 @@ from typing import Annotated
 from ropewalk.errors import OptionError
 from ropewalk.options import Count, Options, Range
 
+GLOBAL_EVERY = 3
+"""Among layers with windows, each so many-th sees all."""
+
 Width = Annotated[int, Range(at_least=8)]
 
 
 @dataclass(frozen=True)
 class ModelShape(Options):
-    """Sizes of a small byte-level Llama model."""
+    """Sizes of a small byte-level model: Llama, or OLMo 3 where layers have windows."""
 
     hidden_size: Width = 128
     """width of the residual stream"""
@@ -29,12 +32,17 @@ class ModelShape(Options):
     """base of the rotary embedding"""
     length: Width = 128
     """training length in tokens"""
+    window: Count | None = None
+    """tokens that a layer sees, itself among them; every third layer sees all, and each of the two types has a rope of
+    its own. All layers see all where null"""
 
     def check(self) -> None:
         if self.hidden_size % (2 * self.heads):
             raise OptionError(f"hidden_size {self.hidden_size} over {self.heads} heads gives no even head dimension.")
         if self.heads % self.kv_heads:
             raise OptionError(f"heads is {self.heads}; expected a multiple of kv_heads, {self.kv_heads}.")
+        if self.window is not None and self.layers < GLOBAL_EVERY:
+            raise OptionError(f"layers is {self.layers}; expected {GLOBAL_EVERY} or more with a window.")
 
     @property
     def head_dim(self) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ropewalk.errors import UserError
-from ropewalk.intervals import CONFIDENCE, bootstrap
+from ropewalk.intervals import CONFIDENCE, bootstrap, crossed
 from ropewalk.scores import Scores, table_rows
+
+Values = TypeVar("Values", pd.Series, pd.DataFrame)
 
 ALL = "all"
 """The name under which the documents of all corpora are read together."""
@@ -94,10 +96,11 @@ def document_nll(rows: pd.DataFrame, length: int, *, tail: int | None = None) ->
     return means.astype("float64").sort_index()
 
 
-def _by_corpus(values: pd.Series) -> dict[str, pd.Series]:
-    names = sorted(values.index.get_level_values("corpus").unique())
-    groups = {str(name): values.xs(name, level="corpus") for name in names}
-    return {**groups, ALL: values} if len(names) > 1 else groups
+def _by_corpus(values: Values) -> dict[str, Values]:
+    """The documents of each corpus, and of all together where there are several."""
+    corpora = values.index.get_level_values("corpus")
+    groups = {str(name): values[corpora == name] for name in sorted(corpora.unique())}
+    return {**groups, ALL: values} if len(groups) > 1 else groups
 
 
 def perplexity_table(
@@ -187,6 +190,59 @@ def compare_means(
                 paired = bootstrap((group - others[corpus]).to_numpy(), confidence=confidence, seed=seed)
                 row |= {**paired.columns("difference"), "better": paired.better()}
             yield row
+
+
+def perplexity_over_models(
+    ropes: Mapping[str, Mapping[str, pd.DataFrame]],
+    lengths: Sequence[int],
+    *,
+    reference: str,
+    dynamic: Collection[str] = (),
+    confidence: float = CONFIDENCE,
+) -> pd.DataFrame:
+    """The same with several models that differ in their pre-training: intervals are over documents and models.
+
+    Args:
+        ropes: rows of ``nll.parquet`` by rope and model; all on the same documents.
+        lengths: in tokens.
+        reference: the rope that others are compared with, in each model.
+        dynamic: names of ropes that change with the length.
+        confidence: of the intervals.
+
+    Returns:
+        As :func:`perplexity_table`, with ``models``, how many there are.
+
+    Raises:
+        UserError: the models were read on different documents.
+    """
+    table: list[dict[str, Any]] = []
+    for length in lengths:
+        means: dict[str, pd.DataFrame] = {}
+        for name, models in ropes.items():
+            static = False if name in dynamic else None
+            if all(lengths_read(rows, [length], static=static) for rows in models.values()):
+                means[name] = pd.DataFrame({model: document_nll(rows, length) for model, rows in models.items()})
+        for name, values in means.items():
+            if values.isna().any(axis=None):
+                raise UserError(f"rope {name!r} was read on other documents with some of {', '.join(map(str, values))}.")
+            less = values - means[reference] if name != reference and reference in means else None
+            differences = {} if less is None else _by_corpus(less)
+            for corpus, group in _by_corpus(values).items():
+                mean = crossed(group.to_numpy().T, confidence=confidence)
+                row = {
+                    "rope": name,
+                    "corpus": corpus,
+                    "length": length,
+                    "documents": mean.count,
+                    "models": values.shape[1],
+                    **mean.columns("nll"),
+                    **mean.exponential().columns("perplexity"),
+                }
+                if corpus in differences:
+                    paired = crossed(differences[corpus].to_numpy().T, confidence=confidence)
+                    row |= {**paired.columns("difference"), "better": paired.better()}
+                table.append(row)
+    return pd.DataFrame(table)
 
 
 def position_bins(lengths: Sequence[int], *, static: bool, per_octave: int = 4, first: int = 16) -> list[int]:

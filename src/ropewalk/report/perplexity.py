@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ropewalk.files import whole_file, whole_folder
 from ropewalk.metrics import read_metrics
 from ropewalk.reading.nll_file import read_nll
-from ropewalk.reading.perplexity import ALL, curve_edges, perplexity_table, position_curve
+from ropewalk.reading.perplexity import ALL, curve_edges, perplexity_over_models, perplexity_table, position_curve
 from ropewalk.report import figures
 from ropewalk.report.options import PerplexityReportOptions
 from ropewalk.report.rows import named
@@ -52,6 +53,8 @@ def write_report(
     trained = next(iter(ropes.values())).original_length
     dynamic = [name for name, rope in ropes.items() if not rope.static]
     table = perplexity_table(rows, lengths, reference=reference, dynamic=dynamic, confidence=confidence)
+    over_models = _over_models(measured, options)
+    table = pd.concat([over_models, table.assign(models=1, against=reference)], ignore_index=True)
     curves = {
         name: position_curve(r, curve_edges(r, lengths, static=name not in dynamic), confidence=confidence)
         for name, r in rows.items()
@@ -75,11 +78,38 @@ def write_report(
             figures.draw_training(pd.DataFrame(read_metrics(training)), out / "training.png")
 
 
+def _over_models(
+    measured: Mapping[str, tuple[pd.DataFrame, Mapping[str, Any]]], options: PerplexityReportOptions
+) -> pd.DataFrame:
+    """Each rope over all models, where there are several and every one was read with every rope; else nothing."""
+    columns = {name: header["columns"] for name, (_, header) in measured.items()}
+    ropes: dict[str, dict[str, pd.DataFrame]] = {}
+    changing = set()
+    for name, (rows, header) in measured.items():
+        ropes.setdefault(columns[name]["rope"], {})[columns[name].get("base_model", "")] = rows
+        if not Rope.from_json(header["rope"]).static:
+            changing.add(columns[name]["rope"])
+    models = {model for each in ropes.values() for model in each}
+    if len(models) < 2 or len(ropes) * len(models) != len(measured):
+        return pd.DataFrame()
+    reference = columns[options.reference]["rope"]
+    return perplexity_over_models(
+        ropes, options.lengths, reference=reference, dynamic=changing, confidence=options.confidence
+    ).assign(against=reference)
+
+
 def _scores(table: pd.DataFrame, setting: PerplexitySetting) -> Scores:
     rows: list[Score] = []
     for row in table.to_dict("records"):
         names = {"rope": row["rope"], "corpus": row["corpus"], "length": row["length"]}
-        over = {"over": "documents", "confidence": setting.confidence, "n_documents": row["documents"], **names}
+        several = row["models"] > 1
+        over = {
+            "over": "documents, seeds and models" if several else "documents",
+            "confidence": setting.confidence,
+            "n_documents": row["documents"],
+            "n_models": row["models"] if several else None,
+            **names,
+        }
         rows += table_rows(row, "nll", "perplexity", **over)
-        rows += table_rows(row, "difference", against=setting.reference, **over)
+        rows += table_rows(row, "difference", against=row["against"], **over)
     return Scores.of(setting, rows)

@@ -56,7 +56,8 @@ def perplexity_text(table: pd.DataFrame, value: str = "perplexity") -> str:
 
 def perplexity_html(table: pd.DataFrame, reference: str, confidence: float) -> str:
     """Perplexity by rope and length as an HTML page; colour says where a paired interval excludes zero."""
-    about: dict[str, Any] = {"reference": reference, "confidence": confidence}
+    models = int(table["models"].max()) if "models" in table else 1
+    about: dict[str, Any] = {"reference": reference, "confidence": confidence, "models": models}
     heading = "Perplexity by length in tokens"
     return render("perplexity", "Perplexity", heading=heading, corpora=by_corpus(table, "rope"), **about)
 

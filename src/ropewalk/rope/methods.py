@@ -18,11 +18,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ropewalk.errors import UserError
-from ropewalk.rope.rope import FloatArray, Rope, Step, as_integer, as_number, inverse_frequencies
+from ropewalk.rope.rope import LAYERS, FloatArray, Rope, Step, as_integer, as_number, inverse_frequencies
 from ropewalk.rope.theory import critical_base, critical_dimension
 
 Inverse = Literal["continuous", "discrete"]
 Mixing = Literal["frequency", "wavelength"]
+Layers = Literal["global", "local", "all"]
 
 # MrRoPE and YaRN leave pairs with more than 32 turns alone and give pairs with less than one the whole factor.
 _FAST_TURNS = 32.0
@@ -363,6 +364,18 @@ def resonance(rope: Rope) -> Rope:
     return _stepped(rope, "resonance", {}, 2 * np.pi / np.maximum(np.round(rope.wavelengths), 1.0))
 
 
+def layers(rope: Rope, *, which: Layers) -> Rope:
+    """Say which layers of a model the rope is for, where it has one for each type of layer; the table stays.
+
+    Args:
+        rope: the rope to start from.
+        which: "global" layers, which see the whole text, "local" ones, which see a sliding window, or "all".
+    """
+    if which not in LAYERS:
+        raise UserError(f"which is {which!r}; expected one of {', '.join(LAYERS)}.")
+    return replace(_stepped(rope, "layers", {"which": which}, rope.inv_freq), layers=which)
+
+
 METHODS: dict[str, Callable[..., Rope]] = {
     "default": default,
     "pi": pi,
@@ -380,6 +393,7 @@ METHODS: dict[str, Callable[..., Rope]] = {
     "p_rope": p_rope,
     "log_scaling": log_scaling,
     "resonance": resonance,
+    "layers": layers,
 }
 
 # Methods whose ``length`` is the current length of the sequence, which replay sets.

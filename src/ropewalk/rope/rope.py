@@ -19,6 +19,9 @@ FORMAT = "ropewalk.rope/1"
 
 FloatArray = NDArray[np.float64]
 
+LAYERS = ("global", "local", "all")
+"""Which layers a rope may be for, where a model has one for each type of layer."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -45,6 +48,8 @@ class Rope:
             max(1, ln t / ln L0).
         steps: the methods that made this rope, in order.
         static: False where ``inv_freq`` depends on the current length; see :meth:`at`.
+        layers: which layers take it where a model has a rope for each type of layer: ``global``, those that see the
+            whole text; ``local``, those that see a sliding window; or ``all``. The others keep the model's own.
     """
 
     rotary_dim: int
@@ -55,6 +60,7 @@ class Rope:
     log_scaling_length: int | None = None
     steps: tuple[Step, ...] = ()
     static: bool = True
+    layers: str = "global"
 
     def __post_init__(self) -> None:
         rotary_dim = as_integer("rotary_dim", self.rotary_dim, at_least=2)
@@ -69,6 +75,8 @@ class Rope:
         log_scaling_length = self.log_scaling_length
         if log_scaling_length is not None:
             log_scaling_length = as_integer("log_scaling_length", log_scaling_length, at_least=2)
+        if self.layers not in LAYERS:
+            raise ValueFault("layers", f"is {self.layers!r}; expected one of {', '.join(LAYERS)}.")
         set_field = object.__setattr__
         set_field(self, "rotary_dim", rotary_dim)
         set_field(self, "base", base)
@@ -145,6 +153,8 @@ class Rope:
             "log_scaling_length": self.log_scaling_length,
             "steps": [{"method": step.method, "params": dict(step.params)} for step in self.steps],
             "static": self.static,
+            # Of most ropes nothing is said: few models have several.
+            **({"layers": self.layers} if self.layers != "global" else {}),
         }
 
     @classmethod
@@ -157,6 +167,7 @@ class Rope:
         if not isinstance(value, Mapping) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, Mapping) else type(value).__name__
             raise ValueFault("format", f"is {found!r}; expected {FORMAT!r}.")
+        value = {"layers": "global", **value}
         missing = [entry.name for entry in fields(cls) if entry.name not in value]
         if missing:
             raise UserError(f"{', '.join(missing)} missing; expected every key of a {FORMAT} object.")

@@ -94,7 +94,8 @@ def _model(row: ModelRow) -> str:
         return f"fetched from {row.source}" + (f" at {row.revision}" if row.revision else "")
     if row.kind == "pretrain":
         assert row.shape is not None
-        sizes = ", ".join(f"{key} {_short(value)}" for key, value in plain(row.shape).items())
+        given = {key: value for key, value in plain(row.shape).items() if value is not None}
+        sizes = ", ".join(f"{key} {_short(value)}" for key, value in given.items())
         return f"pre-trained: {sizes}; {_given(row.options)}"
     return f"{row.base} tuned with {row.rope}: {_given(row.options)}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.corpora.store import Corpus
-from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.fresh import fresh_model
 from ropewalk.models.shape import ModelShape
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens
 from ropewalk.options import plain
@@ -40,7 +40,7 @@ def pretrain(
         columns: what the row is called in tables.
     """
     tokenizer = byte_tokenizer()
-    model = fresh_llama(shape, len(tokenizer), options.seed)
+    model = fresh_model(shape, len(tokenizer), options.seed)
     symbols = digit_tokens(tokenizer)
     batches = TrainingBatches(corpora, shape.length, options.batch_size, options.copy_fraction, symbols, options.seed)
     return train_to_folder(
