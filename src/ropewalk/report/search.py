@@ -43,7 +43,8 @@ def write_report(
             ("replacing", tables.replacing),
             ("transfer", tables.transfer),
         ):
-            table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
+            if not table.empty:  # as the evaluations that replace tuning are where nothing was tuned
+                table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
         (out / "search.html").write_text(searches_html(compared, tables, options.confidence))
         scores(compared, tables, options).write(out / "scores.json")
         figures.draw_convergence(compared, out / "convergence.png")
