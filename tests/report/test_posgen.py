@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -192,10 +193,16 @@ def test_comparisons_of_a_page_are_corrected_together(tmp_path):
 
 def test_the_gap_and_the_accuracy_are_ranked_within_each_seed(folders):
     task = ScoredTask.open(folders[0])
-    gaps = feature_gaps(task)
-    accuracy = seed_accuracies(task, "ood_accuracy")
-    each = [stats.spearmanr(gaps["sum over them"], accuracy.loc[seed, gaps.index]).statistic for seed in SEEDS]
-    found = gap_correlation(task, gaps)
+    # With this one rope seed 3 loses what it learned within the training length.
+    lost = [replace(row, value=0.5) if (row.quantity, row.rope, row.seed) == ("id_accuracy", "pi", 3) else row
+            for row in task.scores.rows]  # fmt: skip
+    task = replace(task, scores=replace(task.scores, rows=tuple(lost)))
+    gaps, accuracy = feature_gaps(task)["sum over them"], seed_accuracies(task, "ood_accuracy")
+    each = []
+    for seed in SEEDS:
+        names = [name for name in ROPES if (name, seed) != ("pi", 3)]
+        each.append(stats.spearmanr(gaps[names], accuracy.loc[seed, names]).statistic)
+    found = gap_correlation(task, feature_gaps(task))
     assert found.mean == pytest.approx(np.mean(each))
     assert found.count == 5
 

@@ -280,12 +280,15 @@ def feature_gaps(task: ScoredTask) -> pd.DataFrame:
 def gap_correlation(task: ScoredTask, gaps: pd.DataFrame, *, confidence: float = CONFIDENCE) -> Interval:
     """Spearman's rank correlation, over readings, of the gap in pre-critical pairs and the accuracy beyond training.
 
-    Of each seed whose models have all learned the task; mean and interval are over those seeds, so that they hold for
-    these ropes, not for any.
+    Of each seed whose models have all learned the task, over the readings that keep it within the training length: a
+    rope that breaks a model there fails for another reason than new angles. Mean and interval are over those seeds, so
+    that they hold for these ropes, not for any.
     """
-    accuracy = _counted(task, seed_accuracies(task, "ood_accuracy")).dropna()
-    gap = gaps.loc[accuracy.columns, "sum over them"].to_numpy()
-    return student([spearmanr(gap, row).statistic for row in accuracy.to_numpy()], confidence=confidence)
+    beyond = _counted(task, seed_accuracies(task, "ood_accuracy")).dropna()
+    within = seed_accuracies(task, "id_accuracy").loc[beyond.index, beyond.columns].to_numpy()
+    gap = gaps.loc[beyond.columns, "sum over them"].to_numpy()
+    pairs = [(row[kept >= NEEDED], gap[kept >= NEEDED]) for row, kept in zip(beyond.to_numpy(), within, strict=True)]
+    return student([spearmanr(one, other).statistic for one, other in pairs], confidence=confidence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -354,7 +354,8 @@ def _claims() -> list[Claim]:
             "sections 3.2 and 4",
             "The smaller a rope's feature gap in pairs that turned once in training, the more accurate models are "
             "beyond it.",
-            "rank correlation (Spearman) over ropes of that gap and the accuracy beyond the training length",
+            "rank correlation (Spearman) of that gap and the accuracy beyond the training length, over ropes that keep "
+            "what was learned within it",
             below(0),
             "measured",
             ANY,
