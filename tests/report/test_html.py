@@ -30,7 +30,7 @@ def test_no_template_trusts_a_value():
 
 def test_a_value_that_is_missing_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'corpora' is undefined"):
-        render("perplexity", "X", confidence=0.95, reference="x")
+        render("perplexity", "X", confidence=0.95, reference="x", models=1)
 
 
 def test_cells_are_laid_out_and_escaped():

@@ -120,6 +120,10 @@ def test_what_searches_tried_is_read(find, tmp_path):
         read_tries(folders)
     with pytest.raises(UserError, match="fewer than 8 ropes of a Sobol sequence"):
         read_tries([find(tmp_path / "few", **{**options, "budget": 14})])
+    columns = {"search": "s", "experiment": "causes", "model": "other"}
+    other = find(tmp_path / "other", columns=columns, factor=2.0, seed=1, **{**options, "budget": 12})
+    with pytest.raises(UserError, match="the models tried different ropes at 2x"):
+        read_tries([folders[1], other])
     with pytest.raises(UserError, match="no search is given"):
         read_tries([])
 
