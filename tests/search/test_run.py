@@ -15,7 +15,7 @@ from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, apply
 from ropewalk.scores import Scores
 from ropewalk.search.objective import Objective, Reader, make_probes
-from ropewalk.search.space import make_space
+from ropewalk.search.space import TunedStep, make_space
 
 
 def test_a_search_writes_a_rope_that_one_command_makes_again(source, searches):
@@ -70,12 +70,13 @@ def test_a_worker_writes_nothing_and_a_last_call_chooses(find, tmp_path):
     assert len(pd.read_parquet(tmp_path / "s/trials.parquet")) == 8
 
 
-def test_a_chosen_rope_on_a_bound_is_said(find, tmp_path, capsys):
-    """With one constant of the method tried on either side, either is a bound."""
-    find(tmp_path / "s", sampler="grid", space="ntk-critical")
+def test_a_chosen_rope_on_a_bound_is_said(find, tmp_path, capsys, monkeypatch):
+    """With two places of a step tried, either is a bound."""
+    monkeypatch.setattr(TunedStep, "constants", {"turns": (1.0, 2.0)})
+    find(tmp_path / "s", sampler="grid", space="step")
     best = json.loads((tmp_path / "s/best.json").read_text())
-    assert best["on_bounds"] == {"discrete": best["values"]["discrete"]}
-    assert f"lies on a bound of the space: discrete at {best['values']['discrete']:g}" in capsys.readouterr().out
+    assert best["on_bounds"] == {"turns": best["values"]["turns"]}
+    assert f"lies on a bound of the space: turns at {best['values']['turns']:g}" in capsys.readouterr().out
 
 
 def test_faults_leave_nothing_behind(find, tmp_path):

@@ -139,12 +139,6 @@ def test_a_step_divides_the_pairs_that_turn_less():
     assert space.rope({"turns": 1.4}).attention_factor == pytest.approx(1 + 0.1 * math.log(4))
 
 
-def test_the_critical_base_has_two_inverses():
-    space = make_space("ntk-critical", LLAMA2, 4)
-    made = [space.rope(values) for values in space.points.values()]
-    assert made == [methods.ntk_critical(LLAMA2, factor=4, inverse=inverse) for inverse in ("continuous", "discrete")]
-
-
 def test_the_steepest_ramp_is_a_step():
     space = make_space("ramp", LLAMA2, 4)
     values = {"alpha": 1.0, "rho": 1.0, "p": 1.0, "kappa": 0.0, "u": 0.0, "c": 0.1}

@@ -11,7 +11,7 @@ from ropewalk.options import DTYPE, Count, Dtype, Options, Range, ReportOptions,
 Retrieval = Literal["needle", "copy", "none"]
 Lengthening = Annotated[float, Range(above=1)]
 
-BY_HAND = ("yarn", "mrrope-uni", "mrrope-pro", "step", "ntk-critical")
+BY_HAND = ("yarn", "mrrope-uni", "mrrope-pro", "step")
 """Spaces that are hand-made methods with a few values of their constants; the sampler grid tries all of them."""
 
 
@@ -36,7 +36,6 @@ class SearchOptions(Options):
         "mrrope-uni",
         "mrrope-pro",
         "step",
-        "ntk-critical",
     ] = "ramp"
     """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, eight groups in any
     order, wavelengths near YaRN's that are whole tokens or need not be; or, with grid, the constants of a hand-made

@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import default_rope, longrope, mrrope_pro, mrrope_uni, ntk_critical, yarn
+from ropewalk.rope.methods import default_rope, longrope, mrrope_pro, mrrope_uni, yarn
 from ropewalk.rope.rope import FloatArray, as_number
 
 YARN_TEMPERATURE = 0.1
@@ -507,23 +507,12 @@ class TunedStep(ByHand):
         return longrope(self.table, long_factor=divisors.tolist(), factor=self.factor, attention_factor=temperature)
 
 
-class TunedNtkCritical(ByHand):
-    """The base from the critical dimension (arXiv 2310.05209), by its continuous inverse (0) or its discrete (1)."""
-
-    name = "ntk-critical"
-    description = "NTK by the critical dimension: which inverse"
-    constants: Mapping[str, tuple[float, ...]] = {"discrete": (0.0, 1.0)}
-
-    def make(self, values: Mapping[str, float]) -> Rope:
-        return ntk_critical(self.table, factor=self.factor, inverse="discrete" if values["discrete"] else "continuous")
-
-
 SPACES: dict[str, type[Space]] = {
     space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups, Wavelengths, FreeWavelengths)
 }
 """What samplers search."""
 BY_HAND: dict[str, type[ByHand]] = {
-    space.name: space for space in (TunedYarn, TunedMrRopeUni, TunedMrRopePro, TunedStep, TunedNtkCritical)
+    space.name: space for space in (TunedYarn, TunedMrRopeUni, TunedMrRopePro, TunedStep)
 }
 """What is tuned by hand."""
 

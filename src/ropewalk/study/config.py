@@ -203,7 +203,7 @@ class SearchKind(Options):
     """who proposes: gp, tpe, cma, sobol, evolution, scan, or grid for a method whose constants are tuned by hand"""
     space: str
     """what is searched: ramp, bands, tail, pairs, groups, wavelengths or free-wavelengths; or yarn, mrrope-uni,
-    mrrope-pro, step or ntk-critical"""
+    mrrope-pro or step"""
     budget: Count | None = None
     """trials; those of options where null"""
     seeds: Seeds | None = None
