@@ -32,12 +32,13 @@ def make_cell(tmp_path):
     from ropewalk.rope import apply, default_rope
 
     def make(
-        base, wall, *, tune_length=WINDOW, seed=0, steps=300, log_scaled=False, height=1.0, documents=12, copied=64
-    ):
+        base, wall, *, tune_length=WINDOW, seed=0, steps=300, log_scaled=False, height=1.0, documents=12, copied=64,
+        model="model",
+    ):  # fmt: skip
         rope = apply(default_rope(64, 1e4, 128), "abf", new_base=float(base))
         if log_scaled:
             rope = apply(rope, "log_scaling", length=tune_length)
-        folder = tmp_path / f"cells/{base:g}-{tune_length}-{seed}-{steps}-{log_scaled}"
+        folder = tmp_path / f"cells/{model}-{base:g}-{tune_length}-{seed}-{steps}-{log_scaled}"
         position = np.arange(1, TEXT, dtype=np.int32)
         rng = np.random.default_rng(seed)
         frames = []
@@ -50,9 +51,9 @@ def make_cell(tmp_path):
         plain = apply(default_rope(64, 1e4, 128), "abf", new_base=float(base))
         options = {"steps": steps, "length": tune_length, "seed": seed}
         # One model is read with both ropes.
-        called = {"model": f"{base:g}-{tune_length}-{seed}-{steps}", "rope": f"base-{base:g}-{log_scaled}"}
-        about = {"columns": called, "model": "folder:model", "rope": rope.to_json()}
-        training = {"options": options, "rope": plain.to_json()}
+        called = {"model": f"{model}-{base:g}-{tune_length}-{seed}-{steps}", "rope": f"base-{base:g}-{log_scaled}"}
+        about = {"columns": called, "model": f"folder:{called['model']}", "rope": rope.to_json(), "parameters": 558_208}
+        training = {"options": options, "rope": plain.to_json(), "model": f"folder:models/{model}", "weights": model}
         header = {**about, "options": {"window": tune_length}, "training": training}
         write_nll(folder / "nll/nll.parquet", pd.concat(frames), header)
         gaps = [(gap, float(gap <= copied)) for gap in (16, 32, 64, 128) for _ in range(8)]

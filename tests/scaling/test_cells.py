@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.scaling.cells import read_cell, read_cells
+from ropewalk.scaling.cells import model_name, read_cell, read_cells
 
 
 def of(folders, kinds=("nll", "copying")):
@@ -17,17 +17,17 @@ def test_a_cell_knows_its_setting(make_cell):
     cell = read_cell(make_cell(1e6, 700, tune_length=256, seed=3, log_scaled=True) / "nll")
     setting = cell.setting
     assert (setting.rotary_dim, setting.base, setting.train_length) == (64, 1e4, 128)
-    assert (setting.tune_length, setting.new_base, cell.steps, cell.seed) == (256, 1e6, 300, 3)
+    assert (setting.tune_length, setting.new_base, cell.steps, cell.run) == (256, 1e6, 300, ("model", 3))
     assert cell.log_scaling
-    assert cell.name == "base-1000000_length-256_steps-300_log-scaled_seed-3"
+    assert cell.name == "model_base-1000000_length-256_steps-300_log-scaled_seed-3"
     assert cell.curves.full.shape == (12, 2047)
 
 
 def test_cells_are_ordered_and_must_belong_together(make_cell):
     folders = [make_cell(1e6, 700), make_cell(20, 300), make_cell(1e6, 700, seed=1)]
-    assert [cell.seed for cell in read_cells(of(folders))] == [0, 0, 1]
+    assert [cell.run.seed for cell in read_cells(of(folders))] == [0, 0, 1]
     assert read_cells(of(folders))[0].setting.new_base == 20
-    with pytest.raises(UserError, match="two folders hold the cell base-20_"):
+    with pytest.raises(UserError, match="two folders hold the cell model_base-20_"):
         read_cells(of([folders[1], folders[1]]))
     with pytest.raises(UserError, match="were measured on different texts"):
         read_cells(of([folders[0], make_cell(1e5, 300, documents=5)]))
@@ -43,7 +43,7 @@ def change(folder, **values) -> None:
 def test_models_that_were_not_tuned_here_or_by_other_methods_are_refused(make_cell):
     folder = make_cell(1e6, 700)
     change(folder, training=None)
-    with pytest.raises(UserError, match=r"the model folder:model was not made by `ropewalk tune`"):
+    with pytest.raises(UserError, match=r"the model folder:model-1e\+06-128-0-300 was not made by `ropewalk tune`"):
         read_cell(folder / "nll")
     other = make_cell(1e5, 700)
     about = json.loads(pq.read_table(other / "nll/nll.parquet").schema.metadata[b"ropewalk"])
@@ -65,12 +65,28 @@ def test_a_window_of_another_length_and_short_texts_are_refused(make_cell):
         read_cells([])
 
 
-def test_cells_of_other_weights_are_another_sweep(make_cell):
-    folders = [make_cell(1e6, 700), make_cell(1e5, 300)]
-    about = json.loads(pq.read_table(folders[1] / "nll/nll.parquet").schema.metadata[b"ropewalk"])
-    change(folders[1], training={**about["training"], "model": "folder:other"})
-    with pytest.raises(UserError, match="come from different models"):
+def test_several_models_make_one_sweep_where_their_tables_and_sizes_agree(make_cell):
+    folders = [make_cell(1e6, 700), make_cell(1e6, 650, model="other"), make_cell(1e5, 300)]
+    assert [cell.run for cell in read_cells(of(folders))] == [("model", 0), ("model", 0), ("other", 0)]
+    about = json.loads(pq.read_table(folders[2] / "nll/nll.parquet").schema.metadata[b"ropewalk"])
+    change(folders[2], training={**about["training"], "weights": "changed"})
+    with pytest.raises(UserError, match="the model model of .*_base-1000000_.* has other weights"):
         read_cells(of(folders))
+    change(folders[2], training=about["training"], parameters=7)
+    with pytest.raises(UserError, match="are models of different shapes"):
+        read_cells(of(folders))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("folder:results/models/small_seed-0", "small_seed-0"),
+        ("hub:big/Model-1B", "Model-1B"),
+        ("gguf:a/b.gguf", "b.gguf"),
+    ],
+)
+def test_a_model_is_called_by_the_last_part_of_its_source(source, name):
+    assert model_name(source) == name
 
 
 def test_a_model_measured_with_another_table_is_refused(make_cell):

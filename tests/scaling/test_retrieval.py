@@ -11,7 +11,7 @@ from ropewalk.scaling.measured import measure
 from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.retrieval import bracket, retrieval_table
 
-OPTIONS = SweepOptions(experiment="mine", confidence=0.95, thresholds=(0.5,), smoothing=1)
+OPTIONS = SweepOptions(experiment="mine", confidence=0.95, thresholds=(0.5,))
 
 
 def read(folders):
@@ -27,7 +27,7 @@ def test_copying_ends_where_accuracy_falls_below_one_half(make_cell):
     assert table.loc[1e6, ["copied", "lost", "low", "high"]].tolist() == [128, 256, 128, 256]
 
 
-def test_seeds_share_their_strings_and_have_an_interval_of_their_own(make_cell):
+def test_runs_share_their_strings_and_are_counted(make_cell):
     folders = [make_cell(1e6, 700, copied=copied, seed=seed) for seed, copied in enumerate((32, 64, 64))]
     # String by string, the seeds agree: half of the strings are copied at gap 128.
     for folder in folders:
@@ -37,21 +37,20 @@ def test_seeds_share_their_strings_and_have_an_interval_of_their_own(make_cell):
     [row] = retrieval_table(measure(read(folders), OPTIONS)).to_dict("records")
     [one] = retrieval_table(measure(read(folders[:1]), OPTIONS)).to_dict("records")
     assert (row["copied"], row["lost"]) == (128, 256)
-    assert (row["seeds"], one["seeds"]) == (3, 1)
-    assert math.isnan(one["seeds_low"])
-    assert (row["seeds_low"], row["seeds_high"]) == (128, 256), "all seeds end in one bracket"
+    assert (row["seeds"], one["seeds"], row["models"]) == (3, 1, 1)
     changed = pd.read_csv(folders[2] / "copying/copying.csv")
     changed[changed["gap"] != 16].to_csv(folders[2] / "copying/copying.csv", index=False)
-    with pytest.raises(UserError, match="the seeds were tested on different gaps"):
+    with pytest.raises(UserError, match="tested on different gaps"):
         retrieval_table(measure(read(folders), OPTIONS))
 
 
-def test_seeds_cover_what_their_own_brackets_do(make_cell):
-    folders = [make_cell(1e6, 700, copied=copied, seed=seed) for seed, copied in enumerate((16, 32, 64))]
+def test_an_interval_covers_the_brackets_of_single_runs(make_cell):
+    folders = [make_cell(1e6, 700, copied=copied, model=f"m{i}") for i, copied in enumerate((16, 32, 64))]
     [row] = retrieval_table(measure(read(folders), OPTIONS)).to_dict("records")
     # Two of three still copy at gap 32.
     assert (row["copied"], row["lost"]) == (64, 128)
-    assert (row["seeds_low"], row["seeds_high"]) == (32, 256)
+    assert (row["low"], row["high"]) == (32, 256)
+    assert row["models"] == 3
 
 
 def test_an_interval_reaches_from_bracket_to_bracket(make_cell):

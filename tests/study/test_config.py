@@ -51,7 +51,12 @@ PRESETS = sorted(path for path in CONFIG.glob("*.yaml") if path.name != "default
         ),
         ({"sweeps__bases__groups__0__base": []}, "sweeps.bases.groups.0.base", "bases", "bases, length, steps, seeds"),
         ({"sweeps__bases__options__stps": 2}, "sweeps.bases.options.stps", "steps", "steps, learning_rate"),
-        ({"sweeps__bases__report__smothing": 2}, "sweeps.bases.report.smothing", "smoothing", "thresholds, smoothing"),
+        (
+            {"sweeps__bases__report__tuning_los": 2},
+            "sweeps.bases.report.tuning_los",
+            "tuning_loss",
+            "thresholds, perplexity_ratio",
+        ),
         ({"searches__search__kinds__0__samplr": "x"}, "searches.search.kinds.0.samplr", "sampler", "sampler, space"),
         (
             {"searches__search__options__documnts": 2},

@@ -543,6 +543,38 @@ def test_log_scaled_readings_are_of_their_own_group(make):
     assert study.ropes[rope.rope].steps == ({"method": "abf", "new_base": 5.0},)
 
 
+def test_models_of_one_table_make_one_report_of_a_sweep(make):
+    study = make(models__small__seeds=[3, 4], readings__text__report__reference="small_seed-3_yarn")
+    ids = study.reports["scaling/bases"].readings
+    of = {study.models[study.readings[each].model].columns["base_model"] for each in ids}
+    assert of == {"small_seed-3", "small_seed-4"}
+    other = {"shape": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate_size": 32,
+             "length": 32, "base": 2e4}, "pretraining": {"steps": 2, "batch_size": 4}}  # fmt: skip
+    apart = make(models__other=other, sweeps__bases__models=["small", "other"])
+    assert {"scaling/bases_32-10000-32", "scaling/bases_32-20000-32"} <= set(apart.reports)
+
+
+def test_a_sweep_reads_its_models_before_they_are_tuned(make, fault):
+    plain = [each for each in make().reports["scaling/bases"].readings if "bases_small_own" in each]
+    assert plain == ["bases_small_own_nll"]
+    study = make(sweeps__bases__dynamic="dynamic", sweeps__bases__pairs=4)
+    rows = [study.readings[each] for each in study.reports["scaling/bases"].readings]
+    before = {row.id.removeprefix("bases_small_"): row for row in rows if row.model == "small"}
+    assert before["own_nll"].options.window == 32
+    assert before["dynamic_nll"].options.dynamic_lengths == (32, 64)
+    # 3 of 16 pairs turn within 32 tokens; four are divided or not at a time, counted from there.
+    factors = {
+        id_: study.ropes[row.rope].steps[0]["long_factor"] for id_, row in before.items() if "long_factor" in
+        (study.ropes[row.rope].steps or ({},))[0]
+    }  # fmt: skip
+    assert factors["bases_divided-from-3_nll"] == [1.0] * 3 + [4.0] * 13
+    assert factors["bases_divided-before-3_nll"] == [4.0] * 3 + [1.0] * 13
+    assert factors["bases_divided-from-7_nll"] == [1.0] * 7 + [4.0] * 9, "those from 3 on but for four"
+    assert factors["bases_toggled-7-11_nll"] == [1.0] * 3 + [4.0] * 4 + [1.0] * 4 + [4.0] * 5
+    assert len({tuple(one) for one in factors.values()}) == len(factors)
+    assert "made by dynamic_ntk alone" in fault(sweeps__bases__dynamic="yarn")
+
+
 # Searches and PosGen
 
 

@@ -16,10 +16,10 @@ from ropewalk.report.predictions import LAWS
 from ropewalk.report.scaling_figures import key_text
 from ropewalk.report.scaling_page import sweep_html
 from ropewalk.scaling.cells import Key
+from ropewalk.scaling.estimates import Estimate
 from ropewalk.scaling.options import SweepOptions
 from ropewalk.scaling.sweep import Sweep, read_sweep
-from ropewalk.scaling.tables import far_difference
-from ropewalk.scores import ReportSetting, Score, Scores, bare_rows, number_rows, table_rows
+from ropewalk.scores import ReportSetting, Score, Scores, bare_rows, number_rows
 
 
 def write_report(readings: Sequence[Path], options: SweepOptions, folder: Path) -> None:
@@ -33,31 +33,29 @@ def write_report(readings: Sequence[Path], options: SweepOptions, folder: Path) 
     Raises:
         UserError: a reading is missing or damaged, or they do not belong together.
     """
-    sweep, experiment = read_sweep(readings, options), options.experiment
-    setting, measured = sweep.setting, sweep.measured
+    sweep = read_sweep(readings, options)
     with whole_folder(folder) as out:
         sweep.limits.to_csv(out / "limits.csv", index=False, float_format="%.6g")
         (out / "scaling.html").write_text(sweep_html(sweep))
-        scores(sweep, experiment).write(out / "scores.json")
-        figures.draw_nll(measured, sweep.options, out / "nll_by_position.png")
-        length = measured[0].cell.curves.length
-        figures.draw_limits(sweep.limits, sweep.bases, sweep.retrieval, setting, length, out / "limits.png")
-        figures.draw_degradation(measured, out / "degradation.png")
-        figures.draw_ladders([one.cell.setting for one in measured], out / "ladder.png")
+        scores(sweep).write(out / "scores.json")
+        figures.draw_nll(sweep.counted, out / "nll_by_position.png")
+        figures.draw_limits(sweep, out / "limits.png")
+        figures.draw_degradation(sweep.counted, out / "degradation.png")
+        figures.draw_ladders([one.cell.setting for one in sweep.measured], out / "ladder.png")
+        if sweep.cause is not None:
+            figures.draw_pairs(sweep.cause, out / "pairs.png")
         if len(sweep.retrieval):
-            draw_copying_heatmap(_copying(sweep), setting.train_length, out / "copying.png")
+            draw_copying_heatmap(_copying(sweep), sweep.setting.train_length, out / "copying.png")
         _write_runs(sweep, out / "runs")
 
 
 def _copying(sweep: Sweep) -> pd.DataFrame:
-    """Copy accuracy by base and gap, means over seeds."""
-    rows = {
-        key_text(key, sweep.keys): pd.concat([one.cell.copying for one in group if one.cell.copying is not None])
-        .groupby("gap")["accuracy"]
-        .mean()
-        for key, group in sweep.keys.items()
-        if any(one.cell.copying is not None for one in group)
-    }
+    """Copy accuracy by base and gap, means over models and seeds."""
+    rows = {}
+    for key, group in sweep.keys.items():
+        known = [one.cell.copying for one in group.values() if one.cell.copying is not None]
+        if known:
+            rows[key_text(key, sweep.keys)] = pd.concat(known).groupby("gap")["accuracy"].mean()
     return pd.DataFrame(rows).T
 
 
@@ -75,44 +73,53 @@ class SweepSetting(ReportSetting):
     longest: int
     """tokens that were read"""
     documents: int
+    models: int
+    """pre-trained ones"""
+    parameters: int
+    """weights of each"""
     cells: int
+    left_out: int
+    """cells that do not count"""
+    rules: tuple[str, ...]
+    """by which limits are read"""
+    competence: str
+    """what is asked of a model before its numbers count"""
+    competence_needed: float
 
 
-def scores(sweep: Sweep, experiment: str) -> Scores:
+COMPETENCE = "what context is worth within the length of pre-training, before tuning (nats a token)"
+
+
+def scores(sweep: Sweep) -> Scores:
     """All numbers of a sweep: lengths in tokens, NLL in nats a token."""
-    curves, setting, confidence = sweep.measured[0].cell.curves, sweep.setting, sweep.options.confidence
+    first, setting = sweep.measured[0].cell, sweep.setting
     about = SweepSetting(
-        experiment=experiment,
-        confidence=confidence,
+        experiment=sweep.options.experiment,
+        confidence=sweep.options.confidence,
         rotary_dim=setting.rotary_dim,
         base=setting.base,
         train_length=setting.train_length,
         critical_dimension=setting.critical_dimension,
-        longest=curves.length,
-        documents=len(curves.documents),
+        longest=first.curves.length,
+        documents=len(first.curves.documents),
+        models=len(sweep.models),
+        parameters=first.parameters,
         cells=len(sweep.measured),
+        left_out=len(sweep.measured) - len(sweep.counted),
+        rules=tuple(sweep.options.rules),
+        competence=COMPETENCE,
+        competence_needed=sweep.options.context_use,
     )
-    rows = [*_bases(sweep), *_contrasts(sweep), *_slopes(sweep), *_predictors(sweep)]
-    over: dict[str, Any] = {"confidence": confidence, "n_documents": about.documents}
-    for row in sweep.tuning.to_dict("records"):
-        columns = {"base": row["new_base"], "steps": row["steps"], "n_seeds": row["seeds"]}
-        columns |= {"tune_length": row["to_length"], "against_length": row["from_length"]}
-        ends = {"documents": (row["low"], row["high"])}
-        rows += number_rows("limit_ratio", row["ratio"], intervals=ends, **over, **columns)
-        rows += number_rows("predicted_limit_ratio", row["predicted"], law="discrete", **columns)
-        rows += number_rows("dropped_resamples", row["dropped"], **columns)
-    for row in sweep.retrieval.to_dict("records"):
-        # Both stand for the place between two gaps where copying ends, which is what the intervals are of.
-        columns = {**_columns(Key.of(row)), "n_seeds": row["seeds"]}
-        ends = {"strings": (row["low"], row["high"]), "seeds": (row["seeds_low"], row["seeds_high"])}
-        rows += number_rows("copied_length", row["copied"], intervals=ends, **columns)
-        rows += number_rows("lost_length", row["lost"], **columns)
-    for row in sweep.log_scaling.to_dict("records"):
-        columns = {"base": row["new_base"], "tune_length": row["tune_length"], "steps": row["steps"]}
-        columns |= {"start": row["start"], "stop": row["stop"]}
-        ends = {"documents": (row["difference_low"], row["difference_high"])}
-        rows += number_rows("log_scaling_difference", row["difference"], intervals=ends, **over, **columns)
-    return Scores.of(about, rows)
+    return Scores.of(about, [*_able(sweep), *_bases(sweep), *_comparisons(sweep), *_laws(sweep), *_retrieval(sweep)])
+
+
+def _estimate(sweep: Sweep, quantity: str, found: Estimate, **columns: Any) -> Iterator[Score]:
+    counts = {"n_documents": found.n_documents, "n_seeds": found.n_seeds, "n_models": found.n_models}
+    ends = {found.over: (found.low, found.high)}
+    confidence, freedom = sweep.options.confidence, found.freedom
+    yield from number_rows(
+        quantity, found.value, intervals=ends, confidence=confidence, freedom=freedom, **counts, **columns
+    )
 
 
 def _columns(key: Key) -> dict[str, Any]:
@@ -124,66 +131,81 @@ def _columns(key: Key) -> dict[str, Any]:
     }
 
 
+def _able(sweep: Sweep) -> Iterator[Score]:
+    """What context is worth to each model, and what tuning each base cost it within the tuning length."""
+    for model, value in sweep.competence.items():
+        yield from number_rows("competence", value, model=model)
+    for one in sweep.measured:
+        run, loss = one.cell.run, sweep.tuning_losses[one.cell.name]
+        yield from number_rows("tuning_loss", loss, model=run.model, seed=run.seed, **_columns(one.cell.key))
+
+
 def _bases(sweep: Sweep) -> Iterator[Score]:
-    """The limit of each base and what reading on costs, means over seeds."""
-    confidence, documents = sweep.options.confidence, len(sweep.measured[0].cell.curves.documents)
-    for row in sweep.bases.to_dict("records"):
-        columns = {**_columns(Key.of(row)), "regime": row["regime"], "n_seeds": row["seeds"], "n_documents": documents}
-        ends = {"documents": (row["low"], row["high"]), "seeds": (row["seeds_low"], row["seeds_high"])}
-        yield from number_rows("limit", row["limit"], intervals=ends, confidence=confidence, **columns)
-        yield from number_rows("predicted_limit", row["predicted"], law="discrete", **columns)
-        yield from number_rows("censored_seeds", row["censored"], **columns)
-        costs = ("far_degradation", "short_context_price")
-        yield from table_rows(row, *costs, over="documents", confidence=confidence, **columns)
+    """The limit of each base and what reading on costs."""
+    for row in sweep.bases:
+        columns = {**_columns(row.key), "regime": row.setting.regime}
+        for rule, limit in row.limits.items():
+            yield from _estimate(sweep, "limit", limit, rule=rule, **columns)
+            yield from number_rows("censored_runs", row.censored[rule], rule=rule, **columns)
+        if row.predicted is not None:
+            yield from number_rows("predicted_limit", row.predicted, law="discrete", **columns)
+        yield from _estimate(sweep, "far_degradation", row.far, **columns)
+        if row.price is not None:
+            yield from _estimate(sweep, "short_context_price", row.price, **columns)
 
 
-def _contrasts(sweep: Sweep) -> Iterator[Score]:
-    """Differences of what reading on costs in the second half of the texts, in nats a token.
+def _comparisons(sweep: Sweep) -> Iterator[Score]:
+    """Bases against each other, against themselves tuned or read otherwise, and against dynamic NTK."""
+    regimes = {row.key: row.setting.regime for row in sweep.bases}
+    for one in sweep.contrasts:
+        columns = {**_columns(one.key), "regime": regimes[one.key], "against_base": one.other}
+        yield from _estimate(sweep, f"far_degradation_less_{one.what}", one.far, **columns)
+        for rule, ratio in one.limits.items():
+            yield from _estimate(sweep, f"limit_over_{one.what}", ratio, rule=rule, **columns)
+    for longer in sweep.tuning:
+        columns = {**_columns(longer.key), "against_length": longer.from_length, "rule": longer.rule}
+        yield from _estimate(sweep, "limit_ratio", longer.ratio, **columns)
+        if longer.predicted is not None:
+            yield from number_rows("predicted_limit_ratio", longer.predicted, law="discrete", **columns)
+    for scaled in sweep.log_scaling:
+        columns = {**_columns(scaled.key), "start": scaled.start, "stop": scaled.stop}
+        yield from _estimate(sweep, "log_scaling_difference", scaled.difference, **columns)
+    for rival in sweep.dynamic:
+        columns = {**_columns(rival.key), "regime": regimes[rival.key], "length": rival.length}
+        yield from _estimate(sweep, "nll_less_dynamic_ntk", rival.difference, **columns)
+    if sweep.cause is not None:
+        for pairs in sweep.cause.pairs:
+            method = f"pairs {pairs.start} to {pairs.stop} {pairs.what}"
+            yield from _estimate(sweep, "pairs_cost", pairs.cost, method=method)
+        if sweep.cause.mended is not None:
+            yield from _estimate(sweep, "mended_share", sweep.cause.mended)
 
-    Each base less the original one, tuned alike; and among small bases each less the next smaller one, of which the law
-    wants that it is above zero.
-    """
-    found = {key: group for key, group in sweep.keys.items() if not key.log_scaling}
-    for key, group in found.items():
-        others = {"original": key._replace(new_base=sweep.setting.base)}
-        small = [one for one in found if one[:2] == key[:2] and found[one][0].cell.setting.regime == "soft"]
-        smaller = [one for one in small if one.new_base < key.new_base]
-        if key in small and smaller:
-            others["smaller"] = max(smaller, key=lambda one: one.new_base)
-        for name, other in others.items():
-            if other in found and other != key:
-                apart = far_difference(group, found[other], sweep.options)
-                yield from number_rows(
-                    f"far_degradation_less_{name}",
-                    apart.mean,
-                    intervals={"documents": (apart.low, apart.high)},
-                    confidence=sweep.options.confidence,
-                    against_base=other.new_base,
-                    n_documents=apart.count,
-                    **_columns(key),
-                )
 
-
-def _slopes(sweep: Sweep) -> Iterator[Score]:
-    """The slope of ln limit over ln base, by tuning length and steps, and what laws say of it."""
+def _laws(sweep: Sweep) -> Iterator[Score]:
+    """The slope of ln limit over ln base, and how far each law is from the measured walls."""
     for slope in sweep.slopes:
-        columns: dict[str, Any] = {"tune_length": slope.tune_length, "steps": slope.steps, "n_bases": slope.bases}
-        columns["with_original"] = slope.original or None
-        ends = {"bases": (slope.low, slope.high), "documents": (slope.documents_low, slope.documents_high)}
-        yield from number_rows("slope", slope.value, intervals=ends, confidence=sweep.options.confidence, **columns)
+        columns: dict[str, Any] = {"tune_length": slope.tune_length, "steps": slope.steps, "rule": slope.rule}
+        columns["n_bases"] = slope.bases
+        yield from _estimate(sweep, "slope", slope.found, **columns)
         for law in ("discrete", "continuous", "band"):
             yield from number_rows("predicted_slope", getattr(slope, law), law=law, **columns)
         yield from number_rows("censored_bases", slope.censored, **columns)
-        yield from number_rows("dropped_resamples", slope.dropped, **columns)
+    for error in sweep.errors:
+        columns = {"law": error.law, "rule": error.rule, "n_bases": error.bases}
+        yield from _estimate(sweep, "error", error.error, **columns)
+        yield from _estimate(sweep, "behind", error.behind, **columns)
+        if error.ratio is not None:
+            yield from number_rows("ratio", error.ratio, **columns)
+        yield from number_rows("worse", float(error.worse), **columns)
 
 
-def _predictors(sweep: Sweep) -> Iterator[Score]:
-    """How far each law is from the measured walls: |ln(measured / predicted)|, and how far behind the best."""
-    for law, row in sweep.errors.to_dict("index").items():
-        own = {**row, "error_low": row["low"], "error_high": row["high"]}
-        columns = {"law": law, "n_bases": row["bases"], "confidence": sweep.options.confidence}
-        yield from table_rows(own, "error", "ratio", "behind", over="documents", **columns)
-        yield from number_rows("worse", float(row["worse"]), law=law, n_bases=row["bases"])
+def _retrieval(sweep: Sweep) -> Iterator[Score]:
+    """Both lengths stand for the place between two gaps where copying ends, which is what the interval is of."""
+    for row in sweep.retrieval.to_dict("records"):
+        columns = {**_columns(Key.of(row)), "n_seeds": row["seeds"], "n_models": row["models"]}
+        ends = {"strings, seeds and models": (row["low"], row["high"])}
+        yield from number_rows("copied_length", row["copied"], intervals=ends, **columns)
+        yield from number_rows("lost_length", row["lost"], **columns)
 
 
 def _write_runs(sweep: Sweep, folder: Path) -> None:
@@ -196,7 +218,7 @@ def _write_runs(sweep: Sweep, folder: Path) -> None:
             run / "params.json",
             {
                 **cell.key._asdict(),
-                "seed": cell.seed,
+                **cell.run._asdict(),
                 "regime": cell.setting.regime,
                 "base": cell.setting.base,
                 "train_length": cell.setting.train_length,

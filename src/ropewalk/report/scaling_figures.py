@@ -8,7 +8,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -19,10 +18,12 @@ from ropewalk.report.figures import token_axis
 from ropewalk.report.predictions import draw_laws
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, inks, label_ends, save, spread
 from ropewalk.rope.prediction import Setting, limits
+from ropewalk.rope.rope import FloatArray
 from ropewalk.scaling.cells import Key
-from ropewalk.scaling.limits import smoothed
-from ropewalk.scaling.measured import Measured, groups
-from ropewalk.scaling.options import SweepOptions
+from ropewalk.scaling.estimates import Estimate
+from ropewalk.scaling.measured import Group, Measured, groups, setting_of
+from ropewalk.scaling.sweep import Sweep
+from ropewalk.scaling.untuned import Cause
 
 
 def base_text(base: float) -> str:
@@ -36,41 +37,43 @@ def colours(bases: Sequence[float]) -> dict[float, np.ndarray]:
     return dict(zip(ordered, inks(len(ordered)), strict=True))
 
 
-def draw_nll(measured: Sequence[Measured], options: SweepOptions, path: str | Path) -> None:
+def draw_nll(measured: Sequence[Measured], path: str | Path) -> None:
     """NLL against position: a row a tuning length, small bases at the left, large ones and their walls at the right.
 
     Args:
-        measured: cells of one sweep; the mean over seeds is drawn.
-        options: the moving mean is that of the limits.
+        measured: cells of one sweep; a moving mean over a quarter of the length of pre-training is drawn, of the mean
+            over models and seeds.
         path: image file to write.
     """
     found = main_groups(measured)
+    width = max(1, measured[0].cell.setting.train_length // 4)
     lengths = sorted({key.tune_length for key in found})
     ink = colours([key.new_base for key in found])
     figure = Figure(figsize=(13, 4.1 * len(lengths)))
     grid = figure.subplots(len(lengths), 2, squeeze=False, sharex=True, sharey=True)
-    means = {key: np.mean([one.cell.curves.full.mean(axis=0) for one in group], axis=0) for key, group in found.items()}
-    smooth = {key: smoothed(mean, options.width) for key, mean in means.items()}
+    smooth = {
+        key: smoothed(np.mean([one.cell.curves.full.mean(axis=0) for one in group.values()], axis=0), width)
+        for key, group in found.items()
+    }
     low = min(curve.min() for curve in smooth.values())
     high = np.quantile(np.concatenate(list(smooth.values())), 0.97)
     for row, length in zip(grid, lengths, strict=True):
         for axes, large in zip(row, (False, True), strict=True):
             keys = [key for key in found if key.tune_length == length]
-            setting = found[keys[0]][0].cell.setting
+            setting = setting_of(found[keys[0]])
             keys = [key for key in keys if (key.new_base >= setting.base if large else key.new_base <= setting.base)]
             if not keys:
                 axes.set_visible(False)
                 continue
             ends = {}
             for key in keys:
-                places = np.arange(len(smooth[key])) + 1 + options.width // 2
+                places = np.arange(len(smooth[key])) + 1 + width // 2
                 axes.plot(places, smooth[key], color=ink[key.new_base], lw=1.5)
                 ends[base_text(key.new_base)] = min(float(smooth[key][-1]), high)
-                wall = limits(found[key][0].cell.setting)["discrete"]
+                wall = limits(setting_of(found[key]))["discrete"]
                 if large and wall is not None:
                     axes.axvline(wall, color=ink[key.new_base], lw=1, ls=":")
-            last = means[keys[0]].size + 1
-            token_axis(axes, max(8, length // 4), last, setting.train_length)
+            token_axis(axes, max(8, length // 4), measured[0].cell.curves.length, setting.train_length)
             axes.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
             label_ends(axes, ends, {base_text(base): colour for base, colour in ink.items()})
             side = "Large bases; dotted: the wall that the law predicts" if large else "Small bases"
@@ -82,31 +85,33 @@ def draw_nll(measured: Sequence[Measured], options: SweepOptions, path: str | Pa
     save(figure, path)
 
 
-def main_groups(measured: Sequence[Measured]) -> dict[Key, list[Measured]]:
+def smoothed(curve: FloatArray, width: int) -> FloatArray:
+    """The mean of each ``width`` neighbours; entry i is about position i + 1 + width // 2."""
+    return np.convolve(curve, np.full(width, 1 / width), "valid")
+
+
+def main_groups(measured: Sequence[Measured]) -> dict[Key, Group]:
     """Groups without log-scaled attention and with the commonest number of steps."""
     plain = {key: group for key, group in groups(measured).items() if not key.log_scaling}
     _, steps = usual(plain)
     return {key: group for key, group in plain.items() if key.steps == steps}
 
 
-def draw_limits(
-    table: pd.DataFrame, bases: pd.DataFrame, retrieval: pd.DataFrame, setting: Setting, length: int, path: str | Path
-) -> None:
+def draw_limits(sweep: Sweep, path: str | Path) -> None:
     """Measured limit against base with all predictors, a panel a tuning length.
 
-    Args:
-        table: ``limit_table``: a small dot a seed.
-        bases: ``base_table``: a large dot a base with its interval over documents.
-        retrieval: ``retrieval_table``: a thin bar from the last length copied to the first that is not.
-        setting: of any cell.
-        length: longest text measured, in tokens.
-        path: image file to write.
+    A large dot a base by the first rule, with its interval; small dots by the others, in their order from left to
+    right; a thin bar from the last length copied to the first that is not.
     """
-    lengths = sorted(bases["tune_length"].unique())
+    setting, length = sweep.setting, sweep.measured[0].cell.curves.length
+    lengths = sorted({row.key.tune_length for row in sweep.bases})
     figure = Figure(figsize=(7.4 * len(lengths), 5.6))
-    low, high = bases["new_base"].min() / 2.2, bases["new_base"].max() * 3
+    every = [row.key.new_base for row in sweep.bases]
+    low, high = min(every) / 2.2, max(every) * 3
+    _, steps = usual(row.key for row in sweep.bases)
+    main, *others = sweep.options.rules
     for axes, tuned in zip(figure.subplots(1, len(lengths), squeeze=False)[0], lengths, strict=True):
-        own = Setting(setting.rotary_dim, setting.base, setting.train_length, int(tuned), setting.base)
+        own = Setting(setting.rotary_dim, setting.base, setting.train_length, tuned, setting.base)
         draw_laws(axes, own, low, high, most=2.2 * length, copied=True)
         axes.axhline(length, color=INK, lw=0.7)
         axes.annotate(
@@ -117,28 +122,22 @@ def draw_limits(
             textcoords="offset points",
             fontsize=8,
         )
-        part = bases[(bases["tune_length"] == tuned) & ~bases["log_scaling"]]
-        _, steps = usual(Key.of(row) for row in bases.to_dict("records"))
-        for row in part.itertuples():
-            _draw_limit(axes, row.new_base, row.limit, row.low, row.high, length, other=row.steps != steps)
-        seeds = table[
-            (table["tune_length"] == tuned)
-            & ~table["log_scaling"]
-            & (table["steps"] == steps)
-            & (table["rule"] == table["rule"].iloc[0])
-        ]
-        known = seeds[np.isfinite(seeds["limit"])]
-        axes.plot(known["new_base"] * 1.09, known["limit"], ".", ms=4, color=SECOND, alpha=0.7)
+        for row in sweep.bases:
+            if row.key.tune_length == tuned and not row.key.log_scaling:
+                _draw_limit(axes, row.key.new_base, row.limits[main], length, other=row.key.steps != steps)
+                for i, rule in enumerate(others, 1):
+                    value = min(row.limits[rule].value, length)
+                    axes.plot([row.key.new_base * 1.07**i], [value], ".", ms=4, color=SECOND, alpha=0.6)
         bottom = axes.get_ylim()[0] * 1.1
-        for copied in retrieval.to_dict("records"):
+        for copied in sweep.retrieval.to_dict("records"):
             if copied["tune_length"] == tuned and not copied["log_scaling"] and copied["steps"] == steps:
                 ends = [min(max(copied[end], bottom), length) for end in ("copied", "lost")]
                 axes.plot([copied["new_base"] / 1.12] * 2, ends, "_-", ms=7, mew=1.3, lw=1.3, color=INK, zorder=5)
         axes.set_title(f"Tuned at {tuned:,} tokens", loc="left")
     figure.suptitle(
-        "Measured limits and what each law predicts. Orange: reading everything costs more than the threshold, with "
-        "its interval over documents; small dots are seeds,\narrows mean that it never did, diamonds another number of "
-        "steps. Black bars: lengths of text between which copying ends (accuracy below one half).",
+        f"Measured limits and what each law predicts. Orange: by the rule of {main}, with its interval; small dots by "
+        f"the others ({', '.join(others)}),\narrows where a run never broke, diamonds another number of steps. Black "
+        "bars: lengths of text between which copying ends (accuracy below one half).",
         x=0.01,
         ha="left",
         fontsize=9.5,
@@ -147,24 +146,57 @@ def draw_limits(
     save(figure, path)
 
 
-def _draw_limit(axes: Axes, base: float, limit: float, low: float, high: float, length: int, *, other: bool) -> None:
+def _draw_limit(axes: Axes, base: float, limit: Estimate, length: int, *, other: bool) -> None:
     # Tuned for another number of steps it stands beside, or the two would hide each other.
     base, mark = (base * 1.25, "D") if other else (base, "o")
-    if math.isinf(limit):
+    if math.isinf(limit.value):
         axes.plot([base], [length], mark, ms=6, mfc="white", mec=SECOND, mew=1.6)
         arrow = {"arrowstyle": "->", "color": SECOND, "lw": 1.6}
         axes.annotate("", (base, length * 1.5), (base, length * 1.03), arrowprops=arrow)
         return
-    if math.isfinite(low):
-        axes.plot([base, base], [low, min(high, length)], color=SECOND, lw=1.6, zorder=4)
-    axes.plot([base], [limit], mark, ms=6, color=SECOND, zorder=5)
+    if math.isfinite(limit.low):
+        axes.plot([base, base], [limit.low, min(limit.high, length)], color=SECOND, lw=1.6, zorder=4)
+    axes.plot([base], [limit.value], mark, ms=6, color=SECOND, zorder=5)
+
+
+def draw_pairs(cause: Cause, path: str | Path) -> None:
+    """Left: what reading on costs untuned models where all pairs from one on are divided; right: a group at a time."""
+    figure = Figure(figsize=(13, 4.2))
+    left, right = figure.subplots(1, 2)
+    whole = [one for one in cause.pairs if one.what == "from"]
+    for one in whole:
+        left.errorbar([one.start], [one.cost.value], _ends(one.cost), fmt="o", ms=5, color=ACCENT, lw=1.3)
+    left.plot([one.start for one in whole], [one.cost.value for one in whole], color=ACCENT, lw=1)
+    left.set_title(f"All pairs from this one on divided by {cause.divisor:g}; at the right none", loc="left")
+    left.set_ylabel("cost beyond the training length (nats a token)")
+    for one in cause.pairs:
+        if one.what == "toggled":
+            colour = SECOND if one.start >= cause.critical else GREY
+            middle, width = (one.start + one.stop - 1) / 2, one.stop - one.start
+            right.bar([middle], [one.cost.value], 0.9 * width, color=colour)
+            right.errorbar([middle], [one.cost.value], _ends(one.cost), fmt="none", color=INK, lw=1)
+    right.axhline(0, color=INK, lw=0.7)
+    right.set_title("Pairs from the critical one on divided, but for these (orange); these besides (grey)", loc="left")
+    right.set_ylabel("what that costs (nats a token)")
+    for axes in (left, right):
+        axes.axvline(cause.critical - 0.5, color=INK, lw=0.9, ls=(0, (4, 3)))
+        axes.set_xlabel("pair, fastest first; dashed: the first that pre-training did not turn fully")
+    figure.tight_layout(w_pad=3)
+    save(figure, path)
+
+
+def _ends(found: Estimate) -> list[list[float]] | None:
+    """Error bars."""
+    if not math.isfinite(found.low):
+        return None
+    return [[found.value - found.low], [found.high - found.value]]
 
 
 def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
     """What reading everything costs against the last tokens, by base and position, with the predicted limits.
 
     Args:
-        measured: cells of one sweep; means over seeds.
+        measured: cells of one sweep; means over models and seeds.
         path: image file to write.
     """
     found = groups(measured)
@@ -179,7 +211,7 @@ def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
                         one.cell.curves.degradation[:, a - 1 : b - 1].mean()
                         for a, b in zip(edges, edges[1:], strict=False)
                     ]
-                    for one in group
+                    for one in group.values()
                 ],
                 axis=0,
             )
@@ -202,7 +234,7 @@ def draw_degradation(measured: Sequence[Measured], path: str | Path) -> None:
             color="white" if strong else INK,
         )
     for row, group in enumerate(found.values()):
-        wall = limits(group[0].cell.setting)["discrete"]
+        wall = limits(setting_of(group))["discrete"]
         if wall is not None and edges[0] <= wall <= edges[-1]:
             place = np.interp(math.log(wall), np.log(edges), np.arange(len(edges)) - 0.5)
             axes.plot([place, place], [row - 0.5, row + 0.5], color=INK, lw=2.4)

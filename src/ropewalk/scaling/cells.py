@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ropewalk.files import read_json
 from ropewalk.reading.nll_file import read_nll
 from ropewalk.rope import Rope
 from ropewalk.rope.prediction import Setting
+from ropewalk.scaling.estimates import Run
 from ropewalk.scaling.limits import Curves
 
 
@@ -46,20 +46,22 @@ class Cell:
     Attributes:
         setting: its bases and lengths.
         steps: of its tuning.
-        seed: of its tuning.
+        run: the pre-trained model that was tuned, and the seed of the tuning.
         log_scaling: whether it was read with log-scaled attention.
         curves: NLL by document and position.
         copying: one row a string: ``gap`` (tokens) and ``accuracy``; None where copying was not measured.
-        origin: the model that was tuned: its name, its files and its table.
+        weights: hash of those that were tuned.
+        parameters: how many weights the model has.
     """
 
     setting: Setting
     steps: int
-    seed: int
+    run: Run
     log_scaling: bool
     curves: Curves
     copying: pd.DataFrame | None
-    origin: str
+    weights: str | None
+    parameters: int
 
     @property
     def key(self) -> Key:
@@ -69,7 +71,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A name for tables and runs."""
-        return f"{self.key.name}_seed-{self.seed}"
+        return f"{self.run.model}_{self.key.name}_seed-{self.run.seed}"
 
 
 def read_cell(folder: Path, copying: pd.DataFrame | None = None) -> Cell:
@@ -101,50 +103,65 @@ def read_cell(folder: Path, copying: pd.DataFrame | None = None) -> Cell:
             f"{folder}: texts of {curves.length} tokens; expected longer ones than the tuning length, "
             f"{length}, or no limit can be seen."
         )
-    table = (rope.rotary_dim, rope.base, rope.original_length)
     return Cell(
         setting,
         int(tuned["steps"]),
-        int(tuned["seed"]),
+        Run(model_name(training["model"]), int(tuned["seed"])),
         rope.log_scaling_length is not None,
         curves,
         copying,
-        json.dumps([training.get("model"), training.get("weights"), table]),
+        training.get("weights"),
+        about["parameters"],
     )
 
 
+def model_name(source: str) -> str:
+    """What a pre-trained model is called: the last part of where it comes from."""
+    return source.rstrip("/").rpartition(":")[2].rpartition("/")[2]
+
+
 def read_cells(readings: Sequence[Path]) -> list[Cell]:
-    """Read the cells of one sweep, ordered by tuning length, base and seed.
+    """Read the cells of one sweep, ordered by tuning length, base, model and seed.
 
     Args:
         readings: of kind nll, a cell each, and of kind copying, which belong to the cell of their model and rope.
 
     Raises:
-        UserError: a cell cannot be read, two are the same, or they do not belong to one model and one set of documents.
+        UserError: a cell cannot be read, two are the same, or they do not belong to one rotary table and one set of
+            documents.
     """
-    copied = {_subject(folder): pd.read_csv(folder / "copying.csv") for folder in readings if _is_copying(folder)}
-    folders = [folder for folder in readings if not _is_copying(folder)]
+    copied = {_subject(folder): pd.read_csv(folder / "copying.csv") for folder in readings if is_copying(folder)}
+    folders = [folder for folder in readings if not is_copying(folder)]
     if not folders:
         raise UserError("a sweep has at least one cell; none was given.")
     found = [read_cell(folder, copied.get(_subject(folder)) if copied else None) for folder in folders]
-    cells = sorted(found, key=lambda cell: (*cell.key, cell.seed))
+    cells = sorted(found, key=lambda cell: (*cell.key, cell.run))
     for one, other in zip(cells, cells[1:], strict=False):
-        if (one.key, one.seed) == (other.key, other.seed):
+        if (one.key, one.run) == (other.key, other.run):
             raise UserError(f"two folders hold the cell {one.name}; expected different ones.")
         if one.curves.documents != other.curves.documents or one.curves.length != other.curves.length:
             raise UserError(f"{one.name} and {other.name} were measured on different texts; measure both alike.")
-        if one.origin != other.origin:
-            raise UserError(f"{one.name} and {other.name} come from different models; expected one sweep of one model.")
+        if _table(one) != _table(other) or one.parameters != other.parameters:
+            raise UserError(f"{one.name} and {other.name} are models of different shapes; expected one sweep of one.")
+    weights: dict[str, str | None] = {}
+    for cell in cells:
+        if weights.setdefault(cell.run.model, cell.weights) != cell.weights:
+            raise UserError(f"the model {cell.run.model} of {cell.name} has other weights than that of other cells.")
     return cells
 
 
-def _is_copying(folder: Path) -> bool:
+def is_copying(folder: Path) -> bool:
+    """Whether a reading is of kind copying; the others are of kind nll."""
     return (folder / "copying.csv").is_file()
+
+
+def _table(cell: Cell) -> tuple[int, float, int]:
+    return cell.setting.rotary_dim, cell.setting.base, cell.setting.train_length
 
 
 def _subject(folder: Path) -> tuple[str, str]:
     """Model and rope of a reading."""
-    if _is_copying(folder):
+    if is_copying(folder):
         columns = read_json(folder / "reading.json", "the header of a reading")["columns"]
     else:
         columns = read_nll(folder / "nll.parquet")[1]["columns"]

@@ -1,87 +1,128 @@
-"""What longer tuning texts and log-scaled attention change, paired on the same seeds and documents."""
+"""Comparisons of bases with each other, paired on models, seeds and documents."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
-import numpy as np
-import pandas as pd
-
-from ropewalk.intervals import bootstrap, quantile_interval
 from ropewalk.rope.prediction import limits
 from ropewalk.scaling.cells import Key
-from ropewalk.scaling.measured import Measured, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.estimates import Estimate, differences, mean
+from ropewalk.scaling.measured import Measured, groups, losses, setting_of
 from ropewalk.scaling.options import SweepOptions
+from ropewalk.scaling.tables import far_difference, limit_ratio
 
 
-def tuning_effects(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
-    """Limit at each longer tuning length over that at the shortest, for bases that were tuned at several.
+@dataclass(frozen=True)
+class Longer:
+    """What longer tuning texts change.
 
-    Returns:
-        ``new_base``, ``steps``, ``from_length``, ``to_length``, ``seeds`` that both have, ``ratio``, ``low``, ``high``
-        (over documents), all three empty where a limit is censored, ``dropped`` (share of resamples left out because a
-        limit was never reached in them), and ``predicted``, by the discrete law.
+    Attributes:
+        key: of the base that was tuned on the longer ones.
+        from_length: tokens of the shorter ones.
+        ratio: of the limits.
+        rule: by which they are read.
+        predicted: ratio by the discrete law.
     """
+
+    key: Key
+    from_length: int
+    ratio: Estimate
+    rule: str
+    predicted: float | None
+
+
+def tuning_effects(measured: Sequence[Measured], options: SweepOptions) -> list[Longer]:
+    """Limit at each longer tuning length over that at the shortest, for bases that were tuned at several."""
     found = {key: group for key, group in groups(measured).items() if not key.log_scaling}
-    by_base: dict[tuple[float, int], list[Key]] = {}
-    for key in found:
-        by_base.setdefault((key.new_base, key.steps), []).append(key)
     table = []
-    for (base, steps), (first, *others) in by_base.items():
-        for other in others:
-            after, before = alike(found[other], found[first])
-            if not after:
-                continue
-            there, here = mean_log_limits(after, options), mean_log_limits(before, options)
-            ratio = low = high = dropped = math.nan
-            if math.isfinite(there[0]) and math.isfinite(here[0]):
-                known = np.isfinite(there[1:]) & np.isfinite(here[1:])
-                dropped = 1 - float(known.mean())
-                draws = there[1:][known] - here[1:][known]
-                ratio = math.exp(there[0] - here[0])
-                low, high = map(math.exp, quantile_interval(draws, documents(measured), options.confidence))
-            old, new = (limits(side[0].cell.setting)["discrete"] for side in (before, after))
-            row = {
-                "new_base": base,
-                "steps": steps,
-                "from_length": first.tune_length,
-                "to_length": other.tune_length,
-                "seeds": len(after),
-                "ratio": ratio,
-                "low": low,
-                "high": high,
-                "dropped": dropped,
-                "predicted": new / old if old and new else math.nan,
-            }
-            table.append(row)
-    return pd.DataFrame(table)
+    for key, group in found.items():
+        first = min(one for one in found if one[1:] == key[1:])
+        if first == key:
+            continue
+        old, new = (limits(setting_of(found[one]))["discrete"] for one in (first, key))
+        for rule in options.rules:
+            ratio = limit_ratio(group, found[first], rule, options)
+            if ratio is not None:
+                table.append(Longer(key, first.tune_length, ratio, rule, new / old if old and new else None))
+    return table
 
 
-def log_scaling_effects(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
-    """What log-scaled attention changes, by doublings of the position from the tuning length on.
+@dataclass(frozen=True)
+class Contrast:
+    """One base against another that was tuned alike.
 
-    Returns:
-        The columns of :class:`Key` but the last, ``start``, ``stop`` (tokens, the stop excluded), and ``difference``
-        with its bounds: NLL in nats a token with it less that without, paired on the same models and documents.
+    Attributes:
+        key: of the one.
+        other: base that it is held against.
+        what: ``original``: the base of pre-training; ``smaller``: for a small base the next smaller one; ``next``: the
+            next smaller base, whatever its regime.
+        far: difference of what reading on costs in the second half of the texts (nats a token).
+        limits: ratio of the limits by rule, where no run of either lies beyond the texts.
     """
+
+    key: Key
+    other: float
+    what: Literal["original", "smaller", "next"]
+    far: Estimate
+    limits: dict[str, Estimate]
+
+
+def contrasts(measured: Sequence[Measured], options: SweepOptions) -> list[Contrast]:
+    """Each base against the original one, and against the next smaller one."""
+    found = {key: group for key, group in groups(measured).items() if not key.log_scaling}
+    table = []
+    for key, group in found.items():
+        others: list[tuple[Literal["original", "smaller", "next"], Key]] = []
+        original = key._replace(new_base=setting_of(group).base)
+        if original in found and original != key:
+            others.append(("original", original))
+        smaller = [one for one in found if one[:2] == key[:2] and one.new_base < key.new_base]
+        if smaller:
+            next_one = max(smaller, key=lambda one: one.new_base)
+            others.append(("next", next_one))
+            if setting_of(group).regime == "soft":
+                others.append(("smaller", next_one))
+        for what, other in others:
+            far = far_difference(group, found[other], options)
+            if far is not None:
+                ratios = {rule: limit_ratio(group, found[other], rule, options) for rule in options.rules}
+                known = {rule: ratio for rule, ratio in ratios.items() if ratio is not None}
+                table.append(Contrast(key, other.new_base, what, far, known))
+    return table
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What log-scaled attention changes at some positions.
+
+    Attributes:
+        key: of the base that was read with it.
+        start: first position in tokens.
+        stop: position at which they end, excluded.
+        difference: NLL in nats a token with it less that without.
+    """
+
+    key: Key
+    start: int
+    stop: int
+    difference: Estimate
+
+
+def log_scaling_effects(measured: Sequence[Measured], options: SweepOptions) -> list[Scaled]:
+    """What log-scaled attention changes, by doublings of the position from the tuning length on."""
     found = groups(measured)
     table = []
     for key, group in found.items():
-        pairs = alike(group, found.get(key._replace(log_scaling=False), []) if key.log_scaling else [])
-        if not pairs[0]:
-            continue
+        plain = found.get(key._replace(log_scaling=False), {}) if key.log_scaling else {}
+        length = next(iter(group.values())).cell.curves.length
         stops = [key.tune_length]
-        while stops[-1] < group[0].cell.curves.length:
-            stops.append(min(2 * stops[-1], group[0].cell.curves.length))
+        while stops[-1] < length:
+            stops.append(min(2 * stops[-1], length))
         for start, stop in pairwise(stops):
-            scaled, unscaled = (
-                np.mean([one.cell.curves.full[:, start - 1 : stop - 1].mean(axis=1) for one in side], axis=0)
-                for side in pairs
-            )
-            row = {"tune_length": key.tune_length, "steps": key.steps, "new_base": key.new_base}
-            row |= {"start": start, "stop": stop}
-            row |= bootstrap(scaled - unscaled, confidence=options.confidence).columns("difference")
-            table.append(row)
-    return pd.DataFrame(table)
+            apart = differences(losses(group, start, stop), losses(plain, start, stop))
+            if apart:
+                table.append(Scaled(key, start, stop, mean(apart, options.confidence)))
+    return table

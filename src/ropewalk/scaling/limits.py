@@ -1,9 +1,12 @@
 """How far a model reads before it breaks, from ``nll.parquet``.
 
-The scaling laws' paper (arXiv 2310.05209) names no threshold for its maximum supported context. Here it is the first
-position from which reading everything costs more than a threshold against reading only the last tokens: a model that
-merely fails to profit from a longer context has not broken. Perplexity of the first L tokens, which the paper plots,
-lags behind, since sound early positions dilute it; its limit is given for comparison.
+The scaling laws' paper (arXiv 2310.05209) names no threshold for its maximum supported context. Here it is the position
+from which reading everything costs more than a threshold against reading only the last tokens: a model that merely
+fails to profit from a longer context has not broken. Perplexity of the first L tokens, which the paper plots, lags
+behind, since sound early positions dilute it; its limit is a rule of its own.
+
+Where a noisy curve first exceeds a threshold is early by chance, the more so the further its wall. So limits are read
+off the non-decreasing curve that is nearest to the measured one.
 """
 
 from __future__ import annotations
@@ -44,9 +47,8 @@ class Curves:
         if "window_nll" not in rows:
             raise UserError("no window_nll in this nll.parquet; read with the option window.")
         longest = rows[rows["pass_length"] == rows["pass_length"].max()]
-        wide = longest.pivot(index=["corpus", "document"], columns="position", values=["nll", "window_nll"])
-        full, windowed = (wide[column].to_numpy(np.float64) for column in ("nll", "window_nll"))
-        return cls(full, windowed, tuple(f"{corpus}/{document}" for corpus, document in wide.index))
+        full, documents = nll_by_document(longest)
+        return cls(full, nll_by_document(longest, "window_nll")[0], documents)
 
     @property
     def length(self) -> int:
@@ -63,36 +65,45 @@ class Curves:
         return np.asarray(self.full[:, : length - 1].mean(axis=1))
 
 
-def smoothed(curve: FloatArray, width: int) -> FloatArray:
-    """The mean of each ``width`` neighbours along the last axis; entry i is about position i + 1 + width // 2."""
-    sums = np.cumsum(curve, axis=-1, dtype=np.float64)
-    before = np.concatenate([np.zeros_like(sums[..., :1]), sums[..., :-width]], axis=-1)
-    return (sums[..., width - 1 :] - before) / width
+def nll_by_document(rows: pd.DataFrame, column: str = "nll") -> tuple[FloatArray, tuple[str, ...]]:
+    """NLL in nats of one pass, shape (documents, positions), and the names of the documents."""
+    wide = rows.pivot(index=["corpus", "document"], columns="position", values=column)
+    return wide.to_numpy(np.float64), tuple(f"{corpus}/{document}" for corpus, document in wide.index)
 
 
-def degradation_draws(curves: Curves, thresholds: Sequence[float], smoothing: int) -> FloatArray:
-    """Limits by degradation: the first position where its moving mean exceeds each threshold.
+def crossings(curves: FloatArray, thresholds: Sequence[float]) -> FloatArray:
+    """How many values stand before the nearest non-decreasing curve exceeds each threshold.
+
+    That curve, the isotonic regression by least squares, exceeds t from where the sum of all values less t is least
+    (the switch relation: Groeneboom and Jongbloed, "Nonparametric Estimation under Shape Constraints", 2014). It needs
+    no width to smooth over.
+
+    Args:
+        curves: shape (…, positions).
+        thresholds: in the unit of the curves.
+
+    Returns:
+        Infinite where it never does, shape (…, thresholds).
+    """
+    count = curves.shape[-1]
+    sums = np.concatenate([np.zeros_like(curves[..., :1]), np.cumsum(curves, axis=-1)], axis=-1)
+    places = np.arange(count + 1)
+    least = np.stack([(sums - threshold * places).argmin(axis=-1) for threshold in thresholds], axis=-1)
+    return np.where(least < count, least, np.inf)
+
+
+def degradation_draws(curves: Curves, thresholds: Sequence[float]) -> FloatArray:
+    """Limits by degradation: the first position where it exceeds each threshold.
 
     Args:
         curves: of one model.
         thresholds: nats a token.
-        smoothing: positions in the moving mean; a limit is the middle of the first such window.
 
     Returns:
         Tokens, infinite where it never does, shape (1 + resamples, thresholds): of all documents first, then of each
         bootstrap resample. Models that were measured on the same documents are resampled together.
-
-    Raises:
-        UserError: the texts are not longer than the moving mean.
     """
-    if smoothing >= curves.length - 1:
-        raise UserError(f"smoothing is {smoothing}; expected less than the {curves.length - 1} scored tokens.")
-
-    def limits(means: FloatArray) -> FloatArray:
-        middles = smoothed(means, smoothing)
-        return np.stack([first_above(middles, threshold, 1 + smoothing // 2) for threshold in thresholds], axis=1)
-
-    return resample_curves(curves.degradation, limits)
+    return resample_curves(curves.degradation, lambda means: crossings(means, thresholds) + 1)
 
 
 def perplexity_draws(curves: Curves, length: int, ratio: float) -> FloatArray:
@@ -111,12 +122,6 @@ def perplexity_draws(curves: Curves, length: int, ratio: float) -> FloatArray:
         to_here = np.cumsum(means, axis=1) / np.arange(1, means.shape[1] + 1)
         # The mean over positions 1 .. L - 1 stands at index L - 2.
         rise = to_here[:, length - 1 :] - to_here[:, length - 2 : length - 1]
-        return first_above(rise, math.log(ratio), length + 1)
+        return crossings(rise, [math.log(ratio)])[:, 0] + length + 1
 
     return resample_curves(curves.full, limits)
-
-
-def first_above(curves: FloatArray, threshold: float, offset: int) -> FloatArray:
-    """Index along the last axis, plus ``offset``, of the first value above ``threshold``; infinite without one."""
-    above = curves > threshold
-    return np.where(above.any(axis=-1), above.argmax(axis=-1) + offset, np.inf)

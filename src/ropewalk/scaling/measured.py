@@ -9,8 +9,10 @@ from itertools import groupby
 import numpy as np
 
 from ropewalk.progress import Progress
+from ropewalk.rope.prediction import Setting
 from ropewalk.rope.rope import FloatArray
 from ropewalk.scaling.cells import Cell, Key
+from ropewalk.scaling.estimates import Run
 from ropewalk.scaling.limits import degradation_draws, perplexity_draws
 from ropewalk.scaling.options import SweepOptions
 
@@ -27,17 +29,21 @@ class Measured:
     cell: Cell
     limits: Mapping[str, FloatArray]
 
+    def log_limits(self, rule: str) -> FloatArray:
+        """Logarithms of the limits by a rule; where a text ends before the limit, that of its length."""
+        return np.log(np.minimum(self.limits[rule], self.cell.curves.length))
+
+    def censored(self, rule: str) -> bool:
+        """Whether the limit by a rule lies beyond the texts."""
+        return bool(np.isinf(self.limits[rule][0]))
+
 
 def measure(cells: Sequence[Cell], options: SweepOptions) -> list[Measured]:
-    """The limits of every cell by every rule, resampled together.
-
-    Raises:
-        UserError: the texts are too short for the moving mean.
-    """
+    """The limits of every cell by every rule, resampled together."""
     found = []
     with Progress("limits", len(cells), unit="cell") as progress:
         for cell in cells:
-            degradation = degradation_draws(cell.curves, options.thresholds, options.width)
+            degradation = degradation_draws(cell.curves, options.thresholds)
             perplexity = perplexity_draws(cell.curves, cell.setting.tune_length, options.perplexity_ratio)
             draws = np.concatenate([degradation, perplexity[:, None]], axis=1)
             found.append(Measured(cell, dict(zip(options.rules, draws.T, strict=True))))
@@ -45,25 +51,34 @@ def measure(cells: Sequence[Cell], options: SweepOptions) -> list[Measured]:
     return found
 
 
-def groups(measured: Sequence[Measured]) -> dict[Key, list[Measured]]:
-    """Cells that differ in their seed alone, in the order of their keys."""
-    ordered = sorted(measured, key=lambda one: (one.cell.key, one.cell.seed))
-    return {key: list(found) for key, found in groupby(ordered, key=lambda one: one.cell.key)}
+Group = Mapping[Run, Measured]
+"""Cells that differ in their model and seed alone."""
 
 
-def alike(group: Sequence[Measured], other: Sequence[Measured]) -> tuple[Sequence[Measured], Sequence[Measured]]:
-    """Two groups cut down to the seeds that both have, so that seeds do not differ where something else is compared.
-
-    Both are empty where they share none.
-    """
-    shared = {one.cell.seed for one in group} & {one.cell.seed for one in other}
-    first, second = ([one for one in side if one.cell.seed in shared] for side in (group, other))
-    return first, second
+def groups(measured: Sequence[Measured]) -> dict[Key, Group]:
+    """Cells that differ in their model and seed alone, in the order of their keys."""
+    ordered = sorted(measured, key=lambda one: (one.cell.key, one.cell.run))
+    return {key: {one.cell.run: one for one in found} for key, found in groupby(ordered, key=lambda one: one.cell.key)}
 
 
-def mean_log_limits(group: Sequence[Measured], options: SweepOptions) -> FloatArray:
-    """Mean over seeds of ln limit by the main rule: of all documents, then of each resample."""
-    return np.asarray(np.mean([np.log(one.limits[options.rules[0]]) for one in group], axis=0))
+def setting_of(group: Group) -> Setting:
+    """What all cells of a group have in common."""
+    return next(iter(group.values())).cell.setting
+
+
+def log_limits(group: Group, rule: str) -> dict[Run, FloatArray]:
+    """Logarithms of the limits by a rule, by run: of all documents, then of each resample."""
+    return {run: one.log_limits(rule) for run, one in group.items()}
+
+
+def costs(group: Group, start: int, stop: int) -> dict[Run, FloatArray]:
+    """What reading everything costs each document against the last tokens, at the positions from start to stop."""
+    return {run: one.cell.curves.degradation[:, start - 1 : stop - 1].mean(axis=1) for run, one in group.items()}
+
+
+def losses(group: Group, start: int, stop: int) -> dict[Run, FloatArray]:
+    """Mean NLL of each document at the positions from start to stop, the last excluded."""
+    return {run: one.cell.curves.full[:, start - 1 : stop - 1].mean(axis=1) for run, one in group.items()}
 
 
 def documents(measured: Sequence[Measured]) -> int:

@@ -29,23 +29,22 @@ def retrieval_table(measured: Sequence[Measured], confidence: float = CONFIDENCE
     Returns:
         The columns of :class:`Key`; ``copied``, the longest text before the fall, 0 where the shortest gap is not
         copied, and ``lost``, the first after it, infinite where the longest gap is copied, both from the mean accuracy
-        over seeds; ``low`` and ``high``, from the lower end of the one to the upper end of the other over strings,
-        which all seeds have in common; ``seeds_low`` and ``seeds_high``, from the least of the one to the largest of
-        the other over seeds, empty for one seed; and ``seeds``. Empty without copying.
+        over models and seeds; ``low`` and ``high``: from the least of the one to the largest of the other over strings,
+        which all have in common, resampled, and over models and seeds; ``seeds`` and ``models``. Empty without copying.
 
     Raises:
-        UserError: the seeds of one base were tested on other strings.
+        UserError: the runs of one base were tested on other strings.
     """
     table = []
     for key, group in groups(measured).items():
-        known = [accuracies(one.cell) for one in group if one.cell.copying is not None]
+        known = {run: accuracies(one.cell) for run, one in group.items() if one.cell.copying is not None}
         if not known:
             continue
-        if any(list(other) != list(known[0]) for other in known):
-            raise UserError(f"{key.name}: the seeds were tested on different gaps; measure all alike.")
-        gaps = list(known[0])
-        # Every seed read the same strings, so that one is drawn for all of them.
-        by_gap = [np.mean([one[gap] for one in known], axis=0) for gap in gaps]
+        gaps, *others = (list(one) for one in known.values())
+        if any(other != gaps for other in others):
+            raise UserError(f"{key.name}: tested on different gaps; measure all alike.")
+        # Every run read the same strings, so that one is drawn for all of them.
+        by_gap = [np.mean([one[gap] for one in known.values()], axis=0) for gap in gaps]
         rng = np.random.default_rng(0)
         means = np.stack(
             [np.r_[values.mean(), rng.choice(values, (_RESAMPLES, len(values))).mean(axis=1)] for values in by_gap],
@@ -53,17 +52,15 @@ def retrieval_table(measured: Sequence[Measured], confidence: float = CONFIDENCE
         )
         draws = 2 * np.array([bracket(gaps, row) for row in means])
         low, high = (quantile_interval(ends[1:], min(map(len, by_gap)), confidence) for ends in draws.T)
-        own = 2 * np.array([bracket(gaps, [one[gap].mean() for gap in gaps]) for one in known])
-        several = len(known) > 1
+        own = 2 * np.array([bracket(gaps, [one[gap].mean() for gap in gaps]) for one in known.values()])
         row = {
             **key._asdict(),
             "copied": float(draws[0, 0]),
             "lost": float(draws[0, 1]),
-            "low": low[0],
-            "high": high[1],
-            "seeds_low": float(own[:, 0].min()) if several else math.nan,
-            "seeds_high": float(own[:, 1].max()) if several else math.nan,
-            "seeds": len(known),
+            "low": min(low[0], float(own[:, 0].min())),
+            "high": max(high[1], float(own[:, 1].max())),
+            "seeds": len({run.seed for run in known}),
+            "models": len({run.model for run in known}),
         }
         table.append(row)
     return pd.DataFrame(table)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
-from ropewalk.intervals import Interval, bootstrap, quantile_interval, student
-from ropewalk.rope.prediction import limits
+from ropewalk.intervals import quantile_interval
+from ropewalk.rope.prediction import Setting, limits
 from ropewalk.rope.rope import FloatArray
-from ropewalk.scaling.measured import Measured, alike, documents, groups, mean_log_limits
+from ropewalk.scaling.cells import Key
+from ropewalk.scaling.estimates import Estimate, Run, differences, mean, resampled
+from ropewalk.scaling.measured import Group, Measured, costs, groups, log_limits, losses, setting_of
 from ropewalk.scaling.options import SweepOptions
 
 
@@ -20,9 +21,9 @@ def limit_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataF
     """Measured and predicted limits, one row a cell and rule, in tokens.
 
     Returns:
-        ``cell``, the columns of :class:`Key`, ``seed``, ``regime``, ``rule``, ``limit``, ``low``, ``high`` (infinite
-        where censored), and for each law its prediction and ``ratio LAW``, measured over predicted, empty where the
-        limit is censored or the law names none.
+        ``cell``, the columns of :class:`Key`, ``model``, ``seed``, ``regime``, ``rule``, ``limit``, ``low``, ``high``
+        (over documents; infinite where censored), and for each law its prediction and ``ratio LAW``, measured over
+        predicted, empty where the limit is censored or the law names none.
     """
     table = []
     for one in measured:
@@ -33,7 +34,7 @@ def limit_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataF
             row = {
                 "cell": cell.name,
                 **cell.key._asdict(),
-                "seed": cell.seed,
+                **cell.run._asdict(),
                 "regime": cell.setting.regime,
                 "rule": rule,
                 "limit": draws[0],
@@ -47,72 +48,84 @@ def limit_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataF
     return pd.DataFrame(table)
 
 
-def base_table(measured: Sequence[Measured], options: SweepOptions) -> pd.DataFrame:
-    """The limit of each base by the main rule: geometric mean over seeds, with both intervals, in tokens.
+@dataclass(frozen=True)
+class Base:
+    """What was measured of one base, tuned at one length for a number of steps.
 
-    Returns:
-        The columns of :class:`Key`, ``regime``, ``seeds``, ``predicted`` by the discrete law (empty where it names
-        none), ``limit`` (infinite where any seed is censored), ``low`` and ``high`` over documents, ``seeds_low`` and
-        ``seeds_high`` over seeds, Student's t of the logarithm (empty for one seed, or a censored one);
-        ``widest_low`` and ``widest_high``, what both intervals cover together; ``censored`` seeds;
-        ``far_degradation`` with its bounds: the mean over the second half of the texts; and ``short_context_price``
-        with its bounds: NLL (nats a token) of the first L tokens, L the length of pre-training, over that of the
-        original base tuned alike with the same seeds.
+    Attributes:
+        key: base, tuning length, steps, and whether it was read with log-scaled attention.
+        setting: of any of its cells.
+        limits: tokens by rule, geometric means over models and seeds; infinite where any run never broke, and then the
+            lower end is that of the limits with the length of the texts in the place of what lies beyond.
+        predicted: by the discrete law, in tokens; None where it names none.
+        censored: by rule, runs that never broke.
+        far: what reading everything costs against the last tokens in the second half of the texts (nats a token).
+        price: NLL (nats a token) of the first L tokens, L the length of pre-training, over that of the original base
+            tuned alike on the same models with the same seeds; None where that was not tuned.
     """
+
+    key: Key
+    setting: Setting
+    limits: Mapping[str, Estimate]
+    predicted: float | None
+    censored: Mapping[str, int]
+    far: Estimate
+    price: Estimate | None
+
+
+def base_table(measured: Sequence[Measured], options: SweepOptions) -> list[Base]:
+    """Every base with its limits and what it costs, in the order of their keys."""
     found = groups(measured)
     table = []
     for key, group in found.items():
-        setting = group[0].cell.setting
-        draws = mean_log_limits(group, options)
-        low, high = quantile_interval(draws[1:], documents(measured), options.confidence)
-        own = np.array([math.log(one.limits[options.rules[0]][0]) for one in group])
-        over_seeds = student(own if np.isfinite(own).all() else own[:1], confidence=options.confidence)
-        predicted = limits(setting)["discrete"]
-        ends = {"low": math.exp(low), "high": math.exp(high)}
-        ends |= {"seeds_low": math.exp(over_seeds.low), "seeds_high": math.exp(over_seeds.high)}
-        row = {
-            **key._asdict(),
-            "regime": setting.regime,
-            "seeds": len(group),
-            "predicted": math.nan if predicted is None else predicted,
-            "limit": math.exp(draws[0]),
-            **ends,
-            **widest(ends),
-            "censored": int(np.isinf(own).sum()),
-            **bootstrap(_far(group), confidence=options.confidence).columns("far_degradation"),
-        }
-        original = key._replace(new_base=setting.base, log_scaling=False)
-        pair = alike(group, found.get(original, []))
-        if pair[0]:
-            here, there = (_mean_to(side, setting.train_length) for side in pair)
-            row |= bootstrap(here - there, confidence=options.confidence).columns("short_context_price")
-        table.append(row)
-    return pd.DataFrame(table)
+        setting = setting_of(group)
+        original = found.get(key._replace(new_base=setting.base, log_scaling=False), {})
+        price = differences(losses(group, 1, setting.train_length), losses(original, 1, setting.train_length))
+        table.append(
+            Base(
+                key,
+                setting,
+                {rule: limit_of(group, rule, options) for rule in options.rules},
+                limits(setting)["discrete"],
+                {rule: sum(one.censored(rule) for one in group.values()) for rule in options.rules},
+                mean(_far(group), options.confidence),
+                mean(price, options.confidence) if price else None,
+            )
+        )
+    return table
 
 
-def widest(row: Mapping[Any, Any]) -> dict[str, float]:
-    """What the interval over documents and that over seeds, where there is one, cover together."""
-    low, high = row["low"], row["high"]
-    if math.isfinite(low) and math.isfinite(row["seeds_low"]):
-        low, high = min(low, row["seeds_low"]), max(high, row["seeds_high"])
-    return {"widest_low": low, "widest_high": high}
+def limit_of(group: Group, rule: str, options: SweepOptions) -> Estimate:
+    """The limit of a group by a rule, in tokens; see :class:`Base`."""
+    count = len(next(iter(group.values())).cell.curves.documents)
+    found = resampled(log_limits(group, rule), count, options.confidence).exponential()
+    if any(one.censored(rule) for one in group.values()):
+        return replace(found, value=math.inf, high=math.inf)
+    return found
 
 
-def far_difference(group: Sequence[Measured], other: Sequence[Measured], options: SweepOptions) -> Interval:
+def far_difference(group: Group, other: Group, options: SweepOptions) -> Estimate | None:
     """What reading on costs in the second half of the texts (nats a token), less the same of another group.
 
-    Paired over documents, on the seeds that both groups have.
+    Paired over documents, on the runs that both groups have; None where they share none.
     """
-    first, second = alike(group, other)
-    values = _far(first) - _far(second) if first else np.array([])
-    return bootstrap(values, confidence=options.confidence)
+    apart = differences(_far(group), _far(other))
+    return mean(apart, options.confidence) if apart else None
 
 
-def _far(group: Sequence[Measured]) -> FloatArray:
-    """Mean degradation of each document in the second half of the texts, over seeds."""
-    curves = [one.cell.curves for one in group]
-    return np.asarray(np.mean([one.degradation[:, one.length // 2 :].mean(axis=1) for one in curves], axis=0))
+def limit_ratio(group: Group, other: Group, rule: str, options: SweepOptions) -> Estimate | None:
+    """The limit of a group over that of another, on the runs that both have.
+
+    None where they share none, or a limit lies beyond the texts.
+    """
+    shared = [run for run in group if run in other]
+    if not shared or any(side[run].censored(rule) for side in (group, other) for run in shared):
+        return None
+    count = len(group[shared[0]].cell.curves.documents)
+    apart = differences(log_limits(group, rule), log_limits(other, rule))
+    return resampled(apart, count, options.confidence).exponential()
 
 
-def _mean_to(group: Sequence[Measured], length: int) -> FloatArray:
-    return np.asarray(np.mean([one.cell.curves.mean_to(length) for one in group], axis=0))
+def _far(group: Group) -> dict[Run, FloatArray]:
+    length = next(iter(group.values())).cell.curves.length if group else 0
+    return costs(group, length // 2 + 1, length)

@@ -169,7 +169,10 @@ class RopeTable(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRows(Options):
-    """A sweep of the base: each model is tuned with each base and read with a window of the tuning length."""
+    """A sweep of the base: each model is tuned with each base and read with a window of the tuning length.
+
+    Models of one rotary table are compared in one report.
+    """
 
     models: tuple[ModelName, ...]
     """models that are tuned"""
@@ -187,6 +190,11 @@ class SweepRows(Options):
     """readings of kind nll whose corpora and options serve here"""
     copy_as: str | None = None
     """readings of kind copying whose options serve here; copying is not measured where null"""
+    dynamic: RopeName | None = None
+    """rope made by dynamic_ntk, which every base is held against in the models before tuning; none where null"""
+    pairs: Count | None = None
+    """read the models before tuning with pairs divided, in groups of so many, to see which of them fail beyond the
+    length of pre-training; not where null"""
     report: dict[str, Any] = field(default_factory=dict)
     """options of the report; `ropewalk report --help` lists them"""
 

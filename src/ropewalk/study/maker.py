@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ from ropewalk.study.rows import (
     SearchJob,
     Study,
     Table,
-    join,
 )
 from ropewalk.study.searches import search_report, searches_of
 from ropewalk.study.sweeps import sweep_report, swept_models
@@ -219,11 +218,6 @@ class Maker:
             row = CorpusRow(f"{tokenizer}/{name}", name, tokenizer, known[name])
             ids.append(self.put(self.study.corpora, row).id)
         return tuple(ids)
-
-    def report_name(self, name: str, models: Iterable[str], model: ModelRow) -> str:
-        """The name of an experiment, and the model's where it has several."""
-        several = len(self.all_models(list(models), name)) > 1
-        return join(name, model.id if several else None)
 
     def report(
         self,

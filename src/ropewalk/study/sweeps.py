@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ropewalk.errors import UserError
 from ropewalk.options import validate
 from ropewalk.report.options import PredictionOptions
 from ropewalk.rope.prediction import Setting
-from ropewalk.rope.theory import critical_base, small_base_thresholds
+from ropewalk.rope.theory import critical_base, critical_dimension, small_base_thresholds
 from ropewalk.study.config import SweepGroup, SweepRows
 from ropewalk.study.readings import reading_as, reading_options, readings_named, text_of
 from ropewalk.study.recipes import Recipe
 from ropewalk.study.rows import (
+    OWN,
     ModelRow,
     ReportRow,
+    RopeRow,
     Table,
     join,
 )
@@ -64,7 +67,7 @@ def swept_models(maker: Maker, name: str) -> list[ModelRow]:
 
 
 def sweep_report(maker: Maker, name: str, given: SweepRows) -> None:
-    """Readings of every tuned model, with a window of its tuning length; reports of measured and predicted limits."""
+    """Readings of every model, tuned and untuned, and reports of measured and predicted limits."""
     spec = readings_named(maker, given.read_as, "nll", f"sweeps.{name}.read_as")
     copy = readings_named(maker, given.copy_as, "copying", f"sweeps.{name}.copy_as") if given.copy_as else None
     scaled = {
@@ -75,20 +78,22 @@ def sweep_report(maker: Maker, name: str, given: SweepRows) -> None:
         for new_base, length in _bases(group, _known(base.table, given))
         for seed in group.seeds
     }
-    tuned = maker.models(name, name)
+    readings: dict[Table, list[str]] = {}
+    cells: dict[Table, list[tuple[float, int]]] = {}
     for base in maker.all_models(given.models, name):
-        readings = []
-        own = [row for row in tuned if row.base == base.id]
+        table = _known(base.table, given)
+        own = [row for row in maker.models(name, name) if row.base == base.id]
+        readings.setdefault(table, []).extend(_untuned(maker, name, given, base, own))
         for row in own:
             assert isinstance(row.options, TuningOptions)
             assert row.rope is not None
             length, new_base = row.options.length, row.columns["base"]
-            read_to = getattr(reading_options(maker, given.read_as), "read_to", 0)
-            if length >= read_to:
+            if length >= _read_to(maker, given):
                 raise UserError(
-                    f"the tuning length {length} is not below read_to of readings.{given.read_as}, {read_to}: no "
-                    "limit could be seen."
+                    f"the tuning length {length} is not below read_to of readings.{given.read_as}, "
+                    f"{_read_to(maker, given)}: no limit could be seen."
                 )
+            cells.setdefault(table, []).append((new_base, length))
             plain = maker.study.ropes[row.rope]
             ropes = [("", plain)]
             if (new_base, length, row.options.steps, row.options.seed) in scaled:
@@ -99,22 +104,68 @@ def sweep_report(maker: Maker, name: str, given: SweepRows) -> None:
                 text = text_of(maker, spec, row, given.read_as)
                 id_ = join(row.id, word)
                 read = reading_as(maker, given.read_as, row, rope, text, join(id_, "nll"), window=length)
-                readings.append(read.id)
+                readings[table].append(read.id)
                 if copy is not None and given.copy_as:
-                    readings.append(reading_as(maker, given.copy_as, row, rope, (), join(id_, "copying")).id)
-        called = maker.report_name(name, given.models, base)
-        maker.report("scaling", called, given.report, f"sweeps.{name}.report", readings=tuple(readings))
-        table = _known(base.table, given)
+                    copied = reading_as(maker, given.copy_as, row, rope, (), join(id_, "copying"))
+                    readings[table].append(copied.id)
+    # Models of one table are seeds of one pre-training: one report says what holds over all of them.
+    for table, ids in readings.items():
+        called = join(name, table.id if len(readings) > 1 else None)
+        maker.report("scaling", called, given.report, f"sweeps.{name}.report", readings=tuple(ids))
         if table.head_dim and table.base and table.length:
-            cells = list(dict.fromkeys((row.columns["base"], row.columns["tune_length"]) for row in own))
+            settings = list(dict.fromkeys(cells[table]))
             options = PredictionOptions(
                 head_dim=table.head_dim,
                 base=table.base,
                 length=table.length,
-                bases=tuple(cell[0] for cell in cells),
-                tune_lengths=tuple(cell[1] for cell in cells),
+                bases=tuple(cell[0] for cell in settings),
+                tune_lengths=tuple(cell[1] for cell in settings),
             )
             maker.put(maker.study.reports, ReportRow(f"predictions/{called}", "predictions", called, options))
+
+
+def _untuned(maker: Maker, name: str, given: SweepRows, base: ModelRow, tuned: list[ModelRow]) -> list[str]:
+    """Ids of the readings of a model before it is tuned."""
+    spec = maker.config.readings[given.read_as]
+    text = text_of(maker, spec, base, given.read_as)
+    window = min(getattr(row.options, "length") for row in tuned)  # noqa: B009
+    ropes: list[tuple[RopeRow, dict[str, int]]] = [(maker.named_ropes(OWN, base, name)[0], {"window": window})]
+    if given.dynamic is not None:
+        for rope in maker.named_ropes(given.dynamic, base, f"sweeps.{name}.dynamic"):
+            if [step["method"] for step in rope.steps] != ["dynamic_ntk"]:
+                raise UserError(f"dynamic is {given.dynamic!r}; expected a rope made by dynamic_ntk alone.")
+            ropes.append((rope, {}))
+    if given.pairs is not None:
+        table = _known(base.table, given)
+        if not (table.head_dim and table.base and table.length):
+            raise UserError("pairs needs to know how many a model has; expected a table.")
+        critical = critical_dimension(table.head_dim, table.base, table.length) // 2
+        for called, divided in _divided(table.head_dim // 2, critical, given.pairs).items():
+            factors = [_read_to(maker, given) / table.length if one else 1.0 for one in divided]
+            recipe = Recipe(({"method": "longrope", "long_factor": factors},))
+            ropes.append((maker.rope_row(base.table, join(name, called), recipe), {}))
+    return [
+        reading_as(maker, given.read_as, base, rope, text, join(name, base.id, rope.name, "nll"), **more).id
+        for rope, more in ropes
+    ]
+
+
+def _divided(pairs: int, critical: int, wide: int) -> dict[str, list[bool]]:
+    """By name, which pairs are divided: all from each place on; all before the critical one; and those from the
+    critical one on, but for a group of ``wide`` with which it is the other way round. Groups end at the critical pair.
+    """
+    edges = sorted({0, pairs, *range(critical, pairs, wide), *range(critical, 0, -wide)})
+    found = {f"divided-from-{edge}": [k >= edge for k in range(pairs)] for edge in edges[:-1]}
+    found[f"divided-before-{critical}"] = [k < critical for k in range(pairs)]
+    for start, stop in pairwise(edges):
+        found[f"toggled-{start}-{stop}"] = [(k >= critical) != (start <= k < stop) for k in range(pairs)]
+    # Some are the same; none divided is the rope of pre-training.
+    different = {tuple(divided): (called, divided) for called, divided in reversed(found.items()) if any(divided)}
+    return dict(reversed(different.values()))
+
+
+def _read_to(maker: Maker, given: SweepRows) -> int:
+    return int(getattr(reading_options(maker, given.read_as), "read_to"))  # noqa: B009
 
 
 def _known(table: Table, given: SweepRows) -> Table:
