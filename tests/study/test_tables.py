@@ -548,8 +548,8 @@ def test_models_of_one_table_make_one_report_of_a_sweep(make):
     ids = study.reports["scaling/bases"].readings
     of = {study.models[study.readings[each].model].columns["base_model"] for each in ids}
     assert of == {"small_seed-3", "small_seed-4"}
-    other = {"shape": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate_size": 32,
-             "length": 32, "base": 2e4}, "pretraining": {"steps": 2, "batch_size": 4}}  # fmt: skip
+    shape = {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "intermediate_size": 32, "length": 32}
+    other = {"shape": {**shape, "base": 2e4}, "pretraining": {"steps": 2, "batch_size": 4, "learning_rate": 0.002}}
     apart = make(models__other=other, sweeps__bases__models=["small", "other"])
     assert {"scaling/bases_32-10000-32", "scaling/bases_32-20000-32"} <= set(apart.reports)
 
