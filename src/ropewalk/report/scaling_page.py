@@ -75,7 +75,7 @@ def _able_words(sweep: Sweep) -> Iterator[str]:
     said = "; ".join(f"{cell.name} ({sweep.tuning_losses[cell.name]:+.2f})" for cell in out)
     yield (
         f"**Left out, {len(out)} of {len(sweep.measured)} cells**: of models that are not able enough, or that lost "
-        f"more than {options.tuning_loss:g} nats a token within the tuning length against the best base tuned alike "
+        f"more than {options.tuning_loss:g} nats a token within the tuning length against the best base tuned at it "
         f"(in brackets): {said}."
     )
 

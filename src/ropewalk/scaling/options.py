@@ -20,7 +20,7 @@ class SweepOptions(ReportOptions):
     context_use: Annotated[float, Range(at_least=0)] = 0.1
     """nats a token that context within the length of pre-training must be worth to a model, for its numbers to count"""
     tuning_loss: Annotated[float, Range(above=0)] = 0.1
-    """nats a token within the tuning length that a base may cost against the best base tuned alike; beyond it tuning
+    """nats a token within the tuning length that a base may cost against the best base tuned at it; beyond that tuning
     has broken the model, and it does not count"""
 
     def check(self) -> None:

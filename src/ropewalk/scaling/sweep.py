@@ -28,7 +28,7 @@ class Sweep:
         measured: every cell.
         counted: those that count: of models that use their context, and that tuning did not break.
         competence: by model, what context is worth to it before tuning (nats a token), where that was read.
-        tuning_losses: by cell, NLL within the tuning length over the best of its model tuned alike (nats a token).
+        tuning_losses: by cell, NLL within the tuning length over the best of its model at that length (nats a token).
         untuned: readings of untuned models.
     """
 
@@ -118,10 +118,10 @@ def _is_tuned(folder: Path) -> bool:
 
 
 def _tuning_losses(measured: Sequence[Measured]) -> dict[str, float]:
-    """NLL within the tuning length over the least of all bases of the same model, tuned alike, in nats a token."""
-    alike: dict[tuple[str, int, int], dict[str, float]] = {}
+    """NLL within the tuning length over the least of all bases of the same model, tuned at it, in nats a token."""
+    alike: dict[tuple[str, int], dict[str, float]] = {}
     for one in measured:
         key = one.cell.key
         loss = float(one.cell.curves.mean_to(key.tune_length).mean())
-        alike.setdefault((one.cell.run.model, key.tune_length, key.steps), {})[one.cell.name] = loss
+        alike.setdefault((one.cell.run.model, key.tune_length), {})[one.cell.name] = loss
     return {name: loss - min(same.values()) for same in alike.values() for name, loss in same.items()}
