@@ -224,7 +224,9 @@ def perplexity_over_models(
                 means[name] = pd.DataFrame({model: document_nll(rows, length) for model, rows in models.items()})
         for name, values in means.items():
             if values.isna().any(axis=None):
-                raise UserError(f"rope {name!r} was read on other documents with some of {', '.join(map(str, values))}.")
+                raise UserError(
+                    f"rope {name!r} was read on other documents with some of {', '.join(map(str, values))}."
+                )
             less = values - means[reference] if name != reference and reference in means else None
             differences = {} if less is None else _by_corpus(less)
             for corpus, group in _by_corpus(values).items():

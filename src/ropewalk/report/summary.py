@@ -74,8 +74,8 @@ SECTIONS = (
     Section(
         "search",
         "Does a searched rope beat hand-made ones?",
-        "Ropes are found without training, by Bayesian optimisation and its rivals, and held against hand-made ones, as "
-        "published and with their constants tuned, on documents that no search saw.",
+        "Ropes are found without training, by Bayesian optimisation and its rivals, and held against hand-made ones, "
+        "as published and with their constants tuned, on documents that no search saw.",
         "convergence.png",
         "Best rope so far by number of trials",
         {"standings, rivals and transfer": "search.html"},
@@ -84,8 +84,8 @@ SECTIONS = (
     Section(
         "causes",
         "Why does a rope cost what it costs? Two causes",
-        "The abstract of ORoPE names two causes of loss: angles that training never had, and a loss of resolution between "
-        "neighbours. Ropes of a Sobol sequence are read, and both causes are held against what they cost.",
+        "The abstract of ORoPE names two causes of loss: angles that training never had, and a loss of resolution "
+        "between neighbours. Ropes of a Sobol sequence are read, and both causes are held against what they cost.",
         "causes.png",
         "What ropes cost against the two causes",
         {"regressions": "causes.html"},
