@@ -128,11 +128,12 @@ def read_limits(file: Path, prefix: str) -> Pairs:
     """Measured limits of each reading by rule, and predicted ones, which every rule repeats."""
     predicted: dict[str, float] = {}
     measured = ("limit", "low", "high")
-    known = {"cell", "tune_length", "steps", "new_base", "log_scaling", "seed", "regime", "rule", *measured}
+    known = {"cell", "tune_length", "steps", "new_base", "log_scaling", "model", "seed", "regime", "rule"}
+    known |= set(measured)
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines):
             cell = f"base={float(row['new_base']):.10g}/length={row['tune_length']}/steps={row['steps']}"
-            start = f"{prefix}/{cell}/seed={row['seed']}/log_scaling={row['log_scaling']}"
+            start = f"{prefix}/{row['model']}/{cell}/seed={row['seed']}/log_scaling={row['log_scaling']}"
             for name, value in row.items():
                 if not value or name.startswith("ratio "):
                     continue
