@@ -122,6 +122,7 @@ def width_costs(study: Path, width: float) -> list[str]:
                 continue
             made = read_json(study / f"posgen/{name}/{row.task}/models/training.json", "a PosGen training")["options"]
             options = PosGenOptions(**{**made, "seeds": tuple(made["seeds"])})
+            tokens_per_second(options, 2, 1, "cpu")
             start = time.process_time()
             tokens_per_second(options, 2, 18, "cpu")
             seconds = (time.process_time() - start) / 20 * options.steps * len(options.seeds)
