@@ -35,9 +35,8 @@ def test_a_value_that_is_missing_is_an_error():
 
 def test_cells_are_laid_out_and_escaped():
     rows = [[(f"{EVIL}\n{EVIL}\n\n3", "yes"), ("1", "no"), ("2", "open"), EVIL, "\n4"]]
-    page = render(
-        "posgen_gap", EVIL, task=pd.Series({"train_length": 2, "test_length": 4}), head=[EVIL, 1024], rows=rows
-    )
+    options = pd.Series({"train_length": 2, "test_length": 4})
+    page = render("posgen_gap", EVIL, options=options, correlations=[], confidence=0.95, head=[EVIL, 1024], rows=rows)
     assert f"<title>{ESCAPED}</title>" in page
     assert f"<h1>{ESCAPED}</h1>" in page
     assert f"<th>{ESCAPED}</th><th>1,024</th>" in page
@@ -90,23 +89,25 @@ def test_names_of_ropes_and_corpora_are_text():
 
 def test_names_of_regimes_are_text():
     gain = {f"gain{end}": -1.0 for end in ("", "_low", "_high")} | {"gain_better": "yes"}
-    apart = {**APART, "difference_seeds_low": math.nan, "difference_seeds_high": math.nan, "difference_better": "open"}
+    apart = {**APART, "difference_better": "open"}
     rows = [
         {"regime": "", "rope": "y", **NUMBERS, "seeds": 0},
         {"regime": EVIL, "rope": "y", **NUMBERS, "seeds": 1, **gain},
         {"regime": EVIL, "rope": EVIL, **NUMBERS, "seeds": 1, **gain, **apart},
     ]
-    page = tuning_html(pd.DataFrame(rows).assign(corpus="all"), "y", 0.95)
+    table = pd.DataFrame(rows).assign(corpus="all", models=1, over="documents and seeds")
+    page = tuning_html(table, {EVIL: 0.05}, "y", 0.95)
     found = parsed(page)
     assert found.tags.count("b") == 1, "that of the reference"
     assert page.count("class=better") == 2
     assert f"y {EVIL}" in found.words
     assert "y untuned" in found.words
-    assert f"{EVIL} {EVIL}-0.500[-0.700, -0.300]one seed" in found.words.replace("\n", "")
+    assert f"{EVIL} {EVIL}-0.500[-0.700, -0.300]" in found.words.replace("\n", "")
+    assert f"models tuned {EVIL}, not enough to judge ropes by them" in found.words
 
 
 def test_what_the_scorecard_was_told_is_text():
-    page = card_html([], {"paper": EVIL}, {"not tried": 2}, {EVIL: EVIL})
+    page = card_html([], {"paper": EVIL}, {"measured": {"not tried": 2}}, {EVIL: EVIL})
     found = parsed(page)
     assert f"{EVIL}: {EVIL}" in found.words
     assert found.words.count(EVIL) == 3
