@@ -3,9 +3,8 @@
     python tests/golden/record.py record RESULTS tests/golden/tiny.json --about commit=09bfd07
     python tests/golden/record.py compare tests/golden/tiny.json FOUND.json
 
-Readers know one kind of file each; only ``collect`` knows the folders. The values were written at the commit in their
-header by this file as it was at commit a9c3b63, which knew the folders of that time. Means are exact sums over a
-number of values, so that the order of rows decides nothing. What takes time is left out.
+Readers know one kind of file each; only ``collect`` knows the folders. Means are exact sums over a number of values, so
+that the order of rows decides nothing. What takes time is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SHORTEST = 16
 """Positions below it are one group; from there on, each doubling is one."""
 TIMES = {"seconds", "proposing", "seconds_measuring", "seconds_proposing", "tokens_per_second", "overtakes"}
 """Columns and keys that another run changes; ``overtakes`` is the time after which a search leads."""
-VERDICTS = ("reproduced", "not reproduced", "undecided", "not tried")
+VERDICTS = ("reproduced", "not reproduced", "undecided", "not visible", "no verdict", "not tried")
 """Of the scorecard."""
 CHECKSUM = "crc32"
 """Names that end so are equal or not, whatever the tolerance."""
@@ -233,15 +232,15 @@ def read_leval_answers(file: Path, prefix: str) -> Pairs:
 
 
 def read_scorecard(file: Path, prefix: str, without: Sequence[str] = ()) -> Pairs:
-    """What decided each claim, and how: 0 to 3 in the order of ``VERDICTS``."""
+    """What decided each claim, and how: 0 to 5 in the order of ``VERDICTS``."""
     for finding in json.loads(file.read_text())["findings"]:
-        if finding["experiment"] and finding["experiment"]["name"] in without:
+        if finding["experiment"] in without:
             continue
         start = f"{prefix}/{finding['id']}"
         yield f"{start}/verdict", VERDICTS.index(finding["verdict"])
         for name in ("value", "low", "high"):
-            if finding["decided_by"] and finding["decided_by"][name] is not None:
-                yield f"{start}/{name}", finding["decided_by"][name]
+            if finding[name] is not None:
+                yield f"{start}/{name}", finding[name]
 
 
 def read_table(file: Path, prefix: str) -> Pairs:
