@@ -81,8 +81,6 @@ class Score:
     """The base that a difference is from."""
     against_length: int | None = None
     """The tuning length, in tokens, that a ratio is to."""
-    with_original: bool | None = None
-    """True for a line through the point of the base of pre-training too."""
     seed: int | None = None
     """Of a training; None for what is over all seeds."""
     length: int | None = None
