@@ -114,12 +114,10 @@ def scores(sweep: Sweep) -> Scores:
 
 
 def _estimate(sweep: Sweep, quantity: str, found: Estimate, **columns: Any) -> Iterator[Score]:
-    counts = {"n_documents": found.n_documents, "n_seeds": found.n_seeds, "n_models": found.n_models}
+    about = {"n_documents": found.n_documents, "n_seeds": found.n_seeds, "n_models": found.n_models, **columns}
     ends = {found.over: (found.low, found.high)}
     confidence, freedom = sweep.options.confidence, found.freedom
-    yield from number_rows(
-        quantity, found.value, intervals=ends, confidence=confidence, freedom=freedom, **counts, **columns
-    )
+    yield from number_rows(quantity, found.value, intervals=ends, confidence=confidence, freedom=freedom, **about)
 
 
 def _columns(key: Key) -> dict[str, Any]:
@@ -174,11 +172,12 @@ def _comparisons(sweep: Sweep) -> Iterator[Score]:
         columns = {**_columns(rival.key), "regime": regimes[rival.key], "length": rival.length}
         yield from _estimate(sweep, "nll_less_dynamic_ntk", rival.difference, **columns)
     if sweep.cause is not None:
+        # Nothing is tuned here, so that no seed of a tuning lies behind it.
         for pairs in sweep.cause.pairs:
             method = f"pairs {pairs.start} to {pairs.stop} {pairs.what}"
-            yield from _estimate(sweep, "pairs_cost", pairs.cost, method=method)
+            yield from _estimate(sweep, "pairs_cost", pairs.cost, method=method, n_seeds=None)
         if sweep.cause.mended is not None:
-            yield from _estimate(sweep, "mended_share", sweep.cause.mended)
+            yield from _estimate(sweep, "mended_share", sweep.cause.mended, n_seeds=None)
 
 
 def _laws(sweep: Sweep) -> Iterator[Score]:

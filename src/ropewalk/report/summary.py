@@ -159,15 +159,19 @@ def write_summary(study: Path, output: Path) -> None:
 def _scale(study: Path) -> str:
     """Which model was tried, in words."""
     words = "One workflow holds three papers on the length that a language model reads against measurements."
+    alike: dict[str, list[str]] = {}
     for file in sorted(study.glob("models/*/training.json")):
         record = read_json(file, "the record of a training")
         if "shape" not in record:
             continue
         training = {row.quantity: row.value for row in Scores.read(file.with_name("scores.json")).rows}
-        words += (
-            f" {file.parent.name}: a model of {training['parameters']:,.0f} weights, trained from nothing on "
-            f"{training['tokens']:,.0f} tokens in texts of {record['shape']['length']:,}."
+        what = (
+            f"{training['parameters']:,.0f} weights, trained from nothing on {training['tokens']:,.0f} tokens in texts "
+            f"of {record['shape']['length']:,}."
         )
+        alike.setdefault(what, []).append(file.parent.name)
+    for what, names in alike.items():
+        words += f" {', '.join(names)}: {'a model' if len(names) == 1 else f'{len(names)} models'} of {what}"
     return words
 
 
