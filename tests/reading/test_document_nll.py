@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
@@ -33,7 +34,15 @@ def source(make_model):
 def read(source, lettered, tmp_path):
     def run(rope=ORIGINAL, options=OPTIONS, corpora=None, name="out"):
         folder = tmp_path / name
-        read_documents(source, rope, corpora or {"text": lettered}, options, columns=COLUMNS, folder=folder)
+        read_documents(
+            source,
+            rope,
+            corpora or {"text": lettered},
+            options,
+            columns=COLUMNS,
+            state=tmp_path / f"{name}.state",
+            folder=folder,
+        )
         return folder
 
     return run
@@ -72,6 +81,29 @@ def test_a_rope_that_changes_with_the_length_is_read_in_a_pass_at_each_of_its_le
     assert abs(longer - fixed).max() > 1e-4
 
 
+@pytest.mark.parametrize("window", [None, 32])
+def test_a_killed_reading_goes_on_after_the_last_document(read, tmp_path, monkeypatch, window):
+    options = NllOptions(read_to=128, documents=2, window=window, dtype="float32")
+    whole, _ = read_nll(read(options=options, name="whole") / "nll.parquet")
+    token_nll, lengths = nll.token_nll, []
+
+    def killed(model, tokens, **others):
+        if lengths:
+            raise KeyboardInterrupt
+        lengths.append(len(tokens))
+        return token_nll(model, tokens, **others)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(nll, "token_nll", killed)
+        read(options=options)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(nll, "token_nll", lambda *args, **others: lengths.append(1) or token_nll(*args, **others))
+    rows, _ = read_nll(read(options=options) / "nll.parquet")
+    assert lengths == [128, 1]
+    pd.testing.assert_frame_equal(rows, whole)
+    assert not (tmp_path / "out.state").exists()
+
+
 def test_a_rope_that_changes_is_read_at_the_end_where_no_other_length_is_asked_for(read):
     rows, _ = read_nll(read(apply(ORIGINAL, "dynamic_ntk", factor=2.0), NllOptions(read_to=128)) / "nll.parquet")
     assert rows["pass_length"].unique().tolist() == [128]
@@ -104,4 +136,4 @@ def test_what_cannot_be_read_is_said_before_anything_is_written(read, lettered, 
         read(default_rope(16, 10_000.0, 64))
     with pytest.raises(UserError, match="a rope that changes with the length has no table for a window"):
         read(apply(ORIGINAL, "dynamic_ntk", factor=2.0), NllOptions(read_to=128, documents=2, window=32))
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "out").exists()

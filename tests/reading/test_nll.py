@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ropewalk.errors import UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.heads import has_plain_head
 from ropewalk.models.shape import ModelShape
 from ropewalk.reading import nll, nll_file
 from ropewalk.reading.perplexity import document_nll
@@ -40,10 +41,28 @@ def plain_nll(model, tokens) -> np.ndarray:
     return -logits.log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0].numpy()
 
 
+@pytest.fixture(params=["one pass", "chunks"])
+def passes(request, monkeypatch) -> str:
+    """Both ways through the layers."""
+    if request.param == "chunks":
+        monkeypatch.setattr(nll, "one_pass_fits", lambda *_: False)
+    return request.param
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 64, 199, 200, 1024])
-def test_chunked_prefill_equals_one_forward(model, tokens, chunk):
+def test_pieces_equal_one_forward(model, tokens, chunk, passes, monkeypatch):
     binding.patch(model, binding.read_rope(model.config))
-    np.testing.assert_allclose(nll.token_nll(model, tokens, chunk=chunk), plain_nll(model, tokens), atol=2e-4)
+    expected, calls, forward = plain_nll(model, tokens), [], model.model.forward
+
+    def counted(*args, **kwargs):
+        calls.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    has_plain_head(model)  # which looks once
+    monkeypatch.setattr(model.model, "forward", counted)
+    np.testing.assert_allclose(nll.token_nll(model, tokens, chunk=chunk), expected, atol=2e-4)
+    assert sum(calls) == 199
+    assert len(calls) == (1 if passes == "one pass" else -(-199 // chunk))
 
 
 def test_one_pass_serves_every_shorter_length(model, tokens):
@@ -54,7 +73,7 @@ def test_one_pass_serves_every_shorter_length(model, tokens):
 
 
 @pytest.mark.parametrize("family", ["gemma2", "cohere", "granite", "mistral"])
-def test_families_that_scale_their_logits_or_slide_their_window(family, tokens):
+def test_families_that_scale_their_logits_or_slide_their_window(family, tokens, passes):
     config = AutoConfig.for_model(
         family,
         vocab_size=50,
@@ -72,6 +91,14 @@ def test_families_that_scale_their_logits_or_slide_their_window(family, tokens):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     np.testing.assert_allclose(nll.token_nll(model, tokens, chunk=40), plain_nll(model, tokens), atol=2e-4)
+    assert has_plain_head(model) == (family == "mistral")
+
+
+def test_a_pass_that_does_not_fit_goes_in_chunks(model, monkeypatch):
+    assert nll.one_pass_fits(model, 1, 1000)
+    monkeypatch.setattr(nll, "free_memory", lambda device: 1_000_000)
+    assert not nll.one_pass_fits(model, 1, 1000)
+    assert nll.one_pass_fits(model, 1, 100)
 
 
 def test_a_dynamic_rope_is_run_at_each_length(model, tokens):
@@ -105,8 +132,17 @@ def test_running_out_of_memory_is_one_sentence(model, tokens, monkeypatch):
     def forward(*args, **kwargs):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
 
-    monkeypatch.setattr(model, "forward", forward)
+    monkeypatch.setattr(model.model, "forward", forward)
     with pytest.raises(UserError, match="memory ran out at a length of 200 tokens"):
+        nll.token_nll(model, tokens, chunk=64)
+
+
+def test_an_error_that_speaks_of_memory_is_not_taken_for_a_lack_of_it(model, tokens, monkeypatch):
+    def forward(*args, **kwargs):
+        raise RuntimeError("unsupported memory format option Contiguous")
+
+    monkeypatch.setattr(model.model, "forward", forward)
+    with pytest.raises(RuntimeError, match="memory format"):
         nll.token_nll(model, tokens, chunk=64)
 
 

@@ -160,7 +160,7 @@ def read(
 ) -> None:
     """Read a model with a rope: documents (nll), strings to copy, hidden facts (needle), questions (leval) or probes.
 
-    needle and leval, killed and called again, go on after what they finished.
+    nll, needle and leval, killed and called again, go on after what they finished.
     """
     from ropewalk.study.kinds import READING_OPTIONS
 
@@ -178,7 +178,7 @@ def read(
     if kind == Kind.nll:
         from ropewalk.reading.document_nll import read_documents
 
-        read_documents(source, bound, text, given, columns=called, folder=output)
+        read_documents(source, bound, text, given, columns=called, state=resume, folder=output)
     elif kind == Kind.copying:
         from ropewalk.reading.copying import read_copying
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
-from ropewalk.files import whole_folder
+from ropewalk.files import claim_state, only_one, whole_folder
 from ropewalk.metrics import write_metrics
 from ropewalk.models.loading import load_model
-from ropewalk.models.sources import ModelSource, training_record
+from ropewalk.models.sources import ModelSource, training_record, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import plain
 from ropewalk.reading import nll
@@ -28,9 +31,12 @@ def read_documents(
     options: NllOptions,
     *,
     columns: Mapping[str, Any],
+    state: Path,
     folder: Path,
 ) -> None:
     """Write ``nll.parquet``, ``scores.json`` (perplexity by corpus and doubling) and ``metrics.jsonl`` (by position).
+
+    Killed and called again, it goes on after the last document that was read.
 
     Args:
         source: the model.
@@ -38,6 +44,7 @@ def read_documents(
         corpora: text by name, tokenised by the model's tokenizer.
         options: what is read.
         columns: what the row is called in tables; kept in the file's header.
+        state: folder of what was read so far; removed at the end.
         folder: where to write, whole or not at all.
 
     Raises:
@@ -49,23 +56,50 @@ def read_documents(
     tokenizer = load_tokenizer(source)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    model = load_model(source, dtype=options.dtype)
-    lengths = [options.read_to] if rope.static else sorted({*options.dynamic_lengths, options.read_to})
-    rows = nll.score(
-        model, rope, wanted, lengths, chunk=options.chunk, window=options.window, stride=options.window_stride
-    )
-    header = {
-        "columns": dict(columns),
+    identity = {
         "model": str(source),
-        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "weights": weights_hash(source),
         "rope": rope.to_json(),
-        "corpora": {name: corpus.info for name, corpus in corpora.items()},
-        "options": plain(options),
-        "training": training_record(source),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
+        "options": {key: value for key, value in plain(options).items() if key != "chunk"},
+        "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
     }
-    told = options.doublings if rope.static else lengths
+    lengths = [options.read_to] if rope.static else sorted({*options.dynamic_lengths, options.read_to})
+    with only_one(state):
+        claim_state(state, identity)
+        model = load_model(source, dtype=options.dtype)
+        rows = nll.score(
+            model,
+            rope,
+            wanted,
+            lengths,
+            chunk=options.chunk,
+            window=options.window,
+            stride=options.window_stride,
+            kept=state,
+        )
+        header = {
+            "columns": dict(columns),
+            "model": str(source),
+            "parameters": sum(weights.numel() for weights in model.parameters()),
+            "rope": rope.to_json(),
+            "corpora": {name: corpus.info for name, corpus in corpora.items()},
+            "options": plain(options),
+            "training": training_record(source),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+        }
+        _write(rows, header, options.doublings if rope.static else lengths, rope, columns, folder)
+        shutil.rmtree(state)
+
+
+def _write(
+    rows: pd.DataFrame,
+    header: dict[str, Any],
+    told: list[int],
+    rope: Rope,
+    columns: Mapping[str, Any],
+    folder: Path,
+) -> None:
     with whole_folder(folder) as out:
         write_nll(out / "nll.parquet", rows, header)
         score_summary(rows, told, columns).write(out / "scores.json")

@@ -15,12 +15,17 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
+from ropewalk.files import whole_file
 from ropewalk.models import binding
+from ropewalk.models.heads import has_plain_head
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 
 DEFAULT_CHUNK = 1024
-"""Tokens that go through the model at a time. Logits take chunk × vocabulary × 4 bytes."""
+"""Tokens whose logits exist at a time; they take chunk × vocabulary × 4 bytes."""
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What torch says where memory ran out, of which only some errors have a type of their own."""
 
 
 def free_memory(device: torch.device) -> int:
@@ -71,7 +76,8 @@ def memory_errors(length: int) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        untyped = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
+        if untyped and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise UserError(
             f"memory ran out at a length of {length} tokens; evaluate shorter lengths or use smaller chunks."
@@ -80,14 +86,12 @@ def memory_errors(length: int) -> Iterator[None]:
 
 @torch.inference_mode()
 def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAULT_CHUNK) -> np.ndarray:
-    """NLL of each token given all before it, by chunked prefill with a key/value cache.
-
-    Memory grows with the length only through the cache; logits exist for one chunk at a time.
+    """NLL of each token given all before it, from one causal pass; logits exist for one chunk at a time.
 
     Args:
         model: a causal language model with a static rope.
         tokens: token ids, shape (length,).
-        chunk: tokens that go through the model at a time.
+        chunk: tokens whose logits exist at a time.
 
     Returns:
         Nats, float32, shape (length - 1,): entry i is the NLL of token i + 1.
@@ -108,17 +112,26 @@ def token_nll(model: PreTrainedModel, tokens: np.ndarray, *, chunk: int = DEFAUL
 
 
 def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """Logits of texts by chunked prefill: for places start to stop - 1, those of the tokens one further on.
+    """Logits of texts in pieces: for places start to stop - 1, those of the tokens one further on.
+
+    The layers read all tokens in one pass where their activations fit, and only the head works in pieces: a pass
+    without a key/value cache keeps the fast kernels of attention. Else the layers work in pieces too, with a cache.
 
     Args:
         model: a causal language model with a static rope.
         ids: token ids, shape (rows, tokens).
-        chunk: tokens of each row that go through the model at a time; a cache is kept where there are several chunks.
+        chunk: tokens of each row whose logits exist at a time.
 
     Yields:
         start, stop, and logits of shape (rows, stop - start, vocabulary).
     """
     last = ids.shape[1] - 1  # the last token is only ever predicted
+    if last > chunk and one_pass_fits(model, ids.shape[0], last) and has_plain_head(model):
+        hidden = model.get_decoder()(input_ids=ids[:, :last], use_cache=False).last_hidden_state
+        for start in range(0, last, chunk):
+            stop = min(start + chunk, last)
+            yield start, stop, model.get_output_embeddings()(hidden[:, start:stop])
+        return
     cache = DynamicCache(config=model.config) if last > chunk else None
     for start in range(0, last, chunk):
         stop = min(start + chunk, last)
@@ -129,15 +142,36 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
         )
 
 
+def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
+    """Whether the activations of one pass take no more than half of the free memory, without a key/value cache."""
+    config, size = model.config, model.dtype.itemsize
+    heads = config.num_attention_heads + 2 * (
+        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    )
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    # The residual stream, its norm in float32, what a layer adds; queries, keys and values before and after the turn in
+    # float32; gate, up and their product.
+    width = config.hidden_size * (3 * size + 8) + heads * binding.head_dim(config) * (size + 8) + 3 * inner * size
+    needed = rows * length * width
+    attention = getattr(config, "_attn_implementation", None)
+    if attention == "eager":
+        needed += rows * config.num_attention_heads * length**2 * (size + 4)
+    elif getattr(config, "sliding_window", None):
+        needed += length**2 * (1 + size)  # a mask
+    return needed < free_memory(model.device) / 2
+
+
 def prefill(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> DynamicCache:
-    """The key/value cache of texts, read in chunks; of the logits only the last of each chunk are computed.
+    """The key/value cache of texts, read at once where that fits, else in chunks; logits but the last are not computed.
 
     Args:
         model: a causal language model with a static rope.
         ids: token ids, shape (rows, tokens).
-        chunk: tokens of each row that go through the model at a time.
+        chunk: tokens of each row that go through the model at a time, where not all do.
     """
     cache = DynamicCache(config=model.config)
+    if ids.shape[1] > chunk and one_pass_fits(model, *ids.shape):
+        chunk = ids.shape[1]
     for part in ids.split(chunk, dim=1) if ids.shape[1] else ():
         model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return cache
@@ -215,6 +249,7 @@ def score(
     chunk: int = DEFAULT_CHUNK,
     window: int | None = None,
     stride: int | None = None,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """The rows of ``nll.parquet`` for one model, one rope and some texts.
 
@@ -226,6 +261,7 @@ def score(
         chunk: tokens that go through the model at a time.
         window: where given, adds ``window_nll`` for windows of so many tokens.
         stride: tokens between the starts of windows; half a window where None.
+        kept: folder that keeps what was read of each text, and from which an earlier call that was killed is taken up.
 
     Raises:
         UserError: a text is too short, the window does not fit its stride or the texts or the rope is not static, or
@@ -246,24 +282,35 @@ def score(
             check_memory(model, length, max(chunk, window or 0))
             binding.patch(model, rope.at(length))
             binding.check_float32(model)
-            for text in wanted:
+            for k, text in enumerate(wanted):
                 if len(text.tokens) < length:
                     raise UserError(
                         f"document {text.document!r} of {text.corpus} has {len(text.tokens)} tokens; "
                         f"expected at least {length}."
                     )
-                nll = token_nll(model, text.tokens[:length], chunk=chunk)
-                columns = {
-                    "corpus": text.corpus,
-                    "document": text.document,
-                    "position": np.arange(1, length, dtype=np.int32),
-                    "nll": nll,
-                    "pass_length": np.int32(length),
-                }
-                if window is not None:
-                    columns["window_nll"] = window_nll(
-                        model, text.tokens[:length], window, stride=stride, chunk=max(chunk, window)
-                    )
-                frames.append(pd.DataFrame(columns))
-                progress.advance(note=f"{length} tokens · {nll.mean():.3f} nats")
+                file = kept and kept / f"{length}-{k}.parquet"
+                if file and file.is_file():
+                    frames.append(pd.read_parquet(file))
+                else:
+                    frames.append(_score_text(model, text, length, chunk, window, stride))
+                    if file:
+                        with whole_file(file) as temporary:
+                            frames[-1].to_parquet(temporary, index=False)
+                progress.advance(note=f"{length} tokens · {frames[-1]['nll'].mean():.3f} nats")
     return pd.concat(frames, ignore_index=True)
+
+
+def _score_text(
+    model: PreTrainedModel, text: Text, length: int, chunk: int, window: int | None, stride: int | None
+) -> pd.DataFrame:
+    tokens = text.tokens[:length]
+    columns = {
+        "corpus": text.corpus,
+        "document": text.document,
+        "position": np.arange(1, length, dtype=np.int32),
+        "nll": token_nll(model, tokens, chunk=chunk),
+        "pass_length": np.int32(length),
+    }
+    if window is not None:
+        columns["window_nll"] = window_nll(model, tokens, window, stride=stride, chunk=max(chunk, window))
+    return pd.DataFrame(columns)

@@ -31,7 +31,7 @@ class NllOptions(Options):
     window_stride: Count | None = None
     """tokens between the starts of such windows; half a window where null"""
     chunk: Count = 1024
-    """tokens that go through the model at a time, which bounds memory"""
+    """tokens whose logits exist at a time, and that the layers read at a time where memory is short"""
     dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
@@ -92,7 +92,7 @@ class NeedleOptions(Options):
     split: Split = "test"
     """split of the documents that facts are hidden in"""
     chunk: Count = 1024
-    """tokens that go through the model at a time"""
+    """tokens that the layers read at a time where memory is short"""
     dtype: Dtype = DTYPE
     """type of the weights; auto is bfloat16 on a GPU and float32 on a CPU"""
 
@@ -147,7 +147,7 @@ class LEvalOptions(Options):
     parity: bool = False
     """leave the user's turn open where the original does"""
     chunk: Count = 1024
-    """tokens of a prompt that go through the model at a time"""
+    """tokens of a prompt that the layers read at a time where memory is short"""
     rows: Count = 8
     """questions that are answered together"""
     dtype: Dtype = DTYPE

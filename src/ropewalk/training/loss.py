@@ -9,13 +9,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from ropewalk.models.heads import scales_logits
 from ropewalk.training.batches import IGNORED
 
 LOGIT_BYTES = 2**28
 """Memory for the float32 logits of one piece."""
-
-# Between the head and the loss these families do more than a product.
-_OWN_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class CausalLoss(nn.Module):
@@ -32,7 +30,7 @@ class CausalLoss(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        self.plain_head = not any(getattr(model.config, name, None) for name in _OWN_HEADS)
+        self.plain_head = not scales_logits(model.config)
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """The summed NLL of the targets, in nats; -100 counts nothing.

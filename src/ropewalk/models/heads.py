@@ -1,0 +1,35 @@
+"""What stands between the last hidden states of a model and its logits: one product, or more."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+_PLAIN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def scales_logits(config: PretrainedConfig) -> bool:
+    """Whether a family's configuration says that logits are scaled or capped after the product."""
+    return any(getattr(config, name, None) for name in _SCALES)
+
+
+@torch.inference_mode()
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether logits are the output embedding times the last hidden states, and nothing else.
+
+    Where the configuration names nothing, a few tokens show it: families are not believed.
+    """
+    if model not in _PLAIN:
+        head = model.get_output_embeddings()
+        _PLAIN[model] = head is not None and not scales_logits(model.config) and _equal(model, head)
+    return _PLAIN[model]
+
+
+def _equal(model: PreTrainedModel, head: torch.nn.Module) -> bool:
+    ids = torch.arange(8, device=model.device)[None] % model.config.vocab_size
+    whole = model(input_ids=ids, use_cache=False).logits
+    parts = head(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+    return parts.shape == whole.shape and torch.allclose(parts.float(), whole.float())
