@@ -5,7 +5,7 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.models.tokenizers import byte_tokenizer
-from ropewalk.reading.puzzles import PUZZLES, make_prompt
+from ropewalk.reading.puzzles import PUZZLES, make_prompt, multi_query
 
 TOKENIZER = byte_tokenizer()
 TEXT = np.array(TOKENIZER("Once upon a time there was a text. " * 100)["input_ids"])
@@ -53,6 +53,20 @@ def test_the_asked_fact_stands_at_its_depth(task):
         room = 1500 - others - len(puzzle.question) - len(puzzle.answer)
         # Facts before it move it on by their own length.
         assert depth * room - 1 <= place <= depth * room + 1 + others
+
+
+def test_all_questions_of_a_multi_query_have_one_text_before_them_with_a_fact_at_each_depth():
+    depths, length = (0.0, 0.3, 0.9), 1500
+    puzzles = [multi_query(np.random.default_rng(4), depths, k) for k in range(3)]
+    made = [make_prompt(TOKENIZER, one, TEXT, length=length, depth=depths[one.asked], seed=0) for one in puzzles]
+    texts = [read(one.tokens[: -one.answer - one.question]) for one in made]
+    shared = min(texts, key=len)
+    assert all(text.startswith(shared) for text in texts)
+    assert len({one.question for one in puzzles}) == len({one.answer for one in puzzles}) == 3
+    for one in puzzles:
+        fact = one.facts[one.asked]
+        assert one.answer.strip() in fact
+        assert shared.index(fact) == pytest.approx(depths[one.asked] * length, abs=0.2 * length)
 
 
 def test_the_answer_follows_from_the_facts():

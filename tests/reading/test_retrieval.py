@@ -86,6 +86,33 @@ def test_every_model_and_rope_is_asked_the_same(source, corpus, tmp_path):
         write_report([tmp_path / "one", tmp_path / "other"], REPORT, tmp_path / "report")
 
 
+def test_a_text_is_read_once_for_the_questions_of_all_depths(source, corpus, tmp_path, monkeypatch):
+    options = replace(
+        OPTIONS, tasks=("multi-query",), lengths=(280, 288), depths=(0.1, 0.9), samples=3, by="generation"
+    )
+    generate, prefixes = retrieval.generate, []
+
+    def counted(model, prefix, endings, **others):
+        prefixes.append((len(prefix), len(endings)))
+        return generate(model, prefix, endings, **others)
+
+    monkeypatch.setattr(retrieval, "generate", counted)
+    together = run(source, corpus, tmp_path / "together", options=options)
+    assert [count for _, count in prefixes] == [2] * 2 * 3
+    assert all(length > 150 for length, _ in prefixes)
+    said = retrieval._said
+    monkeypatch.setattr(
+        retrieval,
+        "_said",
+        lambda model, tokenizer, prompts, chunk: [said(model, tokenizer, [one], chunk)[0] for one in prompts],
+    )
+    alone = run(source, corpus, tmp_path / "alone", options=options)
+    columns = ["task", "length", "depth", "sample", "answer"]
+    pd.testing.assert_frame_equal(together[columns], alone[columns])
+    # The answers of one call may be longer: each goes on as long as the longest.
+    assert [str(a)[:5] for a in together["said"]] == [str(a)[:5] for a in alone["said"]]
+
+
 @pytest.mark.parametrize("by", ["nll", "generation"])
 def test_a_killed_measurement_goes_on_as_if_nothing_had_happened(source, corpus, tmp_path, monkeypatch, by):
     options = replace(OPTIONS, lengths=(64, 100), depths=(0.0, 1.0), samples=2, by=by)

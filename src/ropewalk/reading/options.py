@@ -9,7 +9,9 @@ from typing import Annotated, Literal, get_args
 from ropewalk.errors import OptionError
 from ropewalk.options import DTYPE, Count, Dtype, Options, Range, Seed, Split, Tokens
 
-Puzzle = Literal["single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words"]
+Puzzle = Literal[
+    "single", "passkey", "digits", "multi-key", "multi-value", "variable-tracking", "common-words", "multi-query"
+]
 LEvalTask = Literal["tpo", "quality", "coursera", "sci_fi", "gsm100", "codeU", "topic_retrieval_longchat"]
 Lengths = Annotated[tuple[int, ...], Range(at_least=2)]
 
@@ -80,9 +82,9 @@ class NeedleOptions(Options):
     lengths: Lengths
     """tokens of a prompt, its answer included, ascending"""
     tasks: tuple[Puzzle, ...] = ("single", "multi-key", "multi-value", "variable-tracking", "common-words", "passkey")
-    """what is hidden and asked"""
+    """what is hidden and asked; multi-query hides a fact at each depth of one text, which is read once"""
     depths: Annotated[tuple[float, ...], Range(at_least=0, at_most=1)] = (0, 0.25, 0.5, 0.75, 1)
-    """where the asked fact stands, as shares of the text"""
+    """where the asked fact stands, as shares of the text, ascending"""
     samples: Count = 12
     """prompts a task, length and depth"""
     by: Literal["generation", "nll"] = "generation"
@@ -101,6 +103,8 @@ class NeedleOptions(Options):
             raise OptionError(f"lengths are {list(self.lengths)}; expected ascending ones.")
         if not self.tasks or not self.depths:
             raise OptionError("tasks and depths: expected at least one of each.")
+        if sorted(set(self.depths)) != list(self.depths):
+            raise OptionError(f"depths are {list(self.depths)}; expected ascending ones.")
 
     def cells(self) -> list[tuple[str, int, float]]:
         """Task, length and depth of each cell; a list of words has no depth."""

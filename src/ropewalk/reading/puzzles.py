@@ -4,7 +4,7 @@ they tell. Wording and words are our own; everything is made offline from a seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -34,6 +34,7 @@ class Puzzle:
         parts: what an answer must hold; each counts.
         words: the text is these, shuffled; empty where facts hide in a text.
         symbols: the text is random ones of these; empty where it is a document.
+        depths: where each fact stands, as a share of the text; empty where only the asked one has a place.
     """
 
     facts: tuple[str, ...]
@@ -43,6 +44,7 @@ class Puzzle:
     parts: tuple[str, ...]
     words: tuple[str, ...] = ()
     symbols: str = ""
+    depths: tuple[float, ...] = ()
 
 
 def _names(rng: np.random.Generator, count: int) -> list[str]:
@@ -111,6 +113,14 @@ def common_words(rng: np.random.Generator) -> Puzzle:
     return Puzzle((), 0, question, " " + ", ".join(common), tuple(common), words)
 
 
+def multi_query(rng: np.random.Generator, depths: Sequence[float] = (0.5,), asked: int = 0) -> Puzzle:
+    """A code at each depth, each under its own name, of which one is asked for; all questions have one text."""
+    names, codes = _names(rng, len(depths)), _codes(rng, len(depths))
+    facts = tuple(FACT.format(name=name, code=code) for name, code in zip(names, codes, strict=True))
+    question = QUESTION.format(name=names[asked])
+    return Puzzle(facts, asked, question, f" {codes[asked]}", (codes[asked],), depths=tuple(depths))
+
+
 PUZZLES: Mapping[str, Callable[[np.random.Generator], Puzzle]] = MappingProxyType(
     {
         "single": single,
@@ -120,6 +130,7 @@ PUZZLES: Mapping[str, Callable[[np.random.Generator], Puzzle]] = MappingProxyTyp
         "multi-value": multi_value,
         "variable-tracking": variable_tracking,
         "common-words": common_words,
+        "multi-query": multi_query,
     }
 )
 """Tasks by name."""
@@ -180,11 +191,17 @@ def make_prompt(
         listed = encoded(" " + " ".join(str(word) for word in rng.permutation(puzzle.words)))
         body = np.concatenate([text[:1], np.resize(listed, length - len(end) - 1)])
         return Prompt(np.concatenate([body, end]), None, len(answer), len(question), puzzle.parts)
-    wanted = max(1, round(depth * room))
-    before = np.sort(rng.integers(1, wanted + 1, size=puzzle.asked))
-    after = np.sort(rng.integers(wanted, room + 1, size=len(facts) - puzzle.asked - 1))
+    if puzzle.depths:
+        # Shares of what does not depend on the question, so that all questions have one text before them.
+        whole = length - sum(map(len, facts))
+        places = [min(room, max(1, round(share * whole))) for share in puzzle.depths]
+    else:
+        wanted = max(1, round(depth * room))
+        before = np.sort(rng.integers(1, wanted + 1, size=puzzle.asked))
+        after = np.sort(rng.integers(wanted, room + 1, size=len(facts) - puzzle.asked - 1))
+        places = [*before, wanted, *after]
     pieces, last = [], 0
-    for place, fact in zip([*before, wanted, *after], facts, strict=True):
+    for place, fact in zip(places, facts, strict=True):
         pieces += [text[last:place], fact]
         last = int(place)
     tokens = np.concatenate([*pieces, text[last:room], end]).astype(np.int64)

@@ -32,7 +32,7 @@ from ropewalk.progress import Progress
 from ropewalk.reading.generation import generate, stop_tokens
 from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
 from ropewalk.reading.options import NeedleOptions
-from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt
+from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt, multi_query
 from ropewalk.rope import Rope
 from ropewalk.scores import Score, Scores
 
@@ -118,7 +118,11 @@ def prompt_of(
     """One prompt: its puzzle depends on task and sample alone, so that lengths and depths are compared on the same."""
     task, length, depth = cell
     rng = np.random.default_rng([options.seed, list(PUZZLES).index(task), sample])
-    puzzle, seed = PUZZLES[task](rng), int(rng.integers(2**31))
+    if task == "multi-query":
+        puzzle = multi_query(rng, options.depths, options.depths.index(depth))
+    else:
+        puzzle = PUZZLES[task](rng)
+    seed = int(rng.integers(2**31))
     try:
         return make_prompt(tokenizer, puzzle, text, length=length, depth=depth, seed=seed)
     except UserError as error:
@@ -145,6 +149,7 @@ def _answers(
     model = load_model(source, dtype=options.dtype)
     check_memory(model, max(options.lengths), options.chunk)
     controls: dict[tuple[str, int], np.ndarray] = {}
+    said: dict[tuple[str, int, float, int], str] = {}
     bound = None
     with (
         Progress("needles", len(prompts), done=len(prompts) - len(left), unit="cell") as progress,
@@ -160,9 +165,15 @@ def _answers(
                 for i, prompt in enumerate(asked)
             ]
             if options.by == "generation":
-                for row, prompt in zip(cell, asked, strict=True):
-                    said = _said(model, tokenizer, prompt, options.chunk)
-                    row |= {"said": said, "score": found_share(said, prompt.parts)}
+                for i, (row, prompt) in enumerate(zip(cell, asked, strict=True)):
+                    if (task, length, depth, i) not in said:
+                        # Questions on one text are answered together; the text is read once for all of them.
+                        alike = options.depths if task == "multi-query" else [depth]
+                        together = [prompts[task, length, each][i] for each in alike]
+                        answered = _said(model, tokenizer, together, options.chunk)
+                        said |= {(task, length, each, i): one for each, one in zip(alike, answered, strict=True)}
+                    words = said.pop((task, length, depth, i))
+                    row |= {"said": words, "score": found_share(words, prompt.parts)}
             else:
                 if (task, length) not in controls and asked[0].control is not None:
                     without = [prompt.control for prompt in asked if prompt.control is not None]
@@ -223,17 +234,23 @@ def _last_logits(model: PreTrainedModel, ids: torch.Tensor, keep: int, chunk: in
     return last
 
 
-def _said(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: Prompt, chunk: int) -> str:
-    end = len(prompt.tokens) - prompt.answer
-    [ids] = generate(
+def _said(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Prompt], chunk: int
+) -> list[str]:
+    """What the model says to prompts, which are read once as far as they begin alike."""
+    asked = [prompt.tokens[: len(prompt.tokens) - prompt.answer] for prompt in prompts]
+    shared = min(len(ids) - prompt.question for ids, prompt in zip(asked, prompts, strict=True))
+    differ = np.flatnonzero(np.ptp(np.stack([ids[:shared] for ids in asked]), axis=0))
+    shared = int(differ[0]) if len(differ) else shared
+    found = generate(
         model,
-        prompt.tokens[: end - prompt.question],
-        [prompt.tokens[end - prompt.question : end]],
-        max_new_tokens=prompt.answer + SPARE_TOKENS,
+        asked[0][:shared],
+        [ids[shared:] for ids in asked],
+        max_new_tokens=max(prompt.answer for prompt in prompts) + SPARE_TOKENS,
         stop=stop_tokens(model, tokenizer),
         chunk=chunk,
     )
-    return str(tokenizer.decode(ids, skip_special_tokens=True))
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in found]
 
 
 def found_share(said: str, parts: Sequence[str]) -> float:
