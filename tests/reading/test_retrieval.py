@@ -88,7 +88,7 @@ def test_every_model_and_rope_is_asked_the_same(source, corpus, tmp_path):
 
 def test_a_text_is_read_once_for_the_questions_of_all_depths(source, corpus, tmp_path, monkeypatch):
     options = replace(
-        OPTIONS, tasks=("multi-query",), lengths=(280, 288), depths=(0.1, 0.9), samples=3, by="generation"
+        OPTIONS, tasks=("multi-query",), lengths=(280, 288), depths=(0.0, 0.1), samples=3, by="generation"
     )
     generate, prefixes = retrieval.generate, []
 
