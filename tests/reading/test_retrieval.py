@@ -88,7 +88,7 @@ def test_every_model_and_rope_is_asked_the_same(source, corpus, tmp_path):
 
 def test_a_text_is_read_once_for_the_questions_of_all_depths(source, corpus, tmp_path, monkeypatch):
     options = replace(
-        OPTIONS, tasks=("multi-query",), lengths=(280, 288), depths=(0.0, 0.1), samples=3, by="generation"
+        OPTIONS, tasks=("multi-query",), lengths=(280, 288), depths=(0.0, 0.02), samples=3, by="generation"
     )
     generate, prefixes = retrieval.generate, []
 
@@ -99,7 +99,7 @@ def test_a_text_is_read_once_for_the_questions_of_all_depths(source, corpus, tmp
     monkeypatch.setattr(retrieval, "generate", counted)
     together = run(source, corpus, tmp_path / "together", options=options)
     assert [count for _, count in prefixes] == [2] * 2 * 3
-    assert all(length > 150 for length, _ in prefixes)
+    assert not [length for length, _ in prefixes if length < 150], prefixes
     said = retrieval._said
     monkeypatch.setattr(
         retrieval,
