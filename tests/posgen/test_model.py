@@ -174,3 +174,11 @@ def test_dropout_drops():
     one = decoder(ids, table, dropout=0.1)
     assert not torch.allclose(one, decoder(ids, table, dropout=0.1))
     assert torch.equal(decoder(ids, table), decoder(ids, table))
+
+
+def test_a_rotation_of_real_numbers_turns_as_a_complex_one_does():
+    decoder = StackedDecoder(SIZES, [0, 1])
+    rotation = rotations([ROPE, apply(ROPE, "yarn", factor=4.0)], 20)
+    expected = decoder(tokens(2), rotation)
+    torch.testing.assert_close(decoder(tokens(2), torch.view_as_real(rotation)), expected, atol=1e-5, rtol=1e-5)
+    assert (decoder(tokens(2), rotation.conj().resolve_conj()) - expected).abs().max() > 1e-3

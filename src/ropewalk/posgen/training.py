@@ -31,6 +31,9 @@ from ropewalk.posgen.tasks import Tokens
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 
+COMPILED_FROM = 2000
+"""Steps that make compiling worth its time on a GPU: on an H100 it saves a fifth of a step, and takes ten seconds."""
+
 
 class Member(NamedTuple):
     """One model of a stack: the name of the rope it is trained with, and the seed of its weights and batches."""
@@ -134,6 +137,8 @@ def train(
     sink.resume(start)
     device = decoder.norm.device
     rotation = rotations([ropes[member.rope] for member in members], tokens.shape[1], device)
+    if device.type == "cuda" and options.steps - start >= COMPILED_FROM:
+        rotation, run.losses = torch.view_as_real(rotation), torch.compile(training_losses, dynamic=False)
     sequences = torch.from_numpy(tokens).to(device)
     seeds = sorted({member.seed for member in members})
     which = [seeds.index(member.seed) for member in members]
@@ -169,6 +174,7 @@ class _Run:
 
     def __init__(self, decoder: StackedDecoder, trained: Sequence[torch.nn.Parameter], options: PosGenOptions) -> None:
         self.decoder, self.options = decoder, options
+        self.losses: Callable[..., torch.Tensor] = training_losses
         # One optimiser for all: AdamW looks at each number alone.
         self.optimizer = torch.optim.AdamW(
             trained, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
@@ -194,7 +200,7 @@ class _Run:
         if self.options.dropout:
             # Drawn from the step, so that a resumed run drops the same values.
             torch.manual_seed(self.steps)
-        loss = training_losses(self.decoder, rotation, batch, self.options.given, self.options.dropout)
+        loss = self.losses(self.decoder, rotation, batch, self.options.given, self.options.dropout)
         loss.sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

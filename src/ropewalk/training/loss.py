@@ -31,6 +31,8 @@ class CausalLoss(nn.Module):
         super().__init__()
         self.model = model
         self.plain_head = not scales_logits(model.config)
+        # Sharding goes by these layers. The head is none of them: its weight is read here, outside of its own pass.
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """The summed NLL of the targets, in nats; -100 counts nothing.
