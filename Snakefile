@@ -26,6 +26,7 @@ include: "workflow/rules/model.smk"
 include: "workflow/rules/read.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/posgen.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -42,6 +43,7 @@ TARGETS = {
     "ropes": STUDY.ropes.values(),
     "readings": STUDY.readings.values(),
     "searches": STUDY.searches.values(),
+    "exports": STUDY.exports.values(),
     **{kind: STUDY.reports_of(kind) for kind in REPORTS},
 }
 

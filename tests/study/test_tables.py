@@ -639,3 +639,43 @@ def test_faults_of_a_configuration_are_of_one_type(make):
         make(readings__copying__of__0__models=["smal"])
     with pytest.raises(ConfigError):
         make(confidence=2)
+
+
+# Measures and exports
+
+
+WINDOWS = {
+    "kind": "nll",
+    "of": [{"models": ["small"], "ropes": ["yarn"]}],
+    "options": {"read_to": 128, "documents": 3, "window": 32},
+    "report": {"lengths": [128], "reference": "yarn"},
+}
+MEASURES = {"nll": "text", "keys": "windows", "facts": "facts", "lengths": [64, 128], "reference": "yarn"}
+
+
+def test_measures_take_the_readings_of_other_experiments(make):
+    study = make(readings__windows=WINDOWS, measures__both=MEASURES)
+    report = study.reports["measures/both"]
+    expected = [study.reports[each].readings for each in ("perplexity/text", "perplexity/windows", "needle/facts")]
+    assert report.readings == tuple(id_ for ids in expected for id_ in ids)
+    assert (report.options.lengths, report.options.reference) == ((64, 128), "yarn")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"keys": "text"}, "'measures.both.keys': 'text' stands for 3 readings with the window None; expected one"),
+        ({"lengths": [32, 128]}, r"'measures.both.lengths' is [32, 128]; expected lengths beyond the window, 32"),
+        ({"facts": "text"}, "'measures.both.facts': there are no readings 'text' of kind needle"),
+        ({"nll": "nothing"}, "'measures.both.nll': there are no readings 'nothing' of kind nll"),
+    ],
+)
+def test_measures_that_cannot_be_taken(fault, changes, said):
+    assert said in fault(readings__windows=WINDOWS, measures__both={**MEASURES, **changes})
+
+
+def test_an_export_is_of_one_model_with_one_rope(make, fault):
+    row = make(exports__long={"model": "small", "rope": FOUND, "to": "gguf"}).exports["long"]
+    assert (row.model, row.rope, row.to) == ("small", f"32-10000-32/{FOUND}", "gguf")
+    several = {"exports__long": {"model": "tuned", "rope": "yarn"}}
+    assert "config key 'exports.long.model': 'tuned' stands for 8 models; expected one of" in fault(**several)

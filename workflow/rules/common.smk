@@ -34,6 +34,7 @@ REPORTS = (
     "perplexity",
     "copying",
     "needle",
+    "measures",
     "leval",
     "scaling",
     "predictions",
@@ -59,6 +60,7 @@ wildcard_constraints:
     reading=r"[^/]+",
     rope=r".+",
     search=r"[^/]+",
+    export=r"[^/]+",
     corpus=r"[^/]+/[^/]+",
     task=r"[^/]+/[^/]+",
     report=r"[^/]+/[^/]+",
@@ -96,6 +98,7 @@ def row(table):
         "models": (STUDY.models, "model"),
         "readings": (STUDY.readings, "reading"),
         "searches": (STUDY.searches, "search"),
+        "exports": (STUDY.exports, "export"),
         "posgen": (STUDY.posgen, "task"),
         "reports": (STUDY.reports, "report"),
     }[table]

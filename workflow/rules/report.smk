@@ -109,6 +109,7 @@ rule summary:
         models=[
             PATHS.of(row) for row in STUDY.models.values() if row.kind == "pretrain"
         ],
+        exports=[PATHS.of(row) for row in STUDY.exports.values()],
         scorecard=f"{RESULTS}/scorecard",
         study=f"{RESULTS}/study.json",
     output:

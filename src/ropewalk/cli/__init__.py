@@ -73,6 +73,7 @@ app.command(
     cls=documented(
         "--options of copying, needle, leval and posgen=ropewalk.options:ReportOptions",
         f"--options of perplexity={REPORT}:PerplexityReportOptions",
+        f"--options of measures={REPORT}:MeasuresReportOptions",
         f"--options of finetune={REPORT}:TuningReportOptions",
         "--options of scaling=ropewalk.scaling.options:SweepOptions",
         f"--options of predictions={REPORT}:PredictionOptions",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ropewalk.errors import UserError
+from ropewalk.cli.options import JsonColumns, mapping
 from ropewalk.rope import Rope
 
 
@@ -33,6 +33,11 @@ def export(
     fold_temperature: Annotated[
         bool, typer.Option("--fold-temperature", help="move the attention factor into the weights (hf)")
     ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="compare logits as verify-export does; OUTPUT is a folder of export and proof"),
+    ] = False,
+    columns: JsonColumns = "{}",
     revision: Annotated[str | None, typer.Option(help="revision of a model on the hub")] = None,
     engines: Annotated[
         bool, typer.Option("--engines", is_eager=True, callback=_print_engines, help="say which engine honours what")
@@ -46,18 +51,17 @@ def export(
     from ropewalk.models.sources import ModelSource
 
     value, source = Rope.load(rope), ModelSource.parse(model, revision)
-    if to == "hf":
-        from ropewalk.export import huggingface
+    wanted: dict[str, Any] = {"length": length, "fold_temperature": fold_temperature}
+    if prove:
+        from ropewalk.export.prove import export_proved
 
-        written = huggingface.export(source, value, output, length=length, fold_temperature=fold_temperature)
-    elif to == "gguf":
-        from ropewalk.export import gguf
-
-        if fold_temperature:
-            raise UserError("--fold-temperature: expected --to hf; GGUF files have a key for the attention factor.")
-        written = gguf.export(source, value, output, length=length)
+        written, proof = export_proved(source, value, to, output, columns=mapping(columns), **wanted)
+        engine = proof.engine or "no engine at hand: tensors and keys were read back"
+        print(f"proved, {engine}: {proof.criterion}")
     else:
-        raise UserError(f"--to {to!r}: expected hf or gguf.")
+        from ropewalk.export.prove import export as run
+
+        written = run(source, value, to, output, **wanted)
     print(f"wrote {written.path}: {value.pairs} pairs, context length {written.length:,} tokens")
     for note in written.notes:
         print(note)

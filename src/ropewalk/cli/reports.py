@@ -17,6 +17,7 @@ class Report(StrEnum):
     perplexity = "perplexity"
     copying = "copying"
     needle = "needle"
+    measures = "measures"
     leval = "leval"
     scaling = "scaling"
     predictions = "predictions"
@@ -55,6 +56,10 @@ def report(
             from ropewalk.report.needle import write_report as write_needle
 
             write_needle(folders, given, output)
+        case Report.measures:
+            from ropewalk.report.measures import write_report as write_measures
+
+            write_measures(folders, given, output)
         case Report.leval:
             from ropewalk.report.leval import write_report as write_leval
 

@@ -20,6 +20,16 @@ class PerplexityReportOptions(ReportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuresReportOptions(ReportOptions):
+    """A report of what perplexity, LongPPL and hidden facts say of the same ropes."""
+
+    lengths: Annotated[tuple[int, ...], Range(at_least=2)]
+    """reported lengths in tokens, longer than the window that tells the key tokens"""
+    reference: str
+    """rope that the others are compared with, document by document"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuningReportOptions(ReportOptions):
     """A report of readings before and after tuning."""
 

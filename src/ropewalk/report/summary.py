@@ -111,13 +111,23 @@ SECTIONS = (
         "uv run snakemake --cores all --resources gpu=1 needle --configfile config/h100-finetune.yaml",
     ),
     Section(
+        "measures",
+        "Does perplexity say whether it uses what it reads?",
+        "Perplexity is a mean over all tokens, of which few need a long context. LongPPL is over those that do; hidden "
+        "facts ask outright.",
+        "measures.png",
+        "Perplexity, LongPPL and facts found, by rope",
+        {"measures side by side": "measures.html"},
+        "uv run snakemake --cores all measures --configfile config/smollm2.yaml",
+    ),
+    Section(
         "leval",
         "Does it answer questions about long documents? L-Eval",
         "Seven closed-ended tasks, scored as the original does (filled) and strictly (hollow).",
         "leval.png",
         "Scores by task and model",
         {"scores by task": "leval.html"},
-        "uv run snakemake --cores all leval --configfile config/smollm2-leval.yaml",
+        "uv run snakemake --cores all leval --configfile config/smollm2.yaml",
     ),
 )
 

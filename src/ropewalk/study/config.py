@@ -104,6 +104,22 @@ class ReadingRows(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasureRows(Options):
+    """What perplexity, LongPPL and hidden facts say of the same ropes, side by side."""
+
+    nll: str
+    """readings of kind nll, whose perplexity is shown"""
+    keys: str
+    """readings of kind nll, one with a window: it says which tokens only a long context tells (LongPPL)"""
+    facts: str | None = None
+    """readings of kind needle; none where null"""
+    lengths: Annotated[tuple[int, ...], Range(at_least=2)]
+    """reported lengths in tokens, longer than the window"""
+    reference: str
+    """rope that the others are compared with"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuningRows(Options):
     """Tunings of models with ropes: every model with every rope in every regime with every seed, a row each."""
 
@@ -375,6 +391,18 @@ class JobResources(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportRows(Options):
+    """A model with a rope, written for other engines and proved on logits."""
+
+    model: ModelName
+    """a model"""
+    rope: RopeName
+    """a rope"""
+    to: Literal["hf", "gguf"] = "hf"
+    """hf (transformers, vLLM, SGLang) or gguf (llama.cpp; a model that came as GGUF keeps its quantised weights)"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Options):
     """A study. Experiments (readings, tunings, sweeps, searches, posgen) make rows of the three tables."""
 
@@ -393,12 +421,16 @@ class Config(Options):
     """models to begin with, by name"""
     readings: dict[str, ReadingRows] = field(default_factory=dict)
     """experiments that read models with ropes, by name"""
+    measures: dict[str, MeasureRows] = field(default_factory=dict)
+    """reports that hold readings of several kinds side by side, by name"""
     tunings: dict[str, TuningRows] = field(default_factory=dict)
     """experiments that tune models with ropes, by name"""
     sweeps: dict[str, SweepRows] = field(default_factory=dict)
     """sweeps of the base, by name"""
     searches: dict[str, SearchRows] = field(default_factory=dict)
     """searches of ropes, by name"""
+    exports: dict[str, ExportRows] = field(default_factory=dict)
+    """models with their ropes for other engines, by name"""
     posgen: dict[str, PosGenRows] = field(default_factory=dict)
     """PosGen experiments, by name"""
     resources: JobResources = JobResources()

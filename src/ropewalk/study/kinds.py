@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from ropewalk.options import Options, ReportOptions
 from ropewalk.reading.options import CopyingOptions, LEvalOptions, NeedleOptions, NllOptions
-from ropewalk.report.options import PerplexityReportOptions, PredictionOptions, TuningReportOptions
+from ropewalk.report.options import (
+    MeasuresReportOptions,
+    PerplexityReportOptions,
+    PredictionOptions,
+    TuningReportOptions,
+)
 from ropewalk.scaling.options import SweepOptions
 from ropewalk.search.options import ProbeOptions, SearchReportOptions
 
@@ -20,6 +25,7 @@ REPORT_OPTIONS: dict[str, type[Options]] = {
     "perplexity": PerplexityReportOptions,
     "copying": ReportOptions,
     "needle": ReportOptions,
+    "measures": MeasuresReportOptions,
     "leval": ReportOptions,
     "scaling": SweepOptions,
     "predictions": PredictionOptions,

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from ropewalk.errors import CircleError, ConfigError, UserError
 from ropewalk.options import nearest, validate
 from ropewalk.study.config import Config
+from ropewalk.study.exports import export_row
 from ropewalk.study.faults import at_key
 from ropewalk.study.kinds import REPORT_OPTIONS
+from ropewalk.study.measures import measures_report
 from ropewalk.study.models import begin
 from ropewalk.study.posgen import posgen_tasks
 from ropewalk.study.readings import check_lengths, reading_rows
@@ -56,12 +58,18 @@ class Maker:
         for name, readings in config.readings.items():
             with at_key(f"readings.{name}"):
                 reading_rows(self, name, readings)
+        for name, measures in config.measures.items():
+            with at_key(f"measures.{name}"):
+                measures_report(self, name, measures)
         for name, sweep in config.sweeps.items():
             with at_key(f"sweeps.{name}"):
                 sweep_report(self, name, sweep)
         for name, search in config.searches.items():
             with at_key(f"searches.{name}"):
                 search_report(self, name, search)
+        for name, export in config.exports.items():
+            with at_key(f"exports.{name}"):
+                export_row(self, name, export)
         for name, tuning in config.tunings.items():
             with at_key(f"tunings.{name}"):
                 tuning_report(self, name, tuning)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ropewalk.study.rows import CorpusRow, ModelRow, PosGenTask, ReadingRow, ReportRow, RopeRow, SearchJob
+from ropewalk.study.rows import CorpusRow, ExportRow, ModelRow, PosGenTask, ReadingRow, ReportRow, RopeRow, SearchJob
 
-Row = CorpusRow | RopeRow | ModelRow | ReadingRow | SearchJob | PosGenTask | ReportRow
+Row = CorpusRow | RopeRow | ModelRow | ReadingRow | SearchJob | ExportRow | PosGenTask | ReportRow
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Paths:
                 return f"{self.root}/readings/{row.id}"
             case SearchJob():
                 return f"{self.root}/searches/{row.id}"
+            case ExportRow():
+                return f"{self.root}/exports/{row.id}"
             case PosGenTask():
                 return f"{self.root}/posgen/{row.id}/scores"
             case ReportRow():

@@ -144,6 +144,25 @@ class SearchJob:
 
 
 @dataclass(frozen=True)
+class ExportRow:
+    """A model with a rope, written for other engines.
+
+    Attributes:
+        id: names its folder.
+        model: id of the model.
+        rope: id of the rope.
+        to: ``hf`` or ``gguf``.
+        columns: what it is called in tables.
+    """
+
+    id: str
+    model: str
+    rope: str
+    to: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PosGenTask:
     """The models of one task of a PosGen experiment.
 
@@ -213,6 +232,7 @@ class Study:
     models: dict[str, ModelRow] = field(default_factory=dict)
     readings: dict[str, ReadingRow] = field(default_factory=dict)
     searches: dict[str, SearchJob] = field(default_factory=dict)
+    exports: dict[str, ExportRow] = field(default_factory=dict)
     posgen: dict[str, PosGenTask] = field(default_factory=dict)
     reports: dict[str, ReportRow] = field(default_factory=dict)
 

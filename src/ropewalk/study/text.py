@@ -14,7 +14,7 @@ from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob, Study
 
 SHOWN = 12
 """Values of a list that are shown; of a longer one only how many there are."""
-TABLES = ("corpora", "ropes", "models", "readings", "searches", "posgen", "reports")
+TABLES = ("corpora", "ropes", "models", "readings", "searches", "exports", "posgen", "reports")
 
 
 def study_json(study: Study, results: Path) -> str:
@@ -45,6 +45,7 @@ def study_text(study: Study, results: Path) -> str:
         ("models", [(row, _model(row)) for row in study.models.values()]),
         ("searches", [(row, _search(row)) for row in study.searches.values()]),
         ("readings", [(row, _reading(row)) for row in study.readings.values()]),
+        ("exports", [(row, f"{row.model} with {row.rope}, as {row.to}") for row in study.exports.values()]),
         ("posgen", [(row, f"{len(row.trained)} ropes trained") for row in study.posgen.values()]),
         ("reports", [(row, _report(row)) for row in study.reports.values()]),
     )

@@ -36,6 +36,8 @@ def _jobs(study: Study) -> Iterator[tuple[str, str]]:
         yield f"search {search.columns['experiment']}", f"searches/{search.id}"
     for reading in study.readings.values():
         yield f"read {reading.kind}", f"readings/{reading.id}"
+    for export in study.exports.values():
+        yield "export", f"exports/{export.id}"
     for task in study.posgen.values():
         yield f"PosGen {task.experiment}", f"posgen/{task.id}"
     for report in study.reports.values():
