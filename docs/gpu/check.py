@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -115,16 +114,20 @@ def tuning(folder: Path) -> dict[str, Any]:
     rope: Rope = methods.yarn(default_rope(32, 10_000.0, 128), factor=2.0)
     rope.save(folder / "rope.json")
     options = {"steps": 6, "learning_rate": 1e-3, "length": 256, "batch_tokens": 1024, "accumulation": 2}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "-m", "ropewalk.cli"]
     plain = [sys.executable, "-m", "ropewalk.cli"]
+    # Each meets itself at a port of its own.
+    sharded = [
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--master_port", port, *plain[1:]]
+        for port in ("29501", "29502", "29503")
+    ]
     runs: dict[str, tuple[list[str], Mapping[str, Any], Mapping[str, Any]]] = {
         "plain": (plain, {}, {}),
         "checkpointed activations": (plain, {}, {"activation_checkpointing": True}),
         "packed": (plain, {"packed": True}, {}),
         "adapters": (plain, {"lora": {"rank": 4}}, {}),
-        "sharded": (torchrun, {}, {"shard": True}),
-        "sharded, checkpointed": (torchrun, {}, {"shard": True, "activation_checkpointing": True}),
-        "sharded adapters": (torchrun, {"lora": {"rank": 4}}, {"shard": True}),
+        "sharded": (sharded[0], {}, {"shard": True}),
+        "sharded, checkpointed": (sharded[1], {}, {"shard": True, "activation_checkpointing": True}),
+        "sharded adapters": (sharded[2], {"lora": {"rank": 4}}, {"shard": True}),
     }
     if not GPU:
         runs = {name: run for name, run in runs.items() if "shard" not in name}
@@ -135,13 +138,7 @@ def tuning(folder: Path) -> dict[str, Any]:
         words = ["tune", "--model", str(folder / "model"), "--rope", str(folder / "rope.json"), "--corpus"]
         words += [str(folder / "corpus"), "--options", json.dumps({**options, **other}), "--layout"]
         words += [json.dumps({"checkpoint_every": 3, **layout}), "-o", str(folder / name)]
-        return subprocess.Popen(
-            [*command, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "MASTER_PORT": str(29_500 + len(started))},
-        )
+        return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     started: dict[str, subprocess.Popen[str]] = {}
     for name, run in runs.items():
