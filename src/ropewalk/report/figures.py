@@ -97,7 +97,7 @@ def draw_position_overview(curves: Mapping[str, pd.DataFrame], training: int, pa
     heights = spread(np.minimum([ends[name] for name in order], high).tolist(), 0.036 * (high - low))
     for name, colour, height in zip(order, colours, heights, strict=True):
         curve = curves[name]
-        axes.fill_between(curve_middles(curve), curve["low"], curve["high"], color=colour, alpha=0.07, lw=0)
+        # Intervals over documents would cover all lines: documents differ by more than ropes do, and in the same way.
         axes.plot(curve_middles(curve), curve["nll"], color=colour, lw=1.6)
         axes.annotate(
             f"{name}  {ends[name]:.2f}",
