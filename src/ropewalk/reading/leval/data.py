@@ -58,7 +58,10 @@ class DataSource:
         if self.kind == "folder":
             path = Path(self.name) / f"{task.name}.jsonl"
             if not path.is_file():
-                raise UserError(f"task folder {self.name}: no {path.name} there; expected the task's JSON lines.")
+                raise UserError(
+                    f"task folder {self.name}: no {path.name} there; expected the task's JSON lines, as "
+                    "huggingface.co/datasets/L4NLP/LEval has them in LEval/Exam, or data: hub:L4NLP/LEval."
+                )
             return path
         from huggingface_hub import hf_hub_download
 
