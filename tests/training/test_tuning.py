@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -238,17 +239,96 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("layout", [Layout(), Layout(shard=True, activation_checkpointing=True)])
-def test_two_processes_come_to_what_one_does(words, tmp_path, layout):
-    module = ["-m", "ropewalk.cli", "tune", *words, "--options", to_json(SHORT)]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for name, start in (("one", []), ("two", launcher)):
-        laid_out = replace(layout if name == "two" else Layout(), checkpoint_every=4)
-        command = [sys.executable, *start, *module, "--layout", to_json(laid_out), "-o", str(tmp_path / name)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("one", "two"))
+SHARDED = """
+import os
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
+# accelerate leaves processes without GPUs unsharded, whatever it is asked for; so it is told that these have some.
+PartialState(cpu=True)
+PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+from ropewalk.cli import main
+from ropewalk.training import loop
+gather, save = loop._gather, loop._save
+def gather_seen(accelerator, prepared, model):
+    print("sharded:", *(type(m).__name__ for m in prepared.modules() if isinstance(m, FSDPModule)), flush=True)
+    gather(accelerator, prepared, model)
+def save_and_stop(*args):
+    save(*args)
+    raise SystemExit(3)
+loop._gather = gather_seen
+loop._save = save_and_stop if os.environ.get("STOP") else save
+main()
+"""
+
+
+def processes(folder, words, name, options, layout, *, start=(), module=("-m", "ropewalk.cli"), **environment):
+    """Run a training in a process of its own, or in several; return its exit status and what it said."""
+    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(layout), "-o", str(folder / name)]
+    command = [sys.executable, *start, *module, *told]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def check_equal(folder, tied):
+    one, two = (AutoModelForCausalLM.from_pretrained(folder / name) for name in ("one", "two"))
+    assert type(two).__name__ == two.config.architectures[0] == "LlamaForCausalLM"
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert not (tmp_path / "two.state").exists()
+    assert (two.lm_head.weight is two.model.embed_tokens.weight) == tied
+    assert not (folder / "two.state").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_what_one_does(words, tmp_path):
+    layout = Layout(checkpoint_every=4)
+    for name, start in (("one", ()), ("two", TWO)):
+        status, said = processes(tmp_path, words, name, SHORT, layout, start=start)
+        assert status == 0, said[-2000:]
+    check_equal(tmp_path, tied=False)
+
+
+@pytest.fixture
+def tied(words, tmp_path) -> list[str]:
+    """What `ropewalk tune` is told of the same model with one matrix for the first and the last layer."""
+    model = AutoModelForCausalLM.from_pretrained(words[1])
+    shutil.copytree(words[1], tmp_path / "tied")
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(tmp_path / "tied")
+    return [words[0], str(tmp_path / "tied"), *words[2:]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "layout"),
+    [
+        ({}, Layout(shard=True)),
+        ({"accumulation": 2}, Layout(shard=True, activation_checkpointing=True)),
+        ({"lora": AdapterOptions(rank=4, alpha=8.0)}, Layout(shard=True)),
+    ],
+    ids=["whole", "checkpointed", "adapters"],
+)
+@pytest.mark.parametrize("model", ["words", "tied"])
+def test_two_processes_that_share_out_the_weights_come_to_what_one_does(request, tmp_path, changed, layout, model):
+    words, options = request.getfixturevalue(model), replace(SHORT, **changed)
+    (tmp_path / "sharded.py").write_text(SHARDED)
+    module = (str(tmp_path / "sharded.py"),)
+    shared = replace(layout, checkpoint_every=4)
+    status, said = processes(tmp_path, words, "one", options, Layout(checkpoint_every=4))
+    assert status == 0, said[-2000:]
+    status, said = processes(tmp_path, words, "two", options, shared, start=TWO, module=module, STOP="1")
+    assert status != 0
+    assert (tmp_path / "two.state").is_dir()
+    assert not (tmp_path / "two").exists()
+    status, said = processes(tmp_path, words, "two", options, shared, start=TWO, module=module)
+    assert status == 0, said[-2000:]
+    assert "resumed at step 4 of 8" in said
+    # What was to be shared out was: the layers, each by itself, and the rest.
+    wrapped = next(line for line in said.splitlines() if line.startswith("sharded:"))
+    assert wrapped.count("DecoderLayer") == SHAPE.layers
+    assert "CausalLoss" in wrapped
+    check_equal(tmp_path, tied=model == "tied")
