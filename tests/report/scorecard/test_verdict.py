@@ -50,6 +50,8 @@ def only(region, *cases, **about):
         (between(0.75, 1.25), (1.2, 1.3), "undecided"),
         (between(0.75, 1.25), (1.26, 1.3), "not reproduced"),
         (between(0.75, 1.25), (math.nan, math.nan), "no verdict"),
+        # Seeds that all gave the same number.
+        (below(1), (0.25, 0.25), "no verdict"),
     ],
 )
 def test_alone_a_finding_is_decided_by_where_its_whole_interval_lies(region, bounds, verdict):

@@ -123,6 +123,9 @@ def hindrance(evidence: Evidence) -> str:
         return f"{evidence.n_documents} documents; {FEWEST_RESAMPLED} are the fewest that decide anything"
     if math.isnan(evidence.low) or math.isnan(evidence.high):
         return "no interval over all that varies"
+    repeated = any(n is not None for n in (evidence.n_documents, evidence.n_seeds, evidence.n_models))
+    if repeated and evidence.low == evidence.high:
+        return "all repetitions gave the same number, which tells nothing of how it varies"
     return ""
 
 
