@@ -53,6 +53,17 @@ def test_the_page_shows_what_is_there_and_stands_alone(study):
     assert "href='scorecard/scorecard.html'" in page
 
 
+def test_the_page_says_how_long_each_part_took_and_where_a_model_came_from(study):
+    write_summary(study, study / "report.html")
+    assert "How long it took" not in (study / "report.html").read_text()
+    (study / "models/theirs").mkdir()
+    (study / "models/theirs/source.json").write_text(json.dumps({"kind": "hub", "name": "a/b", "revision": None}))
+    write_summary(study, study / "report.html", "fetch models  2:05  1 job")
+    page = (study / "report.html").read_text()
+    assert "<pre>fetch models  2:05  1 job</pre>" in page
+    assert " theirs: hub:a/b." in page
+
+
 def test_every_file_of_a_report_is_listed_with_what_it_shows(study):
     write_summary(study, study / "report.html")
     page = (study / "report.html").read_text()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from ropewalk.study.times import stage_times, times_text
+import json
+
+from ropewalk.study.times import recorded_times, stage_times, times_text
 
 
 def test_times_are_summed_by_what_jobs_do(make, tmp_path):
@@ -28,3 +30,13 @@ def test_a_task_of_two_jobs_has_a_folder_of_files(make, tmp_path):
         (folder / f"{name}.tsv").write_text(f"s\tcpu_time\n{seconds}\t1.0\n")
     (times,) = stage_times(study, tmp_path).values()
     assert sorted(times) == [2.5, 10.0]
+
+
+def test_times_are_read_from_what_a_study_left_behind(tmp_path):
+    assert recorded_times(tmp_path) == ""
+    config = {"models": {"theirs": {"source": "folder:somewhere"}}}
+    (tmp_path / "study.json").write_text(json.dumps({"config": config, "reports": []}))
+    assert recorded_times(tmp_path) == ""
+    (tmp_path / "benchmarks/models").mkdir(parents=True)
+    (tmp_path / "benchmarks/models/theirs.tsv").write_text("s\th:m:s\n125.2\t0:02:05\n")
+    assert recorded_times(tmp_path).splitlines()[0].split() == ["fetch", "models", "2:05", "1", "job"]

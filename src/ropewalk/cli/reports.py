@@ -124,5 +124,6 @@ def summary(
 ) -> None:
     """Write the page of a study for a person who has five minutes: what was tried, what held up, and the figures."""
     from ropewalk.report.summary import write_summary
+    from ropewalk.study.times import recorded_times
 
-    write_summary(study, output)
+    write_summary(study, output, recorded_times(study))

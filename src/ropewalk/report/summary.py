@@ -132,12 +132,13 @@ SECTIONS = (
 )
 
 
-def write_summary(study: Path, output: Path) -> None:
+def write_summary(study: Path, output: Path, times: str = "") -> None:
     """Write the page from what a study left behind.
 
     Args:
         study: ``results/NAME``; stages that it lacks are left out.
         output: the page; its links are relative to it.
+        times: how long the jobs took, a line a stage.
 
     Raises:
         UserError: a file of scores is missing or damaged.
@@ -161,6 +162,7 @@ def write_summary(study: Path, output: Path) -> None:
         ],
         computed=[one for one in findings if one.experiment is None and one.evidence],
         untried=[one for one in findings if not one.evidence],
+        times=times,
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -180,6 +182,9 @@ def _scale(study: Path) -> str:
             f"of {record['shape']['length']:,}."
         )
         alike.setdefault(what, []).append(file.parent.name)
+    for file in sorted(study.glob("models/*/source.json")):
+        source = read_json(file, "where a model came from")
+        words += f" {file.parent.name}: {source['kind']}:{source['name']}."
     for what, names in alike.items():
         words += f" {', '.join(names)}: {'a model' if len(names) == 1 else f'{len(names)} models'} of {what}"
     return words

@@ -6,7 +6,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from ropewalk.files import read_json
 from ropewalk.study.rows import Study
+from ropewalk.study.tables import read_study
 
 
 def stage_times(study: Study, benchmarks: Path) -> dict[str, list[float]]:
@@ -23,6 +25,19 @@ def stage_times(study: Study, benchmarks: Path) -> dict[str, list[float]]:
                 with file.open(newline="") as lines:
                     found.setdefault(stage, []).extend(float(row["s"]) for row in csv.DictReader(lines, delimiter="\t"))
     return found
+
+
+def recorded_times(results: Path) -> str:
+    """The times of a study that has run, a line a stage, from what it left behind; nothing where that is not known.
+
+    Args:
+        results: ``results/NAME``.
+    """
+    if not (results / "study.json").is_file():
+        return ""
+    study = read_study(read_json(results / "study.json", "what a study is made of")["config"])
+    times = stage_times(study, results / "benchmarks")
+    return times_text(times) if times else ""
 
 
 def _jobs(study: Study) -> Iterator[tuple[str, str]]:
