@@ -96,7 +96,8 @@ class ReadingRows(Options):
     options: dict[str, Any] = field(default_factory=dict)
     """options of the kind; `ropewalk read --help` lists them"""
     report: dict[str, Any] = field(default_factory=dict)
-    """options of the report; `ropewalk report --help` lists them"""
+    """options of the report; `ropewalk report --help` lists them. A single reading of kind nll has none, but others may
+    read like it"""
 
     def check(self) -> None:
         if not self.of:

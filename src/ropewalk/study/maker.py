@@ -233,14 +233,17 @@ class Maker:
         name: str,
         values: Mapping[str, Any],
         key: str,
+        *,
+        alone: bool = False,
         **rows: Any,
     ) -> None:
-        """A report in the table of reports."""
+        """A report in the table of reports; of what stands alone, only its options are checked."""
         shared = {"experiment": name, "confidence": self.config.confidence}
         options = validate(REPORT_OPTIONS[kind], values, "config", keys=key, fixed=shared)
         if kind in ("perplexity", "finetune"):
             check_lengths(self, kind, options, rows["readings"], key)
-        self.put(self.study.reports, ReportRow(f"{kind}/{name}", kind, name, options, **rows))
+        if not alone:
+            self.put(self.study.reports, ReportRow(f"{kind}/{name}", kind, name, options, **rows))
 
     def put(self, table: dict[str, Row], row: Row) -> Row:
         """A row in its table; the same one may be put twice."""

@@ -20,13 +20,12 @@ def measures_report(maker: Maker, name: str, given: MeasureRows) -> None:
             what is reported.
     """
     key = f"measures.{name}"
-    parts = {"nll": ("nll", "perplexity"), "keys": ("nll", "perplexity"), "facts": ("needle", "needle")}
-    found: dict[str, tuple[str, ...]] = {}
-    for part, (kind, report) in parts.items():
+    found: dict[str, list[str]] = {}
+    for part, kind in (("nll", "nll"), ("keys", "nll"), ("facts", "needle")):
         named = getattr(given, part)
         if named is not None:
             readings_named(maker, named, kind, f"{key}.{part}")
-            found[part] = maker.study.reports[f"{report}/{named}"].readings
+            found[part] = maker.made[f"readings.{named}"]
     options = maker.study.readings[found["keys"][0]].options
     window = getattr(options, "window", None)
     if len(found["keys"]) != 1 or window is None:

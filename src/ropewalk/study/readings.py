@@ -28,7 +28,7 @@ WITHOUT_TEXT = ("copying", "leval")
 
 
 def reading_rows(maker: Maker, name: str, given: ReadingRows) -> None:
-    """Every model with every rope of an experiment, and the report that compares them."""
+    """Every model with every rope of an experiment, and the report that compares them, if there are several."""
     rows = []
     for subjects in given.of:
         for model in maker.all_models(subjects.models, f"readings.{name}.of.models"):
@@ -36,6 +36,7 @@ def reading_rows(maker: Maker, name: str, given: ReadingRows) -> None:
             for rope in maker.all_ropes(subjects.ropes, model, f"readings.{name}.of.ropes"):
                 rows.append(reading_as(maker, name, model, rope, corpora))
     rows = list({row.id: row for row in rows}.values())
+    maker.made[f"readings.{name}"] = [row.id for row in rows]
     kind = {"nll": "perplexity"}.get(given.kind, given.kind)
     first = maker.study.models[rows[0].model]
     maker.report(
@@ -45,6 +46,7 @@ def reading_rows(maker: Maker, name: str, given: ReadingRows) -> None:
         f"readings.{name}.report",
         readings=tuple(row.id for row in rows),
         model=first.id if kind == "perplexity" and first.kind == "pretrain" else None,
+        alone=kind == "perplexity" and len(rows) == 1,
     )
 
 
