@@ -13,6 +13,8 @@ rule posgen_train:
         f"{BENCHMARKS}/posgen/{{task}}/train.tsv"
     conda:
         "../../envs/ropewalk.yaml"
+    # Else it is left to the end, where one core waits for the other.
+    priority: 1
     threads: threads_of("posgen")
     resources:
         **resources_of("posgen"),
