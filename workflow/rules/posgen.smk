@@ -11,10 +11,10 @@ rule posgen_train:
         f"{LOGS}/posgen/{{task}}/train.log",
     benchmark:
         f"{BENCHMARKS}/posgen/{{task}}/train.tsv"
-    conda:
-        "../../envs/ropewalk.yaml"
     # Else it is left to the end, where one core waits for the other.
     priority: 1
+    conda:
+        "../../envs/ropewalk.yaml"
     threads: threads_of("posgen")
     resources:
         **resources_of("posgen"),
