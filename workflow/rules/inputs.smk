@@ -147,3 +147,10 @@ def posgen_swapped(part, option):
         )
 
     return find
+
+
+def exported_model(wildcards, input):
+    """What is exported: a checkpoint; or, to keep its quantised weights, the GGUF file that a model came as."""
+    found = STUDY.exports[wildcards.export]
+    source = STUDY.models[found.model].source or ""
+    return source if found.to == "gguf" and source.startswith("gguf:") else input.model
