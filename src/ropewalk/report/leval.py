@@ -20,7 +20,7 @@ from ropewalk.reading.leval.scoring import Scored
 from ropewalk.reading.leval.tasks import GUESSED, PUBLISHED, TASKS
 from ropewalk.report.leval_page import leval_html
 from ropewalk.report.rows import named
-from ropewalk.report.style import GREY, inks, save
+from ropewalk.report.style import GREY, INK, inks, save
 from ropewalk.rope import Rope
 from ropewalk.scores import ReportSetting, Score, Scores, number_rows
 
@@ -116,7 +116,10 @@ def scores(
 
 
 def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
-    """A dot and its interval for each subject and task: filled by the original's rules, hollow by the strict ones."""
+    """A dot and its interval for each subject and task: filled by the original's rules, hollow by the strict ones.
+
+    What guessing gives is dotted.
+    """
     tasks, subjects = list(table["task"].unique()), list(table["subject"].unique())
     colours = dict(zip(subjects, inks(len(subjects)), strict=True))
     step = 0.8 / len(subjects)
@@ -129,6 +132,10 @@ def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
                 ends = [row[f"{name}_low"], row[f"{name}_high"]]
                 axes.plot(ends, [height + offset] * 2, color=colour, lw=1.2, alpha=0.7, solid_capstyle="butt")
             axes.plot(row[name], height + offset, "o", ms=4.5, color=colour, mfc=face, mew=1.1)
+    known = {task: GUESSED.get(TASKS[task].kind, 0.0) for task in tasks if task in TASKS}
+    for place, task in enumerate(tasks):
+        guessed = known.get(task, float(np.mean(list(known.values()))) if known else 0.0)
+        axes.plot([guessed] * 2, [place - 0.48, place + 0.48], color=INK, lw=1.2, ls=":", zorder=0)
     for place in range(1, len(tasks)):
         axes.axhline(place - 0.5, color=GREY, lw=0.5)
     titles = [TASKS[task].title if task in TASKS else "average" for task in tasks]
@@ -141,6 +148,7 @@ def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
         axes.plot([], [], "o", ms=4.5, color="#555555", mfc=face, label=label)[0]
         for face, label in (("#555555", "as L-Eval scores"), ("white", "strict"))
     ]
+    marks.append(axes.plot([], [], color=INK, lw=1.2, ls=":", label="guessing")[0])
     axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8.5)
     save(figure, path)
     plt.close(figure)
