@@ -223,7 +223,7 @@ def test_every_job_is_one_current_run_in_mlflow(finished):
 
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiments = {e.name: e.experiment_id for e in client.search_experiments() if e.name.startswith("tiny/")}
-    kinds = ("corpora", "ropes", "models", "nll", "copying", "needle", "leval", "probe", "search", "posgen")
+    kinds = ("corpora", "ropes", "models", "nll", "copying", "needle", "leval", "probe", "search", "export", "posgen")
     assert set(experiments) == {f"tiny/{kind}" for kind in (*kinds, "reports", "scorecard", "summary")}
     runs = {run.info.run_name: run for run in client.search_runs([experiments["tiny/nll"]], "tags.current = 'true'")}
     read = [path.parent.name for path in (finished / "results/tiny/readings").glob("*/nll.parquet")]
@@ -304,7 +304,7 @@ def test_another_factor_of_one_method_reruns_that_method_only(finished):
     write_config(finished, ropes__yarn={"method": "yarn", "factor": 3})
     again = plan(finished)
     # As a rival of searches, it had their factor; now it has its own there too.
-    assert again.jobs == {"rope": 1, "tune": 3, "read": 7, "report": 6, **END}
+    assert again.jobs == {"rope": 1, "tune": 3, "read": 7, "export": 1, "report": 6, **END}
     changed = ("finetune_small_yarn_long_seed-0", "again_small_yarn_long_seed-0", "again_small_yarn_reference_seed-0")
     assert set(changed) <= set(again.rows)
     assert not any("none" in row or FOUND in row for row in again.rows)
