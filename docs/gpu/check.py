@@ -23,7 +23,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from ropewalk.corpora import Corpus, build
+from ropewalk.corpora import build
 from ropewalk.files import write_json
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
@@ -107,7 +107,6 @@ def tuning(folder: Path) -> dict[str, Any]:
         (text / f"{k}.txt").write_text(" ".join(words))
     tokenizer = byte_tokenizer()
     build(f"folder:{text}", tokenizer, folder / "corpus")
-    Corpus.open(folder / "corpus")
     model = fresh_llama(SMALL, len(tokenizer), seed=0)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")

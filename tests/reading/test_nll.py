@@ -128,21 +128,24 @@ def test_too_little_text_is_said(model, tokens):
         nll.score(model, binding.read_rope(model.config), [nll.Text("c", "d", tokens)], [400])
 
 
-def test_running_out_of_memory_is_one_sentence(model, tokens, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "raised", "match"),
+    [
+        (
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+            UserError,
+            "memory ran out at a length of 200 tokens",
+        ),
+        # It speaks of memory, and there is no lack of it.
+        ("unsupported memory format option Contiguous", RuntimeError, "memory format"),
+    ],
+)
+def test_running_out_of_memory_alone_is_one_sentence(model, tokens, monkeypatch, said, raised, match):
     def forward(*args, **kwargs):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(model.model, "forward", forward)
-    with pytest.raises(UserError, match="memory ran out at a length of 200 tokens"):
-        nll.token_nll(model, tokens, chunk=64)
-
-
-def test_an_error_that_speaks_of_memory_is_not_taken_for_a_lack_of_it(model, tokens, monkeypatch):
-    def forward(*args, **kwargs):
-        raise RuntimeError("unsupported memory format option Contiguous")
-
-    monkeypatch.setattr(model.model, "forward", forward)
-    with pytest.raises(RuntimeError, match="memory format"):
+    with pytest.raises(raised, match=match):
         nll.token_nll(model, tokens, chunk=64)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ropewalk.cli.options import JsonColumns, mapping
+from ropewalk.errors import UserError
 from ropewalk.rope import Rope
 
 
@@ -48,19 +49,19 @@ def export(
     A checkpoint is copied with a new configuration. A GGUF file is copied with its quantised weights; a Llama
     checkpoint becomes a GGUF file in float32. `ropewalk verify-export` then proves it on logits.
     """
+    from ropewalk.export.prove import export as run
+    from ropewalk.export.prove import export_proved
     from ropewalk.models.sources import ModelSource
 
+    if mapping(columns) and not prove:
+        raise UserError("--columns are written beside a proof; expected --prove with them.")
     value, source = Rope.load(rope), ModelSource.parse(model, revision)
     wanted: dict[str, Any] = {"length": length, "fold_temperature": fold_temperature}
     if prove:
-        from ropewalk.export.prove import export_proved
-
         written, proof = export_proved(source, value, to, output, columns=mapping(columns), **wanted)
         engine = proof.engine or "no engine at hand: tensors and keys were read back"
         print(f"proved, {engine}: {proof.criterion}")
     else:
-        from ropewalk.export.prove import export as run
-
         written = run(source, value, to, output, **wanted)
     print(f"wrote {written.path}: {value.pairs} pairs, context length {written.length:,} tokens")
     for note in written.notes:

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, only_one, whole_folder
 from ropewalk.metrics import write_metrics
 from ropewalk.models.loading import load_model
-from ropewalk.models.sources import ModelSource, training_record, weights_hash
+from ropewalk.models.sources import ModelSource, training_record
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import plain
 from ropewalk.reading import nll
+from ropewalk.reading.identity import reading_identity
 from ropewalk.reading.nll_file import write_nll
 from ropewalk.reading.options import NllOptions
 from ropewalk.reading.perplexity import ALL, position_metrics, score_summary
@@ -56,16 +55,10 @@ def read_documents(
     tokenizer = load_tokenizer(source)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    identity = {
-        "model": str(source),
-        "weights": weights_hash(source),
-        "rope": rope.to_json(),
-        "options": {key: value for key, value in plain(options).items() if key != "chunk"},
-        "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
-    }
     lengths = [options.read_to] if rope.static else sorted({*options.dynamic_lengths, options.read_to})
+    told = options.doublings if rope.static else lengths
     with only_one(state):
-        claim_state(state, identity)
+        claim_state(state, reading_identity(source, rope, options, corpora))
         model = load_model(source, dtype=options.dtype)
         rows = nll.score(
             model,
@@ -88,19 +81,8 @@ def read_documents(
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,
         }
-        _write(rows, header, options.doublings if rope.static else lengths, rope, columns, folder)
+        with whole_folder(folder) as out:
+            write_nll(out / "nll.parquet", rows, header)
+            score_summary(rows, told, columns).write(out / "scores.json")
+            write_metrics(out / "metrics.jsonl", position_metrics(rows, told, static=rope.static))
         shutil.rmtree(state)
-
-
-def _write(
-    rows: pd.DataFrame,
-    header: dict[str, Any],
-    told: list[int],
-    rope: Rope,
-    columns: Mapping[str, Any],
-    folder: Path,
-) -> None:
-    with whole_folder(folder) as out:
-        write_nll(out / "nll.parquet", rows, header)
-        score_summary(rows, told, columns).write(out / "scores.json")
-        write_metrics(out / "metrics.jsonl", position_metrics(rows, told, static=rope.static))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
@@ -44,6 +44,11 @@ def free_memory(device: torch.device) -> int:
     return free
 
 
+def _kept_heads(config: PretrainedConfig) -> int:
+    """Heads of keys, and of values, in a layer."""
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
 def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     """Refuse a length that cannot fit, before anything is run: an overfull machine kills the job without a word.
 
@@ -51,7 +56,7 @@ def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
         UserError: the key/value cache of ``length`` tokens and the logits of a chunk exceed the free memory.
     """
     config = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = _kept_heads(config)
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
     kept = sum(min(window, length) if kind == "sliding_attention" else length for kind in kinds)
@@ -145,9 +150,7 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
 def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
     """Whether the activations of one pass take no more than half of the free memory, without a key/value cache."""
     config, size = model.config, model.dtype.itemsize
-    heads = config.num_attention_heads + 2 * (
-        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    )
+    heads = config.num_attention_heads + 2 * _kept_heads(config)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     # The residual stream, its norm in float32, what a layer adds; queries, keys and values before and after the turn in
     # float32; gate, up and their product.

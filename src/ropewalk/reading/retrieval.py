@@ -25,11 +25,11 @@ from ropewalk.intervals import CONFIDENCE, FEWEST_RESAMPLED, quantile_interval
 from ropewalk.metrics import write_metrics
 from ropewalk.models import binding
 from ropewalk.models.loading import load_model
-from ropewalk.models.sources import ModelSource, weights_hash
+from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
-from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.reading.generation import generate, stop_tokens
+from ropewalk.reading.identity import reading_identity
 from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
 from ropewalk.reading.options import NeedleOptions
 from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt, multi_query
@@ -85,13 +85,7 @@ def read_needles(
         cell: [prompt_of(tokenizer, options, cell, i, documents[i].tokens) for i in range(options.samples)]
         for cell in options.cells()
     }
-    identity = {
-        "model": str(source),
-        "weights": weights_hash(source),
-        "rope": rope.to_json(),
-        "options": {key: value for key, value in plain(options).items() if key != "chunk"},
-        "corpora": {name: corpus.info["provenance"] for name, corpus in sorted(corpora.items())},
-    }
+    identity = reading_identity(source, rope, options, corpora)
     with only_one(state):
         claim_state(state, identity)
         rows = _answers(source, tokenizer, rope, options, prompts, state / "answers.jsonl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,7 @@ def scores(
             rows += scored_rows("score", row, scoring, scoring=scoring)
         rows += scored_rows("flaws", row, "flaws")
         if row["task"] == AVERAGE:
-            guessed = float(np.mean([GUESSED.get(TASKS[task].kind, 0.0) for task in scored]))
-            rows += number_rows("competence", row["strict_low"] - guessed, model=row["subject"])
+            rows += number_rows("competence", row["strict_low"] - _guessed(scored), model=row["subject"])
     for name, folder in predictions.items():
         about = read_json(folder / "reading.json", "the header of a reading")
         # A model's own rope is none that this project knows where transformers alone can make it.
@@ -115,6 +114,11 @@ def scores(
     return Scores.of(setting, rows)
 
 
+def _guessed(tasks: Iterable[str]) -> float:
+    """Percent that guessing gives, averaged over tasks."""
+    return float(np.mean([GUESSED.get(TASKS[task].kind, 0.0) for task in tasks]))
+
+
 def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
     """A dot and its interval for each subject and task: filled by the original's rules, hollow by the strict ones.
 
@@ -132,9 +136,9 @@ def draw(table: pd.DataFrame, path: Path, confidence: float) -> None:
                 ends = [row[f"{name}_low"], row[f"{name}_high"]]
                 axes.plot(ends, [height + offset] * 2, color=colour, lw=1.2, alpha=0.7, solid_capstyle="butt")
             axes.plot(row[name], height + offset, "o", ms=4.5, color=colour, mfc=face, mew=1.1)
-    known = {task: GUESSED.get(TASKS[task].kind, 0.0) for task in tasks if task in TASKS}
+    known = [task for task in tasks if task in TASKS]
     for place, task in enumerate(tasks):
-        guessed = known.get(task, float(np.mean(list(known.values()))) if known else 0.0)
+        guessed = _guessed([task] if task in known else known)
         axes.plot([guessed] * 2, [place - 0.48, place + 0.48], color=INK, lw=1.2, ls=":", zorder=0)
     for place in range(1, len(tasks)):
         axes.axhline(place - 0.5, color=GREY, lw=0.5)

@@ -20,12 +20,12 @@ from scipy import stats
 
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
-from ropewalk.intervals import bootstrap
 from ropewalk.reading.longppl import key_tokens, longppl_table
 from ropewalk.reading.nll_file import read_nll
 from ropewalk.reading.perplexity import ALL, perplexity_table
-from ropewalk.reading.retrieval import by_sample
 from ropewalk.report.html import render
+from ropewalk.report.needle import compare as compare_answers
+from ropewalk.report.needle import read_answers
 from ropewalk.report.options import MeasuresReportOptions
 from ropewalk.report.rows import header, named
 from ropewalk.report.style import ACCENT, GREY, INK, save
@@ -53,7 +53,7 @@ def write_report(readings: Sequence[Path], options: MeasuresReportOptions, folde
     evaluator, _ = read_nll(windows[0] / "nll.parquet")
     plain = named([path for path in readings if (path / "nll.parquet").is_file() and path not in windows])
     hidden = named([path for path in readings if (path / "answers.jsonl").is_file()])
-    answers = {name: pd.read_json(path / "answers.jsonl", lines=True) for name, path in hidden.items()}
+    answers = {name: read_answers(path / "answers.jsonl") for name, path in hidden.items()}
     table, keys = compare(
         {name: read_nll(path / "nll.parquet")[0] for name, path in plain.items()},
         key_tokens(evaluator),
@@ -108,19 +108,20 @@ def compare(
         ``facts_difference``; and the number of key tokens.
 
     Raises:
-        UserError: no key token lies within a length, or ropes were read on different documents.
+        UserError: no key token lies within a length, or ropes were read on different documents or asked other facts.
     """
     lengths, confidence, reference = options.lengths, options.confidence, options.reference
     settings: dict[str, Any] = {"reference": reference, "dynamic": dynamic, "confidence": confidence}
     every = perplexity_table(rows, lengths, **settings)
     few = longppl_table(rows, keys, lengths, **settings)
+    facts = _facts(answers, reference, confidence)
     found = []
     for name in rows:
         for length in lengths:
             row: dict[str, Any] = {"rope": name, "length": length}
             for measure, table in (("perplexity", every), ("longppl", few)):
                 row |= _over_all(table[(table["rope"] == name) & (table["length"] == length)], measure)
-            found.append(row | _facts(name, length, answers, reference, confidence))
+            found.append(row | facts.get((name, length), {}))
     return pd.DataFrame(found), len(keys)
 
 
@@ -135,19 +136,17 @@ def _over_all(rows: pd.DataFrame, measure: str) -> dict[str, float]:
     return numbers | {f"{measure}_difference{end}": one.get(f"difference{end}", np.nan) for end in ends}
 
 
-def _facts(
-    name: str, length: int, answers: Mapping[str, pd.DataFrame], reference: str, confidence: float
-) -> dict[str, float]:
-    """The share of hidden facts that was found, over samples; nothing where it was not asked."""
-    if name not in answers or length not in set(answers[name]["length"]):
+def _facts(answers: Mapping[str, pd.DataFrame], reference: str, confidence: float) -> dict[tuple[str, int], Any]:
+    """The share of hidden facts that was found, over samples, by rope and length; all tasks count as one."""
+    if not answers:
         return {}
-    own = by_sample(answers[name])[length]
-    share = bootstrap(own.to_numpy(), confidence=confidence)
-    row = {"facts": share.mean, "facts_low": share.low, "facts_high": share.high}
-    if reference in answers and name != reference:
-        paired = bootstrap((own - by_sample(answers[reference])[length]).to_numpy(), confidence=confidence)
-        row |= paired.columns("facts_difference")
-    return row
+    first = sorted(answers, key=lambda name: name != reference)
+    table = compare_answers({name: answers[name].assign(task="facts") for name in first}, confidence)
+    names = {"score": "facts", "low": "facts_low", "high": "facts_high"}
+    if first[0] == reference:
+        names |= {f"difference{end}": f"facts_difference{end}" for end in ("", "_low", "_high")}
+    shown = table.rename(columns=names).reindex(columns=["subject", "length", *names.values()])
+    return {(row.pop("subject"), row.pop("length")): row for row in shown.to_dict("records")}
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:

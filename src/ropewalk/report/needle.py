@@ -35,7 +35,7 @@ def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path)
         UserError: a file is missing or damaged, or not all were asked the same.
     """
     confidence, experiment = options.confidence, options.experiment
-    answers = {name: _read(path / "answers.jsonl") for name, path in named(readings).items()}
+    answers = {name: read_answers(path / "answers.jsonl") for name, path in named(readings).items()}
     table = compare(answers, confidence)
     usable = effective_table(answers, confidence)
     with whole_folder(folder) as out:
@@ -46,7 +46,12 @@ def write_report(readings: Sequence[Path], options: ReportOptions, folder: Path)
         draw_heatmaps(answers, out / "needle.png")
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_answers(path: Path) -> pd.DataFrame:
+    """The answers of a reading of hidden facts.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
     try:
         answers = pd.read_json(path, lines=True)
         answers[["task", "length", "depth", "sample", "score"]]
