@@ -20,6 +20,7 @@ import torch
 from ropewalk.corpora import read_source
 from ropewalk.models import binding
 from ropewalk.models.loading import fetch, load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.reading.nll import token_nll
@@ -40,7 +41,7 @@ def main() -> None:
         fetch(ModelSource.parse(SMOLLM2), Path(folder) / "smollm2")
         source = ModelSource.parse(f"{folder}/smollm2")
         model, tokenizer = load_model(source, dtype="float32", device="cpu"), load_tokenizer(source)
-    binding.patch(model, binding.read_rope(model.config))
+    binding.patch(model, read_rope(model.config))
     text = max((d.text for d in read_source("package:government")), key=len)
     document = np.array(tokenizer(text, add_special_tokens=False)["input_ids"][: options.length])
 

@@ -30,8 +30,8 @@ import pandas as pd
 import torch
 
 from ropewalk.corpora import Corpus
-from ropewalk.models.binding import read_rope
 from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope.methods import mrrope_pro, ntk, yarn

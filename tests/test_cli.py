@@ -10,8 +10,9 @@ import pytest
 
 from ropewalk import cli
 from ropewalk.corpora.options import CorpusOptions
-from ropewalk.models.binding import read_rope, write_rope
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.options import descriptions
 from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
@@ -80,7 +81,7 @@ def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch
     model.save_pretrained(tmp_path / "m")
     own, again = tmp_path / "own.json", tmp_path / "again.json"
     assert run(monkeypatch, "rope", "yarn_written", "--model", tmp_path / "m", "--factor", 2, "-o", again) == 1
-    assert "already carries a rope made by longrope" in capsys.readouterr().err
+    assert "already carries a rope made by yarn" in capsys.readouterr().err
     assert run(monkeypatch, "rope", "default", "--model", tmp_path / "m", "-o", own) == 0
     assert run(monkeypatch, "rope", "yarn_written", "--on", own, "--factor", 2, "-o", again) == 0
 
@@ -90,7 +91,9 @@ def test_predict_prints_text_and_json_and_draws(monkeypatch, tmp_path, capsys):
     headline = ("predict", *LLAMA2, "--tune", 16384, "--new-base", 1000000)
     assert run(monkeypatch, *headline) == 0
     assert "predicted limit      129,027 tokens" in capsys.readouterr().out
+    assert run(monkeypatch, *headline, "--figure", "prediction.png") == 0
     assert (tmp_path / "prediction.png").stat().st_size > 10_000
+    capsys.readouterr()
     assert run(monkeypatch, *headline, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     keys = {"critical_dimension", "critical_base", "limit", "limit_continuous", "small_base_thresholds", "regime"}
@@ -113,7 +116,9 @@ def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_pa
     assert run(monkeypatch, "predict", "--model", tmp_path / "m", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["train_length"] == 64
-    assert "carries a rope made by longrope" in found["warnings"][0]
+    assert "carries a rope made by yarn" in found["warnings"][0]
+    assert run(monkeypatch, "predict", "--model", tmp_path / "m", "--train", 48, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["train_length"] == 48
     assert run(monkeypatch, "predict", "--model", tmp_path / "none.json") == 1
     assert "none.json" in capsys.readouterr().err
 
@@ -132,7 +137,7 @@ def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_pa
         (("posgen", "rows", "recursif", "--start", "1,2,3,4", "--length", 9), "task is 'recursif'"),
         (("rope", "pi", *TABLE, "--factor", 2, "-o", "/proc/none/x.json"), "/proc/none"),
         (("predict", "--head-dim", 64), "a prediction needs --head-dim, --base and --train together, or --model"),
-        (("predict", "--model", "m", "--base", 9), "starts from --model, or from --head-dim, --base and --train"),
+        (("predict", "--model", "m", "--base", 9), "starts from --model, or from --head-dim and --base"),
         (("predict", *LLAMA2, "--new-base", 1), "--new-base is 1; expected a number above 1"),
         (("predict", "--head-dim", 64, "--base", 1, "--train", 64), "ropewalk: --base is 1; expected a number above 1"),
         (("predict", *LLAMA2, "--figure", "x.xyz"), "--figure x.xyz: expected a name that ends in .avif, .eps"),

@@ -27,6 +27,7 @@ from ropewalk.corpora import build
 from ropewalk.files import write_json
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.posgen.model import StackedDecoder, rotations
@@ -67,7 +68,7 @@ def reading(folder: Path) -> dict[str, Any]:
     """NLL in one pass and in chunks, in both types, on this device; against float32 on the CPU for a small model."""
     small = fresh_llama(SMALL, 300, seed=0).eval()
     tokens = np.random.default_rng(0).integers(0, 300, 4096)
-    rope = methods.yarn(binding.read_rope(small.config), factor=32.0)
+    rope = methods.yarn(read_rope(small.config), factor=32.0)
     found: dict[str, Any] = {}
     binding.patch(small, rope)
     on_cpu = nll.token_nll(small, tokens)

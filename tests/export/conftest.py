@@ -45,14 +45,12 @@ def tiny(family: str, **changes):
 
 def yarn(model, factor: float = 4.0):
     """Resonance YaRN: a divisor of its own for each pair, and an attention factor."""
-    from ropewalk.models import binding
+    from ropewalk.models.rope_reading import rotary_dim, site
     from ropewalk.rope import methods
 
     config = model.config
-    base = float(binding.rope_parameters(config)["rope_theta"])
-    return methods.resonance(
-        methods.yarn(methods.default_rope(binding.rotary_dim(config), base, ORIGINAL), factor=factor)
-    )
+    base = site(config).base
+    return methods.resonance(methods.yarn(methods.default_rope(rotary_dim(config), base, ORIGINAL), factor=factor))
 
 
 @pytest.fixture

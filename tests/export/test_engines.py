@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ropewalk.export.engines import ENGINES, engines_page, engines_text
-from ropewalk.models import binding
+from ropewalk.models.rope_reading import rotary_dim
+from ropewalk.models.rope_writing import write_rope
 
 PAGE = Path(__file__).parents[2] / "docs/engines.md"
 
@@ -25,11 +26,11 @@ def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkey
 
     model = tiny_model("stablelm", rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": partial})
     config, rope = model.config, yarn_for(model)
-    binding.write_rope(config, rope, 256)
+    write_rope(config, rope, 256)
     serving = SimpleNamespace(model_config=SimpleNamespace(max_model_len=256))
     monkeypatch.setattr(vllm, "get_current_vllm_config", lambda: serving)
     # As get_rope and a model's attention layer pass the configuration on.
-    given, dim = config.rope_parameters, binding.rotary_dim(config)
+    given, dim = config.rope_parameters, rotary_dim(config)
     vectors = [given[key] for key in ("short_factor", "long_factor")]
     mscales = {key: given[key] for key in ("short_mscale", "long_mscale")}
     original = given["original_max_position_embeddings"]

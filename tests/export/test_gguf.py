@@ -107,7 +107,7 @@ def test_a_rope_is_grafted_onto_quantised_weights(quantised, small, tmp_path):
     assert np.allclose(new["rope_freqs.weight"].data, rope.factors, rtol=1e-6)
     before, after = keys(quantised), keys(tmp_path / "out.gguf")
     assert before["llama.rope.scaling.factor"] == 4
-    assert exporting.read_back(quantised, rope)[-1] == "The scaling type is 'yarn'; expected 'none'."
+    assert "divisors and yarn scaling by 4 together are not supported" in exporting.read_back(quantised, rope)[0]
     assert exporting.read_back(tmp_path / "out.gguf", rope) == []
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     scaling = {"llama.rope.scaling.type", "llama.rope.scaling.factor", "llama.rope.scaling.attn_factor"}
@@ -143,19 +143,65 @@ def test_phi3_takes_its_divisors_from_two_tensors(tmp_path):
 @pytest.mark.parametrize(
     ("arch", "changes", "message"),
     [
-        ("qwen2", {}, "architecture 'qwen2', where only another base, linear scaling or YaRN can be expressed"),
         ("llama", {"rope.dimension_count": 8}, "rotates 16 dimensions of a head; this model rotates 8"),
         ("llama", {"embedding_length": 128}, "rotates 16 dimensions of a head; this model rotates 32"),
         ("llama", {"rope.freq_base": 500_000}, "made from base 10000; this model has base 500000"),
         ("llama", {"split.count": 2}, "one of several parts"),
     ],
 )
-def test_files_that_cannot_take_the_rope_are_refused(arch, changes, message, tmp_path):
+def test_a_file_that_cannot_take_the_rope_is_refused(arch, changes, message, tmp_path):
     rope = methods.pi(methods.default_rope(16, 10_000.0, 64), factor=2.0)
     model = minimal(tmp_path / "m.gguf", arch, **changes)
     with pytest.raises(UserError, match=message):
         exporting.export(source(model), rope, tmp_path / "out.gguf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf"]
+
+
+TABLE = methods.default_rope(16, 10_000.0, 64)
+PI = methods.pi(TABLE, factor=2.0)
+
+
+@pytest.mark.parametrize(
+    ("arch", "rope", "message"),
+    [
+        ("qwen2", methods.resonance(PI), "'qwen2', where only another base, linear scaling or YaRN can be expressed"),
+        (
+            "exaone",
+            methods.longrope(TABLE, long_factor=[2.0] * 8, short_factor=[1.0] * 8, factor=2.0),
+            "takes one table",
+        ),
+        ("llama", methods.dynamic_ntk(TABLE, factor=2.0), "follows the length cannot be written to GGUF"),
+        ("llama", methods.log_scaling(PI), "log-scaled attention cannot be written to GGUF"),
+        ("llama", methods.layers(PI, which="local"), "for local layers; GGUF files hold one for global layers"),
+    ],
+)
+def test_ropes_that_no_file_holds_are_refused(arch, rope, message, tmp_path):
+    model = minimal(tmp_path / "m.gguf", arch)
+    with pytest.raises(UserError, match=message):
+        exporting.export(source(model), rope, tmp_path / "out.gguf", length=128)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("rope", "wanted"),
+    [
+        (PI, {"type": "linear", "factor": 2.0, "attn_factor": 1.0}),
+        (methods.yarn(TABLE, factor=4.0), {"type": "yarn", "factor": 4.0, "attn_factor": 1.0, "yarn_beta_fast": 32.0}),
+        (methods.yarn(TABLE, factor=4.0, attention_factor=1.0), {"type": "yarn", "attn_factor": 1 / 1.1386294}),
+        (methods.abf(TABLE, new_base=500_000.0), {"type": "none"}),
+    ],
+)
+def test_architectures_without_divisors_take_what_keys_can_say(rope, wanted, tmp_path):
+    model = minimal(tmp_path / "m.gguf", "qwen2")
+    exporting.export(source(model), rope, tmp_path / "out.gguf", length=256)
+    found = keys(tmp_path / "out.gguf")
+    for key, value in wanted.items():
+        assert found[f"qwen2.rope.scaling.{key}"] == (value if isinstance(value, str) else pytest.approx(value))
+    assert found["qwen2.rope.scaling.original_context_length"] == 64
+    assert set(tensors(tmp_path / "out.gguf")) == {"token_embd.weight"}
+    assert exporting.read_back(tmp_path / "out.gguf", rope) == []
+    other = methods.yarn(TABLE, factor=3.0)
+    assert exporting.read_back(tmp_path / "out.gguf", other)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from ropewalk.errors import UserError
 from ropewalk.export.huggingface import export
 from ropewalk.models import binding
+from ropewalk.models.rope_reading import site
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import methods
@@ -45,7 +46,7 @@ def test_folded_exports_rotate_without_a_factor_and_leave_the_model_alone(family
     export(source(made.folder), made.rope, tmp_path / "out", fold_temperature=True)
     assert (made.folder / "model.safetensors").read_bytes() == before
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
-    assert binding.rope_parameters(loaded.config)["attention_factor"] == 1
+    assert site(loaded.config).parameters["attention_factor"] == 1
     binding.patch(made.model, made.rope)
     assert (logits(loaded) - logits(made.model)).abs().max() < 1e-4
 

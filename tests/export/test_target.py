@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.export.target import check_expressible, target_length
+from ropewalk.export.target import target_length
 from ropewalk.rope import methods
 
 ROPE = methods.default_rope(16, 10_000.0, 64)
@@ -26,12 +26,3 @@ def test_the_length_follows_from_the_factors_of_the_steps():
 def test_a_length_that_cannot_be_is_refused(rope, length, message):
     with pytest.raises(UserError, match=message):
         target_length(rope, length)
-
-
-def test_ropes_that_no_file_holds_are_refused():
-    with pytest.raises(UserError, match="changes with the length cannot be exported"):
-        check_expressible(methods.dynamic_ntk(ROPE, factor=2.0))
-    with pytest.raises(UserError, match="log-scaled attention cannot be exported"):
-        check_expressible(methods.log_scaling(ROPE))
-    with pytest.raises(UserError, match="for local layers; only one for global layers can be exported"):
-        check_expressible(methods.layers(ROPE, which="local"))

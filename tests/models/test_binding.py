@@ -10,6 +10,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding
+from ropewalk.models.rope_reading import read_rope, rotary_dim, site
+from ropewalk.models.rope_writing import write_rope
 from ropewalk.rope import methods
 
 FAMILIES = [
@@ -61,9 +63,7 @@ def logits(model) -> torch.Tensor:
 
 
 def some_rope(config):
-    original = methods.default_rope(
-        binding.rotary_dim(config), float(binding.rope_parameters(config)["rope_theta"]), ORIGINAL
-    )
+    original = methods.default_rope(rotary_dim(config), site(config).base, ORIGINAL)
     return methods.resonance(methods.yarn(original, factor=4.0))
 
 
@@ -79,7 +79,7 @@ def test_patch_and_config_agree_and_survive_saving(family, tmp_path):
     assert torch.equal(logits(model), patched), "a second forward pass undid the patch"
 
     bound = tiny_config(family)
-    binding.write_rope(bound, rope, LENGTH)
+    write_rope(bound, rope, LENGTH)
     fresh = tiny_model(bound)
     fresh.load_state_dict(model.state_dict())
     assert (logits(fresh) - patched).abs().max() < 2e-5
@@ -87,7 +87,7 @@ def test_patch_and_config_agree_and_survive_saving(family, tmp_path):
     fresh.save_pretrained(tmp_path)
     restored = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert (logits(restored) - patched).abs().max() < 2e-5
-    read = binding.read_rope(restored.config)
+    read = read_rope(restored.config)
     torch.testing.assert_close(torch.tensor(read.inv_freq), torch.tensor(rope.inv_freq), rtol=1e-12, atol=0)
     assert read.attention_factor == rope.attention_factor
     assert read.original_length == rope.original_length
@@ -117,7 +117,7 @@ def test_read_rope_matches_transformers(parameters):
         max_position_embeddings=512,
         rope_parameters={"rope_theta": 10000.0, **parameters},
     )
-    rope = binding.read_rope(config)
+    rope = read_rope(config)
     kind = parameters["rope_type"]
     if kind == "default":
         expected, factor = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config).inv_freq, 1.0
@@ -130,10 +130,10 @@ def test_read_rope_matches_transformers(parameters):
 def test_unrotated_pairs_agree_in_both_modes():
     config = tiny_config("llama")
     model = tiny_model(config)
-    rope = methods.p_rope(binding.read_rope(config), p=0.5)
+    rope = methods.p_rope(read_rope(config), p=0.5)
     binding.patch(model, rope)
     patched = logits(model)
-    binding.write_rope(config := tiny_config("llama"), rope, LENGTH)
+    write_rope(config := tiny_config("llama"), rope, LENGTH)
     fresh = tiny_model(config)
     fresh.load_state_dict(model.state_dict())
     assert (logits(fresh) - patched).abs().max() < 2e-5
@@ -142,7 +142,7 @@ def test_unrotated_pairs_agree_in_both_modes():
 def test_log_scaling_multiplies_the_logits_of_late_queries():
     config = tiny_config("llama")
     model = tiny_model(config)
-    plain = binding.read_rope(config)
+    plain = read_rope(config)
     binding.patch(model, plain)
     before = logits(model)
     binding.patch(model, methods.log_scaling(plain))
@@ -157,9 +157,9 @@ def test_log_scaling_equals_a_larger_attention_scale_for_the_last_query():
     config = tiny_config("llama")
     config.num_hidden_layers = 1
     model = tiny_model(config)
-    binding.patch(model, methods.log_scaling(binding.read_rope(config)))
+    binding.patch(model, methods.log_scaling(read_rope(config)))
     scaled = logits(model)[:, -1]
-    binding.patch(model, binding.read_rope(config))
+    binding.patch(model, read_rope(config))
     model.model.layers[0].self_attn.scaling *= math.log(LENGTH) / math.log(ORIGINAL)
     assert (logits(model)[:, -1] - scaled).abs().max() < 1e-6
 
@@ -167,7 +167,7 @@ def test_log_scaling_equals_a_larger_attention_scale_for_the_last_query():
 def test_log_scaling_refuses_normalised_queries():
     config = tiny_config("qwen3")
     with pytest.raises(UserError, match="log-scaled attention needs"):
-        binding.patch(tiny_model(config), methods.log_scaling(binding.read_rope(config)))
+        binding.patch(tiny_model(config), methods.log_scaling(read_rope(config)))
 
 
 def test_guard_sees_buffers_cast_to_bfloat16_and_patch_mends_them():
@@ -175,7 +175,7 @@ def test_guard_sees_buffers_cast_to_bfloat16_and_patch_mends_them():
     model = tiny_model(config).to(torch.bfloat16)
     with pytest.raises(UserError, match=r"expected torch\.float32"):
         binding.check_float32(model)
-    binding.patch(model, binding.read_rope(config))
+    binding.patch(model, read_rope(config))
     binding.check_float32(model)
 
 
@@ -184,13 +184,13 @@ def test_a_rope_for_another_model_is_refused():
     with pytest.raises(UserError, match="rotates 128 dimensions of a head; this model rotates 16"):
         binding.patch(tiny_model(config), methods.default_rope(128, 10000.0, 64))
     with pytest.raises(UserError, match="made from base 500000; this model has base 10000"):
-        binding.write_rope(config, methods.default_rope(16, 500000.0, 64), 128)
+        write_rope(config, methods.default_rope(16, 500000.0, 64), 128)
 
 
 def test_a_dynamic_rope_is_refused_until_fixed_at_a_length():
     config = tiny_config("llama")
     model = tiny_model(config)
-    rope = methods.dynamic_ntk(binding.read_rope(config), factor=2.0)
+    rope = methods.dynamic_ntk(read_rope(config), factor=2.0)
     with pytest.raises(UserError, match="fixed at one length"):
         binding.patch(model, rope)
     binding.patch(model, rope.at(LENGTH))
@@ -205,9 +205,9 @@ def test_a_dynamic_rope_is_refused_until_fixed_at_a_length():
     ("config", "message"),
     [
         (transformers.GPT2Config(), "'gpt2' has no rotary position embedding"),
-        (transformers.DeepseekV3Config(), "'deepseek_v3' uses latent attention"),
+        (transformers.RecurrentGemmaConfig(), "'recurrent_gemma' has no max_position_embeddings; give the training"),
     ],
 )
 def test_unsupported_families_are_named(config, message):
     with pytest.raises(UserError, match=message):
-        binding.read_rope(config)
+        read_rope(config)

@@ -9,6 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ropewalk.errors import OptionError, UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import ModelShape, fresh_model
+from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.rope_writing import write_rope
 from ropewalk.rope import methods
 
 SHAPE = ModelShape(hidden_size=64, layers=3, heads=2, kv_heads=2, intermediate_size=64, length=64, window=16)
@@ -20,7 +22,7 @@ def windowed():
 
 
 def rope_for(model, which):
-    return methods.layers(methods.yarn(binding.read_rope(model.config), factor=4.0), which=which)
+    return methods.layers(methods.yarn(read_rope(model.config), factor=4.0), which=which)
 
 
 @torch.no_grad()
@@ -63,7 +65,7 @@ def test_a_rope_is_bound_to_its_layers_alone(which, tmp_path):
     assert bound == expected.get(which, {"full_attention", "sliding_attention"})
 
     config = windowed().config
-    binding.write_rope(config, rope_for(model, which), LENGTH)
+    write_rope(config, rope_for(model, which), LENGTH)
     written = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     written.load_state_dict(model.state_dict())
     assert (logits(written) - logits(model)).abs().max() < 2e-5
@@ -80,7 +82,7 @@ def test_another_rope_takes_the_place_of_all_of_the_first():
     binding.patch(model, rope_for(model, "global"))
     binding.patch(other, rope_for(other, "global"))
     assert torch.equal(logits(model), logits(other))
-    binding.patch(model, binding.read_rope(model.config))
+    binding.patch(model, read_rope(model.config))
     # The table in double precision rounds otherwise than that of transformers.
     assert (logits(model) - before).abs().max() < 1e-5
 
@@ -107,7 +109,7 @@ def test_local_layers_of_another_base_take_a_rope_of_that_base():
     assert module.sliding_attention_inv_freq[0] == pytest.approx(0.5)
     assert module.full_attention_inv_freq[0] == pytest.approx(1.0)
     with pytest.raises(UserError, match="from base 1e.06; the local layers of this model have base 10000"):
-        binding.patch(model, methods.layers(binding.read_rope(config), which="all"))
+        binding.patch(model, methods.layers(read_rope(config), which="all"))
 
 
 def test_a_model_of_one_rope_has_no_local_layers():

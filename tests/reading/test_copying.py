@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ropewalk.errors import UserError
-from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.options import plain
 from ropewalk.reading.copying import copy_accuracy, copy_strings, read_copying
@@ -43,7 +43,7 @@ class Copier(nn.Module):
 
 def test_accuracy_of_a_model_that_copies_one_distance_only():
     inner = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0)
-    table = copy_accuracy(Copier(inner, 24), binding.read_rope(inner.config), SYMBOLS, [12, 24, 30], samples=20, seed=0)
+    table = copy_accuracy(Copier(inner, 24), read_rope(inner.config), SYMBOLS, [12, 24, 30], samples=20, seed=0)
     accuracy = table.groupby("gap")["accuracy"].mean()
     assert accuracy[24] == 1.0
     # Half of a period of twice the gap is a whole period of this one.
@@ -53,7 +53,7 @@ def test_accuracy_of_a_model_that_copies_one_distance_only():
 
 def test_an_untrained_model_is_at_chance():
     model = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0).eval()
-    table = copy_accuracy(model, binding.read_rope(model.config), SYMBOLS, [20], samples=40, seed=0)
+    table = copy_accuracy(model, read_rope(model.config), SYMBOLS, [20], samples=40, seed=0)
     assert table["accuracy"].mean() < 0.25
     assert len(table) == 40
 
@@ -61,7 +61,7 @@ def test_an_untrained_model_is_at_chance():
 def test_a_gap_must_leave_something_to_score():
     model = fresh_llama(ModelShape(16, 1, 1, 1, 16, length=16), 30, seed=0).eval()
     with pytest.raises(UserError, match="copying gap 1: expected at least 2 tokens"):
-        copy_accuracy(model, binding.read_rope(model.config), SYMBOLS, [1], samples=2, seed=0)
+        copy_accuracy(model, read_rope(model.config), SYMBOLS, [1], samples=2, seed=0)
 
 
 def test_what_is_read_says_what_it_is(make_model, tmp_path):

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ropewalk.errors import UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.reading import nll
 from ropewalk.reading.generation import generate
@@ -79,7 +80,7 @@ def test_each_row_ends_at_its_own_stop_token(model):
 
 @pytest.mark.parametrize("method", ["yarn", "log_scaling"])
 def test_a_bound_rope_sees_the_positions_of_the_unpadded_text(model, method):
-    rope = binding.read_rope(model.config)
+    rope = read_rope(model.config)
     model.generation_config.eos_token_id = None
     binding.patch(
         model, apply(rope, "log_scaling", length=16) if method == "log_scaling" else methods.yarn(rope, factor=4.0)

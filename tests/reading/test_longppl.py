@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from ropewalk import cli
 from ropewalk.corpora import build
 from ropewalk.errors import UserError
-from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.reading import longppl, nll
@@ -138,7 +138,7 @@ def test_a_model_gives_the_keys_that_the_published_code_gives():
             if parameter.dim() > 1:
                 parameter.mul_(8)
     tokens = np.random.default_rng(0).integers(0, 50, size=24 + 8 * 20)
-    rope = binding.read_rope(model.config)
+    rope = read_rope(model.config)
     measured = nll.score(model, rope, [nll.Text("c", "d", tokens)], [len(tokens)], window=32, stride=8)
     alpha, beta = 0.05, -4.5
     keys = longppl.key_tokens(measured, alpha, beta)["position"].tolist()

@@ -10,6 +10,7 @@ from ropewalk.errors import UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.heads import has_plain_head
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.reading import nll, nll_file
 from ropewalk.reading.perplexity import document_nll
@@ -51,7 +52,7 @@ def passes(request, monkeypatch) -> str:
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 199, 200, 1024])
 def test_pieces_equal_one_forward(model, tokens, chunk, passes, monkeypatch):
-    binding.patch(model, binding.read_rope(model.config))
+    binding.patch(model, read_rope(model.config))
     expected, calls, forward = plain_nll(model, tokens), [], model.model.forward
 
     def counted(*args, **kwargs):
@@ -66,7 +67,7 @@ def test_pieces_equal_one_forward(model, tokens, chunk, passes, monkeypatch):
 
 
 def test_one_pass_serves_every_shorter_length(model, tokens):
-    binding.patch(model, methods.yarn(binding.read_rope(model.config), factor=4.0))
+    binding.patch(model, methods.yarn(read_rope(model.config), factor=4.0))
     whole = nll.token_nll(model, tokens)
     for length in (2, 33, 150):
         np.testing.assert_allclose(whole[: length - 1], plain_nll(model, tokens[:length]), atol=2e-4)
@@ -102,7 +103,7 @@ def test_a_pass_that_does_not_fit_goes_in_chunks(model, monkeypatch):
 
 
 def test_a_dynamic_rope_is_run_at_each_length(model, tokens):
-    rope = methods.dynamic_ntk(binding.read_rope(model.config), factor=2.0)
+    rope = methods.dynamic_ntk(read_rope(model.config), factor=2.0)
     rows = nll.score(model, rope, [nll.Text("c", "d", tokens)], [32, 64, 128])
     assert sorted(rows["pass_length"].unique()) == [32, 64, 128]
     native = model.config.__class__(**{**model.config.to_dict(), "rope_parameters": None})
@@ -115,7 +116,7 @@ def test_a_dynamic_rope_is_run_at_each_length(model, tokens):
 
 
 def test_a_static_rope_takes_one_pass(model, tokens):
-    rope = binding.read_rope(model.config)
+    rope = read_rope(model.config)
     rows = nll.score(model, rope, [nll.Text("c", "d", tokens)], [32, 128])
     assert rows["pass_length"].unique().tolist() == [128]
     assert rows["position"].tolist() == list(range(1, 128))
@@ -125,7 +126,7 @@ def test_too_little_text_is_said(model, tokens):
     with pytest.raises(UserError, match="a text of 1 tokens has nothing to predict"):
         nll.token_nll(model, tokens[:1])
     with pytest.raises(UserError, match="document 'd' of c has 200 tokens; expected at least 400"):
-        nll.score(model, binding.read_rope(model.config), [nll.Text("c", "d", tokens)], [400])
+        nll.score(model, read_rope(model.config), [nll.Text("c", "d", tokens)], [400])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_length_beyond_memory_is_refused_before_anything_runs(model):
 def test_memory_is_looked_at_before_a_pass(model, tokens, monkeypatch):
     monkeypatch.setattr(nll, "free_memory", lambda device: 1024)
     with pytest.raises(UserError, match=r"a length of 128 tokens needs .*; 0\.0 GiB are free"):
-        nll.score(model, binding.read_rope(model.config), [nll.Text("c", "d", tokens)], [32, 128])
+        nll.score(model, read_rope(model.config), [nll.Text("c", "d", tokens)], [32, 128])
 
 
 def rows() -> pd.DataFrame:
@@ -207,7 +208,7 @@ def test_values_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path)
 
 @pytest.mark.parametrize(("length", "window"), [(200, 32), (199, 32), (64, 32), (32, 32), (150, 6)])
 def test_window_nll_sees_half_to_a_whole_window(model, tokens, length, window):
-    binding.patch(model, binding.read_rope(model.config))
+    binding.patch(model, read_rope(model.config))
     found = nll.window_nll(model, tokens[:length], window, chunk=64)
     assert found.shape == (length - 1,)
     stride = window // 2
@@ -224,7 +225,7 @@ def test_window_nll_sees_half_to_a_whole_window(model, tokens, length, window):
 
 
 def test_a_window_travels_beside_the_nll(model, tokens, tmp_path):
-    rope = binding.read_rope(model.config)
+    rope = read_rope(model.config)
     rows = nll.score(model, rope, [nll.Text("c", "d", tokens)], [64, 128], window=32)
     assert (rows["window_nll"][:31] - rows["nll"][:31]).abs().max() < 1e-4, "nothing was cut off yet"
     assert (rows["window_nll"][40:] - rows["nll"][40:]).abs().max() > 1e-3
@@ -241,7 +242,7 @@ def test_a_window_travels_beside_the_nll(model, tokens, tmp_path):
 
 @pytest.mark.parametrize(("window", "stride"), [(32, 8), (33, 5), (40, 30)])
 def test_a_stride_of_its_own_shows_each_token_more_or_less_of_the_window(model, tokens, window, stride):
-    binding.patch(model, binding.read_rope(model.config))
+    binding.patch(model, read_rope(model.config))
     found = nll.window_nll(model, tokens[:150], window, stride=stride, chunk=64)
     for position in (1, window - 1, window, window + stride, 120, 149):
         # The first window on the grid that ends behind the position, or the last one, which ends with the text.
@@ -256,7 +257,7 @@ def test_a_stride_of_its_own_shows_each_token_more_or_less_of_the_window(model, 
 
 
 def test_a_stride_without_a_window_or_beyond_it_is_refused(model, tokens):
-    rope, text = binding.read_rope(model.config), [nll.Text("c", "d", tokens)]
+    rope, text = read_rope(model.config), [nll.Text("c", "d", tokens)]
     with pytest.raises(UserError, match="window stride is 8; expected a window to go with it"):
         nll.score(model, rope, text, [64], stride=8)
     with pytest.raises(UserError, match="window stride is 32; expected 1 to 31 tokens, fewer than the window"):

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ropewalk.report.options import PredictionOptions
+from ropewalk.report.prediction_text import prediction_text
 from ropewalk.report.predictions import (
     draw_laws,
     draw_prediction,
-    prediction_text,
     predictions_table,
     write_predictions,
 )

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ropewalk.errors import UserError
-from ropewalk.models.binding import patch, read_rope
+from ropewalk.models.binding import patch
 from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.reading.nll import token_nll
 from ropewalk.rope import methods

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.models.binding import read_rope
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, methods
 from ropewalk.scores import Scores

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.models.binding import read_rope
-from ropewalk.models.loading import load_config
+from ropewalk.models.configurations import load_config
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.report.search import write_report
 from ropewalk.rope import Rope, methods
 from ropewalk.scores import Scores

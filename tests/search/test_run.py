@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from ropewalk.errors import UserError
-from ropewalk.models.binding import read_rope
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, apply

@@ -23,7 +23,7 @@ def budget(
 
     given, laid_out = from_json(TuningOptions, options), from_json(Layout, layout, "--layout")
 
-    from ropewalk.models.loading import load_config
+    from ropewalk.models.configurations import load_config
     from ropewalk.models.sources import ModelSource
     from ropewalk.training.budget import budget as run
 

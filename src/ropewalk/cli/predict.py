@@ -26,7 +26,9 @@ _OPTIONS = {
 def predict(
     head_dim: Annotated[int | None, typer.Option(help="rotated dimensions of a head")] = None,
     base: Annotated[float | None, typer.Option(help="base of pre-training")] = None,
-    train: Annotated[int | None, typer.Option(help="length of pre-training in tokens")] = None,
+    train: Annotated[
+        int | None, typer.Option(help="length of pre-training in tokens; beside --model where it does not say it")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="these three from a model: folder, config.json, hub id, or gguf:PACKAGE/FILE")
     ] = None,
@@ -36,8 +38,8 @@ def predict(
     ] = None,
     new_base: Annotated[float | None, typer.Option(help="base of tuning; the old one where not given")] = None,
     target: Annotated[int | None, typer.Option(help="a wanted length in tokens, for the bases that reach it")] = None,
-    figure: Annotated[Path | None, typer.Option(help="figure to draw; prediction.png where not given")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON; a figure only where --figure is given")] = False,
+    figure: Annotated[Path | None, typer.Option(help="figure to draw, as prediction.png")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Say how far a model will read with another base, by every published law, without loading its weights.
 
@@ -55,9 +57,9 @@ def predict(
             raise UserError(f"--figure {figure}: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}.")
     warnings = []
     if model is not None:
-        if any(value is not None for value in (head_dim, base, train)):
-            raise UserError("a prediction starts from --model, or from --head-dim, --base and --train; not from both.")
-        rope = model_rope(model, revision)
+        if head_dim is not None or base is not None:
+            raise UserError("a prediction starts from --model, or from --head-dim and --base; not from both.")
+        rope = model_rope(model, revision, length=train)
         head_dim, base, train = rope.rotary_dim, rope.base, rope.original_length
         if rope.steps:
             carried = " and ".join(step.method for step in rope.steps)
@@ -75,13 +77,12 @@ def predict(
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        from ropewalk.report.predictions import prediction_text
+        from ropewalk.report.prediction_text import prediction_text
 
         print(prediction_text(result))
-    if figure is not None or not as_json:
+    if figure is not None:
         from ropewalk.report.predictions import draw_prediction
 
-        place = figure or Path("prediction.png")
-        draw_prediction(setting, place, target)
-        if not as_json:
-            print(f"\nfigure: {place}")
+        draw_prediction(setting, figure, target)
+    if not as_json:
+        print(f"\nfigure: {figure}" if figure else "\n--figure prediction.png draws it.")

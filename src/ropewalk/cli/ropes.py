@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from typer.core import TyperGroup
 from ropewalk.cli.options import numbers
 from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, Rope, default_rope
+from ropewalk.rope.methods import apply, cook
 
 
 class _Methods(TyperGroup):
@@ -30,44 +33,60 @@ rope_app = typer.Typer(
 )
 
 
-def _start(
-    method: str,
-    model: str | None,
-    revision: str | None,
-    on: Path | None,
-    head_dim: int | None,
-    base: float | None,
-    length: int | None,
-) -> Rope:
-    table = [value is not None for value in (head_dim, base, length)]
-    if (model is not None) + (on is not None) + any(table) != 1:
-        raise UserError("a rope starts from one of: --model; --on; or --head-dim, --base and --length together.")
-    if on is not None:
-        return Rope.load(on)
-    if model is not None:
-        rope = model_rope(model, revision)
-        if method not in ("default", "resonance", "log_scaling"):
-            _check_original(rope, model)
-        return rope
-    if head_dim is None or base is None or length is None:
-        raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
-    return default_rope(head_dim, base, length)
+@dataclass(frozen=True)
+class Start:
+    """What a rope starts from, as options give it."""
+
+    model: str | None = None
+    revision: str | None = None
+    layers: str = "global"
+    on: Path | None = None
+    head_dim: int | None = None
+    base: float | None = None
+    length: int | None = None
+
+    def rope(self, method: str) -> Rope:
+        """The rope to which a method is applied."""
+        table = [value is not None for value in (self.head_dim, self.base)]
+        if (self.model is not None) + (self.on is not None) + any(table) != 1:
+            raise UserError("a rope starts from one of: --model; --on; or --head-dim, --base and --length together.")
+        if self.model is None and self.layers != "global":
+            raise UserError("--layers says which rope of a model to start from; expected --model with it.")
+        if self.on is not None:
+            if self.length is not None:
+                raise UserError("--length: the rope.json of --on has its own; expected it beside --model or a table.")
+            return Rope.load(self.on)
+        if self.model is not None:
+            rope = model_rope(self.model, self.revision, self.layers, self.length)
+            if method not in ("default", "resonance", "log_scaling"):
+                _check_original(rope, self.model)
+            return rope
+        if self.head_dim is None or self.base is None or self.length is None:
+            raise UserError("a rope that starts from a table needs --head-dim, --base and --length together.")
+        return default_rope(self.head_dim, self.base, self.length)
 
 
-def model_rope(model: str, revision: str | None = None) -> Rope:
-    from ropewalk.models.binding import read_rope
-    from ropewalk.models.loading import load_config
+def model_rope(model: str, revision: str | None = None, layers: str = "global", length: int | None = None) -> Rope:
+    """A model's own rope; what a person should know about it goes to the standard error."""
+    from ropewalk.models.configurations import own_rope, without_torch
     from ropewalk.models.sources import ModelSource
 
-    return read_rope(load_config(ModelSource.parse(model, revision)))
+    without_torch()
+    # One for all types of layers starts from the table of global ones, which must then be that of the others too.
+    of = "global" if layers == "all" else layers
+    rope, notes = own_rope(ModelSource.parse(model, revision), layers=of, length=length)
+    for note in notes:
+        print(f"{model}: {note}", file=sys.stderr)
+    return apply(rope, "layers", which=layers) if layers != "global" else rope
 
 
 def _check_original(rope: Rope, model: str) -> None:
-    if rope.steps:
-        carried = " and ".join(step.method for step in rope.steps)
+    carried = [step.method for step in rope.steps if step.method not in ("layers", "p_rope")]
+    if carried:
         raise UserError(
-            f"model {model} already carries a rope made by {carried}; methods lengthen an original one. Start from its "
-            "table (--head-dim, --base, --length), or compose on its own rope (`ropewalk rope default`, then --on)."
+            f"model {model} already carries a rope made by {' and '.join(carried)}; methods lengthen an original one. "
+            "Start from its table (--head-dim, --base, --length), or compose on its own rope (`ropewalk rope default`, "
+            "then --on)."
         )
 
 
@@ -85,10 +104,8 @@ def _register(name: str) -> None:
             notes[list(notes)[-1]] += " " + line.strip()
 
     def command(**options: Any) -> None:
-        start = _start(name, *(options.pop(key) for key in ("model", "revision", "on", "head_dim", "base", "length")))
+        start = Start(**{field.name: options.pop(field.name) for field in fields(Start)}).rope(name)
         resonant, output = options.pop("resonance"), options.pop("output")
-        from ropewalk.rope.methods import apply
-
         for key, value in options.items():
             if isinstance(value, str) and key.endswith("_factor"):
                 options[key] = numbers(value, f"--{key.replace('_', '-')}")
@@ -99,12 +116,13 @@ def _register(name: str) -> None:
         _write(rope, output)
 
     shared: dict[str, tuple[Any, Any, str]] = {
-        "model": (str | None, None, "folder, hub id, or gguf:PACKAGE/FILE of the model to start from"),
+        "model": (str | None, None, "the model to start from: folder, config.json, hub id, or gguf:PACKAGE/FILE"),
         "revision": (str | None, None, "revision of a model on the hub"),
+        "layers": (str, "global", "global, local or all: which layers it is for, where a model has ropes by type"),
         "on": (Path | None, None, "rope.json to start from"),
         "head_dim": (int | None, None, "rotated dimensions of a head"),
         "base": (float | None, None, "base of pre-training"),
-        "length": (int | None, None, "training length in tokens"),
+        "length": (int | None, None, "training length in tokens, of a table, or of a model that does not say it"),
     }
     own: dict[str, tuple[Any, Any, str]] = {}
     for key, parameter in inspect.signature(method, eval_str=True).parameters.items():
@@ -153,18 +171,20 @@ def recipe(
         typer.Argument(help='JSON list of methods with parameters, as [{"method": "yarn", "factor": 8}, "resonance"]'),
     ],
     model: Annotated[
-        str | None, typer.Option(help="folder, hub id, or gguf:PACKAGE/FILE of the model to start from")
+        str | None, typer.Option(help="the model to start from: folder, config.json, hub id, or gguf:PACKAGE/FILE")
     ] = None,
+    layers: Annotated[str, typer.Option(help="global, local or all: which layers it is for")] = "global",
     on: Annotated[Path | None, typer.Option(help="rope.json to start from")] = None,
     head_dim: Annotated[int | None, typer.Option(help="rotated dimensions of a head")] = None,
     base: Annotated[float | None, typer.Option(help="base of pre-training")] = None,
-    length: Annotated[int | None, typer.Option(help="training length in tokens")] = None,
+    length: Annotated[
+        int | None, typer.Option(help="training length in tokens, of a table, or of a model that does not say it")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="rope.json to write; printed where not given")
     ] = None,
 ) -> None:
     """Apply several methods one after the other, as the recipes of a study do."""
-    from ropewalk.rope.methods import cook
     from ropewalk.study.recipes import Recipe
 
     try:
@@ -179,7 +199,8 @@ def recipe(
         raise UserError(f"steps {steps!r}: expected methods only; a rope starts from --model, --on or a table.")
     # What changes nothing may start from a rope that was lengthened already.
     first = recipe.steps[0]["method"] if recipe.steps else "default"
-    _write(cook(_start(first, model, None, on, head_dim, base, length), recipe.steps), output)
+    start = Start(model, None, layers, on, head_dim, base, length).rope(first)
+    _write(cook(start, recipe.steps), output)
 
 
 def _write(rope: Rope, output: Path | None) -> None:

@@ -13,7 +13,9 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ropewalk.errors import UserError
-from ropewalk.models import binding
+from ropewalk.models.families import GLOBAL_LAYERS
+from ropewalk.models.rope_reading import head_dim, is_nested
+from ropewalk.models.rope_writing import check_fits
 from ropewalk.rope import Rope
 
 # A linear projection makes the query, and nothing normalises it afterwards.
@@ -52,20 +54,20 @@ def fold(model: PreTrainedModel, rope: Rope) -> Rope:
         UserError: the rope was made for another model, or this family's queries are made in another way.
     """
     config = model.config
-    binding.check_fits(config, rope)
+    check_fits(config, rope)
     check_foldable(config)
     # Where layer types have ropes of their own, this one is bound to the global layers alone.
-    nested = binding.GLOBAL_LAYERS in config.rope_parameters
-    head_dim, square = binding.head_dim(config), rope.attention_factor**2
+    nested = is_nested(config)
+    width, square = head_dim(config), rope.attention_factor**2
     for attention in (module for name, module in model.named_modules() if name.endswith(".self_attn")):
-        if nested and config.layer_types[attention.layer_idx] != binding.GLOBAL_LAYERS:
+        if nested and config.layer_types[attention.layer_idx] != GLOBAL_LAYERS:
             continue
         if not getattr(attention, "use_rope", True):
             continue
         source = attention.q_norm if config.model_type in _NORMED else attention.q_proj
         offset = 1.0 if config.model_type in _NORM_ADDS_ONE else 0.0
         for parameter in source.parameters():
-            rotated = parameter.view(-1, head_dim, *parameter.shape[1:])[:, : rope.rotary_dim]
+            rotated = parameter.view(-1, width, *parameter.shape[1:])[:, : rope.rotary_dim]
             # In float32, so that a weight of fewer bits is rounded once.
             rotated.copy_((rotated.float() + offset) * square - offset)
     return replace(rope, attention_factor=1.0)

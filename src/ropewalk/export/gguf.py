@@ -1,14 +1,16 @@
-"""Export to GGUF, for llama.cpp: a rope grafted onto any GGUF file, and Llama checkpoints converted to one.
+"""Export to GGUF, for llama.cpp: a rope grafted onto any GGUF file, and checkpoints of a few families converted to one.
 
-llama.cpp turns pair i by position * base^(-2i/d) / f_i, with the divisors f_i from a tensor of float32, and multiplies
-cos and sin by ``{arch}.rope.scaling.attn_factor`` whatever the scaling type (ggml_rope_ext; llama-context.cpp). So a
-rope is one tensor and one key, and the weights stay as they are, quantised or not.
+Where an architecture takes divisors, a rope is one tensor and one key. Where it takes none (Qwen, Gemma, most mixtures
+of experts), a rope that keys can say is written in keys: another base, linear scaling, YaRN. The weights stay as they
+are, quantised or not.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ropewalk.errors import UserError
-from ropewalk.export.target import Exported, check_apart, check_expressible, target_length
+from ropewalk.export.target import Exported, check_apart, target_length
 from ropewalk.files import whole_file
-from ropewalk.models import binding
+from ropewalk.models.gguf import FREQS, LONG_AND_SHORT, architecture, open_gguf, package, read_rope, read_table, value
+from ropewalk.models.rope_reading import head_dim
+from ropewalk.models.rope_writing import UNROTATED_FACTOR, check_fits, common_base, divisors
 from ropewalk.models.sources import ModelSource, gguf_path
 from ropewalk.rope import Rope
 
-_FREQS = ("rope_freqs.weight",)
-_LONG_AND_SHORT = ("rope_factors_long.weight", "rope_factors_short.weight")
-
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("llama", "deci", "arcee", "apertus", "exaone", "exaone4", "mistral3", "nanbeige"), _FREQS),
-    **dict.fromkeys(("granite", "granitemoe", "minicpm"), _FREQS),
-    **dict.fromkeys(("phi3", "phimoe"), _LONG_AND_SHORT),
+    **dict.fromkeys(("llama", "deci", "arcee", "apertus", "exaone", "exaone4", "mistral3", "nanbeige"), FREQS),
+    **dict.fromkeys(("granite", "granitemoe", "minicpm"), FREQS),
+    **dict.fromkeys(("phi3", "phimoe"), LONG_AND_SHORT),
 }
 """The architectures of llama.cpp whose loader takes divisors and whose graph turns every rotated layer by them, with
 the tensors that hold them. Read from src/models/*.cpp as of llama-cpp-python 0.3.36. Some others load the tensor and do
 not use it (llada, falcon-h1, pangu-embedded), or would use it and cannot load it (cohere2, deepseek, hunyuan-moe)."""
 
-# Model types of transformers whose own architecture in llama.cpp ignores divisors.
-_IGNORED = {
-    *("qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo", "olmo2", "olmo3", "gpt_neox", "stablelm", "smollm3"),
-    *("starcoder2", "phi", "falcon", "cohere", "cohere2", "gpt_oss"),
-}
+TWO_TABLES = {"llama", "minicpm", "granite", "granitemoe", "mistral3", "phi3", "phimoe"}
+"""Of them, those that take one table for short contexts and one for long ones, by the context that is allocated."""
+
+CONVERTED = ("llama", "qwen2", "qwen3", "phi3")
+"""Families whose checkpoints are converted here; the weights of all others need llama.cpp's own script."""
 
 
 def export(source: ModelSource, rope: Rope, file: Path, *, length: int | None = None) -> Exported:
     """Write a GGUF file that llama.cpp runs with a rope, whole or not at all.
 
-    A GGUF model is copied, quantised tensors as they are; a Llama checkpoint is converted to float32.
+    A GGUF model is copied, quantised tensors as they are; a checkpoint is converted to float32.
 
     Args:
         source: the model.
@@ -66,68 +67,92 @@ def export(source: ModelSource, rope: Rope, file: Path, *, length: int | None = 
     return convert(source, rope, file, announced)
 
 
-def package() -> Any:
-    """The package ``gguf``.
+def check_expressible(rope: Rope) -> None:
+    """Raise ``UserError`` where no GGUF file can hold a rope."""
+    if any(step.method == "dynamic_ntk" for step in rope.steps):
+        raise UserError("a rope that follows the length cannot be written to GGUF; expected one or two tables.")
+    if rope.log_scaling_length is not None:
+        raise UserError("log-scaled attention cannot be written to GGUF: no engine reads it from a file.")
+    if rope.layers != "global":
+        raise UserError(f"the rope is for {rope.layers} layers; GGUF files hold one for global layers.")
+
+
+@dataclass(frozen=True)
+class Held:
+    """How a file holds a rope.
+
+    Attributes:
+        kind: ``rope.scaling.type``.
+        base: ``rope.freq_base``.
+        keys: further keys under ``rope.scaling``, floats.
+        tensors: divisors by the names of their tensors, shape (pairs,).
+    """
+
+    kind: str
+    base: float
+    keys: Mapping[str, float]
+    tensors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def held(arch: str, rope: Rope) -> Held:
+    """How llama.cpp's ``arch`` takes a rope.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it takes no divisors, or not two tables of them, and no keys say this rope.
     """
-    try:
-        import gguf
-    except ImportError:
-        raise UserError("GGUF needs the package 'gguf' (`uv sync --extra gguf`).") from None
-    return gguf
-
-
-def open_gguf(file: Path) -> Any:
-    """A ``gguf.GGUFReader`` of a file.
-
-    Raises:
-        UserError: the file is missing or no GGUF file.
-    """
-    reader = package().GGUFReader
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; expected a GGUF file.")
-    try:
-        return reader(file)
-    except Exception as error:
-        raise UserError(f"{file} is damaged or no GGUF file: {' '.join(str(error).split())[:200]}") from error
-
-
-def value(reader: Any, key: str, default: Any = None) -> Any:
-    """The value of a key, where ``{arch}`` stands for the architecture."""
-    field = reader.get_field(key.replace("{arch}", architecture(reader)))
-    return default if field is None else field.contents()
-
-
-def architecture(reader: Any) -> str:
-    """The architecture that a file names."""
-    field = reader.get_field("general.architecture")
-    return "" if field is None else str(field.contents())
+    factor = {"attn_factor": rope.attention_factor}
+    if not rope.static and arch not in TWO_TABLES:
+        raise UserError(
+            f"llama.cpp's {arch!r} takes one table, and this rope has two; those that take two are "
+            f"{', '.join(sorted(TWO_TABLES))}."
+        )
+    if arch in ARCHITECTURES:
+        short, long = (divisors(rope.at(rope.original_length + n)).astype(np.float32) for n in (0, 1))
+        if rope.static and ARCHITECTURES[arch] == FREQS:
+            return Held("none", rope.base, factor, {FREQS[0]: long})
+        kind = "none" if rope.static else "longrope"
+        return Held(kind, rope.base, factor, dict(zip(LONG_AND_SHORT, (long, short), strict=True)))
+    steps = [step for step in rope.steps if step.method not in ("default", "layers")]
+    params = steps[0].params if len(steps) == 1 else {}
+    match [step.method for step in steps]:
+        case []:
+            return Held("none", rope.base, factor)
+        case ["pi"]:
+            return Held("linear", rope.base, {"factor": params["factor"], **factor})
+        case ["yarn"] if params["truncate"]:
+            # llama.cpp multiplies the temperature that it makes of the factor by this one.
+            own = rope.attention_factor / (0.1 * math.log(params["factor"]) + 1)
+            betas = {f"yarn_{name}": params[name] for name in ("beta_fast", "beta_slow")}
+            return Held("yarn", rope.base, {"factor": params["factor"], "attn_factor": own, **betas})
+    base = common_base(rope)
+    if base is not None:
+        return Held("none", base, factor)
+    raise UserError(
+        f"llama.cpp ignores divisors of the frequencies in architecture {arch!r}, where only another base, linear "
+        f"scaling or YaRN can be expressed; those that take divisors are {', '.join(sorted(ARCHITECTURES))}."
+    )
 
 
 def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:
     """Copy a GGUF file with another rope: its divisors, attention factor and context length.
 
     Every key and tensor is copied as it is but for those of an earlier rope: the tensors of divisors and all that
-    stands under ``rope.scaling``, of which linear and YaRN scaling would apply on top of the divisors.
+    stands under ``rope.scaling``, which would apply on top of the new one.
 
     Raises:
-        UserError: the rope was made for another model, or the architecture ignores divisors.
+        UserError: the rope was made for another model, or the architecture cannot take it.
     """
     gguf = package()
     reader = open_gguf(source)
     arch = architecture(reader)
-    _check_architecture(arch)
+    new = held(arch, rope)
     if value(reader, "split.count", 1) > 1:
         raise UserError(f"{source} is one of several parts; expected a whole file (`llama-gguf-split --merge`).")
-    _check_fits(reader, rope)
-    old_length = value(reader, "{arch}.context_length", rope.original_length)
-    original = value(reader, "{arch}.rope.scaling.original_context_length", old_length)
+    _check_fits(source, rope)
     with whole_file(target) as temporary:
         writer = gguf.GGUFWriter(temporary, arch, endianess=reader.endianess)
         writer.data_alignment = reader.alignment
-        _add_rope_keys(writer, rope, length, original)
+        _add_rope_keys(writer, arch, new, length, rope.original_length)
         for field in reader.fields.values():
             written_already = field.name in writer.kv_data[0] or field.name.startswith("GGUF.")
             if written_already or not field.types or _of_the_old_rope(field.name, arch):
@@ -136,9 +161,8 @@ def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:
             if is_array and len(field.types) == 1:
                 continue  # an empty array, which has no type to be written with
             writer.add_key_value(field.name, field.contents(), field.types[0], field.types[-1] if is_array else None)
-        kept = [tensor for tensor in reader.tensors if tensor.name not in _FREQS + _LONG_AND_SHORT]
-        table = binding.divisors(rope).astype(np.float32)
-        for name in ARCHITECTURES[arch]:
+        kept = [tensor for tensor in reader.tensors if tensor.name not in FREQS + LONG_AND_SHORT]
+        for name, table in new.tensors.items():
             writer.add_tensor_info(name, table.shape, table.dtype, table.nbytes)
         for tensor in kept:
             writer.add_tensor_info(
@@ -147,7 +171,7 @@ def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for _ in ARCHITECTURES[arch]:
+        for table in new.tensors.values():
             writer.write_tensor_data(table)
         for tensor in kept:
             writer.write_tensor_data(tensor.data, tensor_endianess=reader.endianess)
@@ -156,27 +180,36 @@ def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:
 
 
 def convert(source: ModelSource, rope: Rope, target: Path, length: int) -> Exported:
-    """Convert a Llama checkpoint to a GGUF file in float32 with a rope.
+    """Convert a checkpoint of a family in :data:`CONVERTED` to a GGUF file in float32 with a rope.
 
     Raises:
         UserError: the checkpoint is of another family or not readable, or the rope was made for another model.
     """
-    from ropewalk.models.loading import load_config, load_model
+    from ropewalk.models.configurations import load_config
+    from ropewalk.models.loading import load_model
 
     gguf = package()
     config = load_config(source)
-    _check_family(config.model_type)
-    binding.check_fits(config, rope)
-    head_dim = binding.head_dim(config)
-    if rope.rotary_dim != head_dim:
+    family = config.model_type
+    if family not in CONVERTED:
         raise UserError(
-            f"the rope rotates {rope.rotary_dim} of {head_dim} dimensions of a head; llama.cpp's 'llama' rotates all."
+            f"model type {family!r} is not converted to GGUF here, only {', '.join(CONVERTED)}; convert it with "
+            "llama.cpp's convert_hf_to_gguf.py, and pass that file as --model."
+        )
+    check_fits(config, rope)
+    width, new = head_dim(config), held(family, rope)
+    if family == "llama" and rope.rotary_dim != width:
+        raise UserError(
+            f"the rope rotates {rope.rotary_dim} of {width} dimensions of a head; llama.cpp's 'llama' rotates all."
         )
     model = load_model(source, dtype="float32", device="cpu")
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
+    names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
+    heads = {}
+    if family == "llama":  # rotates consecutive pairs, all others first and second half
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     with whole_file(target) as temporary:
-        writer = gguf.GGUFWriter(temporary, "llama")
+        writer = gguf.GGUFWriter(temporary, family)
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(Path(source.name).name)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
@@ -185,21 +218,21 @@ def convert(source: ModelSource, rope: Rope, target: Path, length: int) -> Expor
         writer.add_feed_forward_length(config.intermediate_size)
         writer.add_head_count(config.num_attention_heads)
         writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_key_length(head_dim)
-        writer.add_value_length(head_dim)
+        writer.add_key_length(width)
+        writer.add_value_length(width)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
         writer.add_vocab_size(config.vocab_size)
         writer.add_rope_dimension_count(rope.rotary_dim)
-        writer.add_rope_freq_base(rope.base)
-        _add_rope_keys(writer, rope, length, rope.original_length)
+        _add_rope_keys(writer, family, new, length, rope.original_length)
         notes = _add_tokenizer(writer, source, config.vocab_size)
-        writer.add_tensor(_FREQS[0], binding.divisors(rope).astype(np.float32))
+        for name, table in new.tensors.items():
+            writer.add_tensor(name, table)
         for name, parameter in model.state_dict().items():
             if name == "lm_head.weight" and config.tie_word_embeddings:
                 continue
             new_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
             if new_name is None:
-                raise UserError(f"model {source}: llama.cpp's 'llama' has no place for the weight {name!r}.")
+                raise UserError(f"model {source}: llama.cpp's {family!r} has no place for the weight {name!r}.")
             weight = parameter.numpy()
             count = heads.get(name.split(".")[-2])
             writer.add_tensor(new_name, weight if count is None else _interleave(weight, count))
@@ -211,29 +244,28 @@ def convert(source: ModelSource, rope: Rope, target: Path, length: int) -> Expor
 
 
 def read_back(file: Path, rope: Rope) -> list[str]:
-    """What a GGUF file says otherwise than a rope, one sentence each; empty where tensor and keys agree with it."""
+    """What a GGUF file says otherwise than a rope, one sentence each; empty where it gives llama.cpp the same one."""
     reader = open_gguf(file)
     arch = architecture(reader)
-    if arch not in ARCHITECTURES:
+    if arch not in ARCHITECTURES and any(tensor.name in FREQS + LONG_AND_SHORT for tensor in reader.tensors):
         return [f"The architecture {arch!r} ignores divisors."]
-    tensors = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
-    wanted = binding.divisors(rope)
-    faults = [
-        f"The tensor {name!r} does not hold the divisors of the rope."
-        for name in ARCHITECTURES[arch]
-        if name not in tensors
-        or tensors[name].shape != wanted.shape
-        or not np.allclose(tensors[name], wanted, rtol=1e-6, atol=0)
-    ]
-    factor = value(reader, "{arch}.rope.scaling.attn_factor", 1.0)
-    if not math.isclose(factor, rope.attention_factor, rel_tol=1e-6):
-        faults.append(f"The attention factor is {factor:g}; expected {rope.attention_factor:g}.")
-    base = value(reader, "{arch}.rope.freq_base", 10_000.0)
-    if not math.isclose(base, rope.base, rel_tol=1e-6):
-        faults.append(f"The base is {base:g}; expected {rope.base:g}.")
-    scaling = value(reader, "{arch}.rope.scaling.type", "linear")
-    if scaling != "none":
-        faults.append(f"The scaling type is {scaling!r}; expected 'none'.")
+    try:
+        found = read_rope(file)
+    except UserError as error:
+        return [str(error)]
+    faults = []
+    if found.inv_freq.shape != rope.inv_freq.shape:
+        return [f"The file rotates {found.rotary_dim} dimensions of a head; the rope {rope.rotary_dim}."]
+    if (found.static, found.original_length) != (rope.static, rope.original_length) and not rope.static:
+        faults.append(f"The file switches its table at {found.original_length}; expected {rope.original_length}.")
+    # Keys and divisors are float32, and a pair that stands still has a divisor so large that it does.
+    for length in (rope.original_length, rope.original_length + 1):
+        wrong = ~np.isclose(found.at(length).inv_freq, rope.at(length).inv_freq, rtol=1e-6, atol=2 / UNROTATED_FACTOR)
+        if wrong.any():
+            faults.append(f"At {length} tokens the file turns pair {np.flatnonzero(wrong)[0]} otherwise than the rope.")
+            break
+    if not math.isclose(found.attention_factor, rope.attention_factor, rel_tol=1e-6):
+        faults.append(f"The attention factor is {found.attention_factor:g}; expected {rope.attention_factor:g}.")
     return faults
 
 
@@ -243,47 +275,31 @@ def all_float32(file: Path) -> bool:
     return all(tensor.tensor_type == kinds.F32 for tensor in open_gguf(file).tensors)
 
 
-def _check_architecture(arch: str) -> None:
-    if arch not in ARCHITECTURES:
+def _check_fits(file: Path, rope: Rope) -> None:
+    own = read_table(file, length=rope.original_length)
+    if rope.rotary_dim != own.rotary_dim:
         raise UserError(
-            f"llama.cpp ignores divisors of the frequencies in architecture {arch!r}, where only another base, linear "
-            f"scaling or YaRN can be expressed; those that take divisors are {', '.join(sorted(ARCHITECTURES))}."
+            f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {own.rotary_dim}."
         )
-
-
-def _check_family(family: str) -> None:
-    if family in _IGNORED:
-        _check_architecture(family)
-    if family != "llama":
-        raise UserError(
-            f"model type {family!r} is not converted to GGUF here, only 'llama'; convert it with llama.cpp's "
-            "convert_hf_to_gguf.py, and pass that file as --model."
-        )
-
-
-def _check_fits(reader: Any, rope: Rope) -> None:
-    heads = value(reader, "{arch}.attention.head_count", 1)
-    heads = max(heads) if isinstance(heads, list) else heads
-    head_dim = value(reader, "{arch}.attention.key_length", value(reader, "{arch}.embedding_length", 0) // heads)
-    rotated = value(reader, "{arch}.rope.dimension_count", head_dim)
-    base = value(reader, "{arch}.rope.freq_base", 10_000.0)
-    if rope.rotary_dim != rotated:
-        raise UserError(f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {rotated}.")
-    if not math.isclose(rope.base, base, rel_tol=1e-6):
-        raise UserError(f"the rope was made from base {rope.base:g}; this model has base {base:g}.")
+    if not math.isclose(rope.base, own.base, rel_tol=1e-6):
+        raise UserError(f"the rope was made from base {rope.base:g}; this model has base {own.base:g}.")
 
 
 def _of_the_old_rope(key: str, arch: str) -> bool:
     # Granite takes ``finetuned`` for the switch between rope and no rope at all.
     kept = f"{arch}.rope.scaling.finetuned"
-    return key == f"{arch}.rope.scale_linear" or (key.startswith(f"{arch}.rope.scaling.") and key != kept)
+    return key in (f"{arch}.rope.scale_linear", f"{arch}.rope.freq_base") or (
+        key.startswith(f"{arch}.rope.scaling.") and key != kept
+    )
 
 
-def _add_rope_keys(writer: Any, rope: Rope, length: int, original: int) -> None:
+def _add_rope_keys(writer: Any, arch: str, new: Held, length: int, original: int) -> None:
     writer.add_context_length(length)
-    writer.add_rope_scaling_type(package().RopeScalingType.NONE)
-    writer.add_rope_scaling_attn_factors(rope.attention_factor)
-    # Mistral 3 tunes its temperature from this length on, and would take the new context length without it.
+    writer.add_rope_freq_base(new.base)
+    writer.add_rope_scaling_type(package().RopeScalingType(new.kind))
+    for key, number in new.keys.items():
+        writer.add_float32(f"{arch}.rope.scaling.{key}", number)
+    # YaRN's ramp is placed by this length; Mistral 3 tunes its temperature from it on.
     writer.add_rope_scaling_orig_ctx_len(original)
 
 

@@ -1,21 +1,26 @@
 """Export to a Hugging Face checkpoint: the weights as they are, and a configuration that holds the rope.
 
 transformers reads the rope from ``rope_parameters`` (version 5) or from ``rope_scaling`` and ``rope_theta`` (version
-4). Both are written, as ``longrope`` with equal short and long factors, which vLLM and SGLang read too.
+4). Both are written, in the field's own name for the rope where it has one (:mod:`ropewalk.models.rope_writing`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ropewalk.export.folding import check_foldable, fold
-from ropewalk.export.target import Exported, check_apart, check_expressible, target_length
+from ropewalk.export.target import Exported, check_apart, target_length
 from ropewalk.files import read_json, whole_folder, write_json
-from ropewalk.models import binding
-from ropewalk.models.loading import fetch, load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import fetch, load_model
+from ropewalk.models.rope_reading import is_nested, site, text_config, text_key
+from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.rope import Rope
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _ORIGINAL = "original_max_position_embeddings"
 
@@ -35,11 +40,11 @@ def export(
     Raises:
         UserError: the model cannot be read, or the rope cannot be expressed for it.
     """
-    check_expressible(rope)
     announced = target_length(rope, length)
     check_apart(source, folder)
     config = load_config(source)
-    binding.check_fits(config, rope)
+    # Before anything is copied: this refuses what a configuration cannot hold.
+    written_configuration(load_config(source), rope, announced)
     if fold_temperature:
         check_foldable(config)
     with whole_folder(folder) as temporary:
@@ -69,31 +74,62 @@ def _fold_weights(folder: Path, rope: Rope, notes: list[str]) -> Rope:
     return rope
 
 
+def written_configuration(config: PreTrainedConfig, rope: Rope, length: int) -> dict[str, Any]:
+    """What a rope changes in a configuration, which is changed in place: the keys of transformers 5.
+
+    Raises:
+        UserError: the rope was made for another model, or cannot be expressed in a configuration.
+    """
+    write_rope(config, rope, length)
+    text = text_config(config)
+    written = {
+        "rope_parameters": text.rope_parameters,
+        "max_position_embeddings": text.max_position_embeddings,
+    }
+    if getattr(text, "allow_global_per_layer_attribute_access", False):
+        written["allow_global_per_layer_attribute_access"] = True
+    if hasattr(type(text), _ORIGINAL):
+        # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
+        written[_ORIGINAL] = rope.original_length
+    key = text_key(config)
+    return written if key is None else {key: written}
+
+
 def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> dict[str, Any]:
     """Edit ``config.json`` and return what changes the original model in the same way."""
     path = folder / "config.json"
     config = load_config(ModelSource("folder", str(folder)))
-    binding.write_rope(config, rope, length)
-    written: dict[str, Any] = {"rope_parameters": config.rope_parameters, "max_position_embeddings": length}
-    flat = binding.rope_parameters(config)
-    version4: dict[str, Any] = {"rope_scaling": flat, "rope_theta": flat["rope_theta"]}
-    if "partial_rotary_factor" in flat:
-        version4["partial_rotary_factor"] = flat["partial_rotary_factor"]
-    if config.model_type == "gpt_neox":
-        version4 |= {"rotary_emb_base": flat["rope_theta"], "rotary_pct": flat["partial_rotary_factor"]}
-    if config.model_type == "gemma3_text":
-        version4["rope_local_base_freq"] = config.rope_parameters["sliding_attention"]["rope_theta"]
-    raw = read_json(path, "a model configuration") | written | version4
-    raw.pop(_ORIGINAL, None)
-    if hasattr(type(config), _ORIGINAL):
-        # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
-        raw[_ORIGINAL] = written[_ORIGINAL] = rope.original_length
+    written = written_configuration(config, rope, length)
+    text, key = text_config(config), text_key(config)
+    raw = read_json(path, "a model configuration")
+    inner = raw if key is None else raw.setdefault(key, {})
+    inner.pop(_ORIGINAL, None)
+    inner |= (written if key is None else written[key]) | _version4(config)
+    if hasattr(type(text), _ORIGINAL):
         notes.append(
-            f"Model type {config.model_type!r} keeps its training length at the top of its configuration, where vLLM "
+            f"Model type {text.model_type!r} keeps its training length at the top of its configuration, where vLLM "
             f"takes its default context from: start vLLM with --max-model-len {length}; transformers 4 may refuse it."
         )
     write_json(path, raw)
     return written
+
+
+def _version4(config: PreTrainedConfig) -> dict[str, Any]:
+    """The same rope as transformers 4 reads it."""
+    text = text_config(config)
+    if is_nested(text) and text.model_type not in ("gemma3_text", "olmo3"):
+        return {}  # families that version 4 does not know
+    flat = dict(site(config).parameters)
+    keys: dict[str, Any] = {"rope_scaling": None, "rope_theta": flat["rope_theta"]}
+    if flat["rope_type"] != "default":
+        keys["rope_scaling"] = flat
+    if "partial_rotary_factor" in flat:
+        keys["partial_rotary_factor"] = flat["partial_rotary_factor"]
+    if text.model_type == "gpt_neox":
+        keys |= {"rotary_emb_base": flat["rope_theta"], "rotary_pct": flat["partial_rotary_factor"]}
+    if text.model_type == "gemma3_text":
+        keys["rope_local_base_freq"] = text.rope_parameters["sliding_attention"]["rope_theta"]
+    return keys
 
 
 def _raise_tokenizer_length(folder: Path, length: int) -> None:

@@ -45,16 +45,6 @@ def target_length(rope: Rope, length: int | None) -> int:
     return round(math.prod(factors) * rope.original_length)
 
 
-def check_expressible(rope: Rope) -> None:
-    """Raise ``UserError`` where no file format of an engine can hold a rope."""
-    if not rope.static:
-        raise UserError("a rope that changes with the length cannot be exported; expected a static one.")
-    if rope.log_scaling_length is not None:
-        raise UserError("log-scaled attention cannot be exported: no engine reads it from a file.")
-    if rope.layers != "global":
-        raise UserError(f"the rope is for {rope.layers} layers; only one for global layers can be exported.")
-
-
 def check_apart(source: ModelSource, output: Path) -> None:
     """Raise ``UserError`` where an export would replace the model that it is made from."""
     if source.kind != "hub" and Path(source.name).exists() and Path(source.name).resolve() == output.resolve():

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from ropewalk.errors import UserError
 from ropewalk.export import gguf
 from ropewalk.models import binding
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope, text_config
 from ropewalk.models.sources import ModelSource, gguf_path
 from ropewalk.rope import Rope, default_rope
 
@@ -123,11 +125,10 @@ def verify(path: Path, rope: Rope, source: ModelSource) -> Verification:
         return _verify_gguf(path, rope, source)
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: expected an export, a folder with config.json or a .gguf file.")
-    text = _Text.beyond(rope, load_config(source).vocab_size)
-    wanted = _reference(source, rope, text)
-    found = _run(_WITH_TRANSFORMERS, path, text)
+    text = _Text.beyond(rope, text_config(load_config(source)).vocab_size)
+    wanted, found = _pair(_WITH_TRANSFORMERS, path, source, rope, text)
     config = load_config(ModelSource("folder", str(path)))
-    folded = binding.read_rope(config).attention_factor != rope.attention_factor
+    folded = read_rope(config).attention_factor != rope.attention_factor
     dtype = str(config.dtype or "float32").removeprefix("torch.")
     difference, correlation = _compare(wanted, found)
     if folded and dtype != "float32":
@@ -143,9 +144,8 @@ def _verify_gguf(path: Path, rope: Rope, source: ModelSource) -> Verification:
     if find_spec("llama_cpp") is None:
         criterion = "divisors, attention factor, base and scaling type read back from the file and equal to the rope's"
         return Verification(str(path), None, not faults, criterion, faults=faults)
-    text = _Text.beyond(rope, load_config(source).vocab_size)
-    found = _run(_WITH_LLAMA_CPP, path, text)
-    wanted = _reference(source, rope, text)
+    text = _Text.beyond(rope, text_config(load_config(source)).vocab_size)
+    wanted, found = _pair(_WITH_LLAMA_CPP, path, source, rope, text)
     difference, correlation = _compare(wanted, found)
     if gguf.all_float32(path):
         passed, criterion = _within(LLAMA_CPP_TOLERANCE, difference, source, rope, text, wanted)
@@ -164,14 +164,25 @@ def _verify_gguf(path: Path, rope: Rope, source: ModelSource) -> Verification:
     )
 
 
+def _pair(
+    script: str, path: Path, source: ModelSource, rope: Rope, text: _Text
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits that are wanted and found, shape (positions, vocabulary); of a rope with two tables on both of them."""
+    texts = [text] if rope.static else [text, text.first(rope.original_length)]
+    wanted = [_reference(source, rope, one) for one in texts]
+    found = [_run(script, path, one) for one in texts]
+    return np.concatenate(wanted), np.concatenate(found)
+
+
 def _within(
     tolerance: float, difference: float, source: ModelSource, rope: Rope, text: _Text, wanted: NDArray[np.float32]
 ) -> tuple[bool, str]:
     """Whether a difference is within the tolerance, or else within what a few last bits of the frequencies do here."""
     if difference <= tolerance:
         return True, f"difference at most {tolerance:g}, both in float32"
+    rope = rope.at(len(text.tokens))
     nudged = replace(rope, inv_freq=rope.inv_freq * (1 + np.finfo(np.float32).eps))
-    moved, _ = _compare(wanted, _reference(source, nudged, text))
+    moved, _ = _compare(wanted[: len(text.positions)], _reference(source, nudged, text))
     most = max(tolerance, LAST_BITS * moved)
     return difference <= most, (
         f"difference at most {most:.3g}, both in float32: {tolerance:g}, or {LAST_BITS:g} times what the last bit of "
@@ -215,7 +226,7 @@ def _spread(count: int) -> NDArray[np.int64]:
 def _reference(source: ModelSource, rope: Rope, text: _Text) -> NDArray[np.float32]:
     """Logits of the model in float32 with a rope, shape (positions, vocabulary)."""
     model = load_model(source, dtype="float32", device="cpu")
-    binding.patch(model, rope)
+    binding.patch(model, rope.at(len(text.tokens)))
     keep = torch.from_numpy(text.positions)
     logits: NDArray[np.float32] = model(torch.from_numpy(text.tokens)[None], logits_to_keep=keep).logits[0].numpy()
     return logits

@@ -1,186 +1,45 @@
-"""Bind a rope to a transformers model: by patching its buffers, or through its configuration.
+"""Bind a rope to a loaded transformers model by patching its buffers, and prove that it took.
 
 Patching is for searches and measurements: any number of ropes on one resident model. It is lost when the model is
-saved. The configuration is for checkpoints: it holds the rope as ``longrope`` with equal short and long factors, which
-plain ``from_pretrained`` restores, and which vLLM and SGLang read too. Both give the same logits.
+saved; for checkpoints the rope is written into the configuration (:mod:`ropewalk.models.rope_writing`), which plain
+``from_pretrained`` restores. Both give the same logits.
 """
 
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
-from ropewalk.rope import Rope, methods
-from ropewalk.rope.rope import FloatArray
-
-# A pair that is not rotated has no finite divisor; this one turns it by a millionth of a radian in a million tokens.
-UNROTATED_FACTOR = 1e12
-
-GLOBAL_LAYERS, LOCAL_LAYERS = "full_attention", "sliding_attention"
-"""Types of layers, as transformers calls them. Where a model has a rope for each, a rope is bound to the global ones
-unless it says otherwise: sliding-window layers never look past their window, so a longer context changes nothing for
-them."""
+from ropewalk.models import families
+from ropewalk.models.heads import decoder
+from ropewalk.models.rope_reading import is_nested, sites, text_config
+from ropewalk.models.rope_writing import check_fits
+from ropewalk.rope import Rope
 
 _HANDLES, _OWN = "_ropewalk_log_scaling", "_ropewalk_own"
-
-
-def rope_parameters(config: PreTrainedConfig) -> dict[str, Any]:
-    """The configuration's rope parameters, those of the global layers where layer types differ.
-
-    Raises:
-        UserError: the model has no rotary embedding, or one that a rope cannot be bound to.
-    """
-    family = config.model_type
-    parameters = getattr(config, "rope_parameters", None)
-    if not parameters:
-        raise UserError(f"model type {family!r} has no rotary position embedding in its configuration.")
-    if getattr(config, "qk_rope_head_dim", None):
-        raise UserError(f"model type {family!r} uses latent attention with a rope of its own; it is not supported.")
-    parameters = parameters.get(GLOBAL_LAYERS, parameters)
-    if "mrope_section" in parameters:
-        raise UserError(f"model type {family!r} uses a multi-axis rope; only ropes over one position are supported.")
-    return parameters
-
-
-def head_dim(config: PreTrainedConfig) -> int:
-    """Number of dimensions of a head."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
-def rotary_dim(config: PreTrainedConfig) -> int:
-    """Number of rotated dimensions of a head."""
-    return int(head_dim(config) * rope_parameters(config).get("partial_rotary_factor", 1.0))
-
-
-def read_rope(config: PreTrainedConfig) -> Rope:
-    """The rope that a model's configuration describes.
-
-    Raises:
-        UserError: the rope type is not one that this project can compute.
-    """
-    parameters = dict(rope_parameters(config))
-    kind = parameters.get("rope_type", "default")
-    length = config.max_position_embeddings
-    if kind in ("yarn", "llama3", "longrope"):
-        length = (
-            getattr(config, "original_max_position_embeddings", None)
-            or parameters.get("original_max_position_embeddings")
-            or length
-        )
-    rope = methods.default_rope(rotary_dim(config), float(parameters["rope_theta"]), int(length))
-    given = {key: value for key, value in parameters.items() if value is not None}
-
-    def options(*names: str) -> dict[str, Any]:
-        return {name: given[name] for name in names if name in given}
-
-    match kind:
-        case "default":
-            return rope
-        case "linear":
-            return methods.pi(rope, factor=given["factor"])
-        case "dynamic":
-            return methods.dynamic_ntk(rope, factor=given["factor"])
-        case "yarn" if "mscale" not in given:
-            return methods.yarn(rope, **options("factor", "attention_factor", "beta_fast", "beta_slow", "truncate"))
-        case "llama3":
-            return methods.llama3(rope, **options("factor", "low_freq_factor", "high_freq_factor"))
-        case "longrope":
-            factor = given.get("factor", config.max_position_embeddings / length)
-            return methods.longrope(rope, factor=factor, **options("long_factor", "short_factor", "attention_factor"))
-    raise UserError(f"model type {config.model_type!r}: rope type {kind!r} is not supported.")
-
-
-def layer_types(config: PreTrainedConfig, rope: Rope) -> tuple[str, ...]:
-    """The types of layers that take a rope; none where all layers of the model share one.
-
-    Raises:
-        UserError: the rope is for local layers, and the model has no rope of their own.
-    """
-    wanted = {"global": (GLOBAL_LAYERS,), "local": (LOCAL_LAYERS,), "all": (GLOBAL_LAYERS, LOCAL_LAYERS)}[rope.layers]
-    found = tuple(kind for kind in wanted if kind in config.rope_parameters)
-    if not found and rope.layers == "local":
-        raise UserError(f"the rope is for local layers; model type {config.model_type!r} has one rope for all layers.")
-    return found
-
-
-def check_fits(config: PreTrainedConfig, rope: Rope) -> None:
-    """Raise ``UserError`` where a rope was made for another model, or for other layers."""
-    wanted, everything = rotary_dim(config), rope_parameters(config)
-    if rope.rotary_dim != wanted:
-        raise UserError(f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {wanted}.")
-    types = layer_types(config, rope)
-    for kind, parameters in (
-        {kind: config.rope_parameters[kind] for kind in types}.items() if types else [("", everything)]
-    ):
-        base = float(parameters["rope_theta"])
-        if not math.isclose(rope.base, base):
-            what = "this model has" if kind in ("", GLOBAL_LAYERS) else "the local layers of this model have"
-            raise UserError(f"the rope was made from base {rope.base:g}; {what} base {base:g}.")
-
-
-def divisors(rope: Rope) -> FloatArray:
-    """What each original frequency is divided by, shape (pairs,); finite for pairs that do not rotate."""
-    return np.where(rope.inv_freq > 0, rope.factors, UNROTATED_FACTOR)
-
-
-def write_rope(config: PreTrainedConfig, rope: Rope, length: int) -> None:
-    """Write a rope into a configuration, in place, as ``longrope`` with equal short and long factors.
-
-    Equal factors make it static: no engine switches tables in the middle of a text. ``short_mscale`` and
-    ``long_mscale`` repeat the attention factor for vLLM and SGLang, which do not read ``attention_factor``.
-
-    Args:
-        config: of the model that will use it.
-        rope: a static rope without log-scaled attention.
-        length: the context length in tokens that the model is to serve.
-
-    Raises:
-        UserError: the rope was made for another model, or cannot be expressed in a configuration.
-    """
-    check_fits(config, rope)
-    if not rope.static:
-        raise UserError("a rope that changes with the length cannot be written into a configuration.")
-    if rope.log_scaling_length is not None:
-        raise UserError("log-scaled attention cannot be written into a configuration; no engine reads it there.")
-    factors = divisors(rope).tolist()
-    old = rope_parameters(config)
-    new = {
-        "rope_type": "longrope",
-        "rope_theta": old["rope_theta"],
-        "factor": max(1.0, length / rope.original_length),
-        "original_max_position_embeddings": rope.original_length,
-        "short_factor": factors,
-        "long_factor": factors,
-        "attention_factor": float(rope.attention_factor),
-        "short_mscale": float(rope.attention_factor),
-        "long_mscale": float(rope.attention_factor),
-    }
-    if "partial_rotary_factor" in old:
-        new["partial_rotary_factor"] = old["partial_rotary_factor"]
-    types = layer_types(config, rope)
-    config.rope_parameters = {**config.rope_parameters, **dict.fromkeys(types, new)} if types else new
-    config.max_position_embeddings = length
-    if getattr(config, "original_max_position_embeddings", None):
-        config.original_max_position_embeddings = rope.original_length
+_PROVED: WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = WeakKeyDictionary()
+_PROOF_TOKENS = 8
 
 
 def rotary_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules that hold inverse frequencies.
+    """The modules that hold inverse frequencies of the text model.
 
     Raises:
         UserError: there is none.
     """
     found = [
         module
-        for module in model.modules()
-        if "RotaryEmbedding" in type(module).__name__
-        and (hasattr(module, "original_inv_freq") or hasattr(module, f"{GLOBAL_LAYERS}_original_inv_freq"))
+        for module in decoder(model).modules()
+        if "Rotary" in type(module).__name__
+        and not any(word in type(module).__name__ for word in ("Vision", "Audio"))
+        and any(name.endswith("original_inv_freq") for name, _ in module.named_buffers(recurse=False))
     ]
     if not found:
         family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
@@ -192,24 +51,58 @@ def patch(model: PreTrainedModel, rope: Rope) -> None:
     """Bind a rope to a loaded model by overwriting its inverse frequencies, in place.
 
     The buffers become float32 whatever the model's dtype. Binding another rope replaces this one; saving the model
-    loses it.
+    loses it. The first time it is proved on a few tokens that the model follows what is bound to it.
 
     Raises:
-        UserError: the rope was made for another model, is not static (take ``rope.at(length)`` first), or asks for
-            log-scaled attention that this model cannot give.
+        UserError: the rope was made for another model, is not static (take ``rope.at(length)`` first), asks for
+            log-scaled attention that this model cannot give, or the model does not follow its buffers.
     """
     check_fits(model.config, rope)
     if not rope.static:
         raise UserError("a rope that changes with the length must be fixed at one length before it is bound.")
-    types = layer_types(model.config, rope)
+    kinds = tuple(place.kind for place in sites(model.config, rope))
     table = torch.tensor(rope.inv_freq, dtype=torch.float32)
-    for module in rotary_modules(model):
-        if types:
+    modules = rotary_modules(model)
+    for module in modules:
+        if is_nested(text_config(model.config)):
             _restore(module)
-        for kind in types or (None,):
-            # Any other type than the default would recompute or reset the buffers in the next forward pass.
-            _set_rope(module, kind, table, float(rope.attention_factor), "default")
+    _prove(model, modules, kinds, torch.tensor(rope.original_inv_freq, dtype=torch.float32))
+    _set_all(modules, kinds, table, float(rope.attention_factor))
     _bind_log_scaling(model, rope.log_scaling_length)
+
+
+def _set_all(modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tensor, factor: float) -> None:
+    for module in modules:
+        for kind in kinds:
+            # Any other type than the default would recompute or reset the buffers in the next forward pass.
+            _set_rope(module, kind, table, factor, "default")
+
+
+@torch.no_grad()
+def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tensor) -> None:
+    """Raise ``UserError`` where a model's logits do not follow the frequencies or the attention factor bound to it.
+
+    Families are not believed: one that computes its rope anew in each pass would take every rope and change nothing.
+    """
+    proved = _PROVED.setdefault(model, set())
+    if kinds in proved:
+        return
+    training = model.training
+    model.eval()
+    tokens = torch.arange(1, 1 + _PROOF_TOKENS, device=model.device)[None] % text_config(model.config).vocab_size
+    seen = []
+    for frequencies, factor in ((table, 1.0), (table / 2, 1.0), (table, 1.25)):
+        _set_all(modules, kinds, frequencies, factor)
+        seen.append(model(tokens, use_cache=False).logits)
+    model.train(training)
+    for other, what in zip(seen[1:], ("its frequencies", "its attention factor"), strict=True):
+        if torch.equal(seen[0], other):
+            where = f" of its {' and '.join(kinds)} layers" if any(kinds) else ""
+            raise UserError(
+                f"model type {model.config.model_type!r} does not follow a rope that is bound to it: another one"
+                f"{where}, different in {what}, changes none of its logits."
+            )
+    proved.add(kinds)
 
 
 def _restore(module: Any) -> None:
@@ -222,20 +115,27 @@ def _restore(module: Any) -> None:
                 module.rope_type[kind],
             )
             for kind in module.rope_type
+            if hasattr(module, f"{kind}_original_inv_freq")
         }
         setattr(module, _OWN, own)
     for kind, known in getattr(module, _OWN).items():
         _set_rope(module, kind, *known)
 
 
-def _set_rope(module: Any, kind: str | None, table: torch.Tensor, attention_factor: float, rope_type: str) -> None:
-    """Overwrite the rope of a type of layers, or that of all where the kind is None."""
-    prefix = "" if kind is None else f"{kind}_"
+def _set_rope(module: Any, kind: str, table: torch.Tensor, attention_factor: float, rope_type: str) -> None:
+    """Overwrite the rope of a type of layers, or that of all where the kind is empty."""
+    prefix = f"{kind}_" if kind else ""
+    if not hasattr(module, f"{prefix}inv_freq"):
+        return  # a module for another type of layers
     values = table.to(getattr(module, f"{prefix}inv_freq").device)
     setattr(module, f"{prefix}inv_freq", nn.Buffer(values.clone(), persistent=False))
     setattr(module, f"{prefix}original_inv_freq", nn.Buffer(values.clone(), persistent=False))
     setattr(module, f"{prefix}attention_scaling", attention_factor)
-    module.rope_type = rope_type if kind is None else {**module.rope_type, kind: rope_type}
+    module.rope_type = {**module.rope_type, kind: rope_type} if kind else rope_type
+    if getattr(getattr(module, "config", None), "model_type", None) in families.REBUILT:
+        module.config = copy(module.config)
+        module.config.rope_parameters = {**module.config.rope_parameters, "rope_type": rope_type}
+        module.rope_init_fn = lambda config: (values, attention_factor)
 
 
 def _bind_log_scaling(model: PreTrainedModel, length: int | None) -> None:

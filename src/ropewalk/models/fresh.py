@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Olmo3Config, Olmo3ForCausalLM, PreTrainedModel
 
-from ropewalk.models.binding import GLOBAL_LAYERS, LOCAL_LAYERS
+from ropewalk.models.families import GLOBAL_LAYERS, LOCAL_LAYERS
 from ropewalk.models.shape import GLOBAL_EVERY, ModelShape
 
 __all__ = ["ModelShape", "fresh_llama", "fresh_model", "fresh_windowed"]

@@ -16,6 +16,13 @@ def scales_logits(config: PretrainedConfig) -> bool:
     return any(getattr(config, name, None) for name in _SCALES)
 
 
+def decoder(model: torch.nn.Module) -> torch.nn.Module:
+    """The text model without its head."""
+    found = model.get_decoder() if isinstance(model, PreTrainedModel) else model
+    # Some families call the projection to the vocabulary by that name.
+    return found if isinstance(found, PreTrainedModel) else getattr(model, "base_model", model)
+
+
 @torch.inference_mode()
 def has_plain_head(model: PreTrainedModel) -> bool:
     """Whether logits are the output embedding times the last hidden states, and nothing else.
@@ -31,5 +38,5 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 def _equal(model: PreTrainedModel, head: torch.nn.Module) -> bool:
     ids = torch.arange(8, device=model.device)[None] % model.config.vocab_size
     whole = model(input_ids=ids, use_cache=False).logits
-    parts = head(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+    parts = head(decoder(model)(input_ids=ids, use_cache=False).last_hidden_state)
     return parts.shape == whole.shape and torch.allclose(parts.float(), whole.float())

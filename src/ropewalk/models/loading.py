@@ -9,24 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
+from ropewalk.models.configurations import load_config
 from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import DTYPE
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def load_config(source: ModelSource) -> PreTrainedConfig:
-    """The model's configuration, without its weights."""
-    location = source.location
-    try:
-        return AutoConfig.from_pretrained(**location)
-    except Exception as error:
-        raise failure(source, error) from error
 
 
 def load_model(
@@ -52,12 +44,18 @@ def load_model(
     if source.kind == "gguf":
         from transformers import GgufConfig
 
+        location["config"] = load_config(source)
+
         # Otherwise the model remembers its packed form and refuses to be saved.
         location["quantization_config"] = GgufConfig(dequantize=True)
     try:
         # The stubs do not know that loading info makes it a pair.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            **location, dtype=DTYPES[dtype], attn_implementation=attention, output_loading_info=True
+            **location,
+            dtype=DTYPES[dtype],
+            attn_implementation=attention,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:
         raise failure(source, error) from error

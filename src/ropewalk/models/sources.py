@@ -130,4 +130,6 @@ def failure(source: ModelSource, error: Exception) -> UserError:
             f"model {source}: the Hugging Face hub cannot be reached; "
             "check the network, or name a downloaded copy as folder:PATH."
         )
+    if "trust_remote_code" in text:
+        return UserError(f"model {source} needs code of its own, which is never run here; it cannot be loaded.")
     return UserError(f"model {source} cannot be loaded: {text[:300]}")

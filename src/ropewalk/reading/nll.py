@@ -17,7 +17,8 @@ from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
 from ropewalk.files import whole_file
 from ropewalk.models import binding
-from ropewalk.models.heads import has_plain_head
+from ropewalk.models.heads import decoder, has_plain_head
+from ropewalk.models.rope_reading import head_dim
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 
@@ -60,7 +61,7 @@ def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
     kept = sum(min(window, length) if kind == "sliding_attention" else length for kind in kinds)
-    cache = 2 * kept * heads * binding.head_dim(config) * model.dtype.itemsize
+    cache = 2 * kept * heads * head_dim(config) * model.dtype.itemsize
     # In the model's dtype, in float32, and their softmax.
     logits = min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
     free, gib = free_memory(model.device), 2**30
@@ -132,7 +133,7 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
     """
     last = ids.shape[1] - 1  # the last token is only ever predicted
     if last > chunk and one_pass_fits(model, ids.shape[0], last) and has_plain_head(model):
-        hidden = model.get_decoder()(input_ids=ids[:, :last], use_cache=False).last_hidden_state
+        hidden = decoder(model)(input_ids=ids[:, :last], use_cache=False).last_hidden_state
         for start in range(0, last, chunk):
             stop = min(start + chunk, last)
             yield start, stop, model.get_output_embeddings()(hidden[:, start:stop])
@@ -154,7 +155,7 @@ def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     # The residual stream, its norm in float32, what a layer adds; queries, keys and values before and after the turn in
     # float32; gate, up and their product.
-    width = config.hidden_size * (3 * size + 8) + heads * binding.head_dim(config) * (size + 8) + 3 * inner * size
+    width = config.hidden_size * (3 * size + 8) + heads * head_dim(config) * (size + 8) + 3 * inner * size
     needed = rows * length * width
     attention = getattr(config, "_attn_implementation", None)
     if attention == "eager":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,10 @@ from matplotlib.figure import Figure
 from ropewalk.files import whole_folder
 from ropewalk.report.html import render
 from ropewalk.report.options import PredictionOptions
+from ropewalk.report.prediction_text import LAWS, number_text, reach_text
 from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
 from ropewalk.rope import theory
 from ropewalk.rope.prediction import REQUIRED_PERIODS, Setting, limits, predict, walls
-
-LAWS = {
-    "discrete": "the scaling law: period of the first pair not covered (Liu et al.)",
-    "continuous": "the same without rounding up to whole pairs",
-    "last covered pair": "the same for the pair before",
-    "3 periods": "the same where three turns count as trained (LongRoPE2)",
-    "10 periods": "the same where ten do: where LongRoPE2 starts its search",
-    "frequency band": "the band's angle in the place of a whole turn (Frequency Bands; inferred)",
-    "similarity": "a query prefers similar keys up to here (Men et al.)",
-    "aliasing": "the slowest pair repeats itself from here on (phase modulation)",
-    "stability": "the slowest pair's cosine stays positive up to here (phase modulation)",
-}
-"""What each predictor of ``ropewalk.rope.prediction.limits`` says."""
 
 FIGURE_SUFFIXES = tuple(f".{name}" for name in sorted(FigureCanvasBase.get_supported_filetypes()))
 """What the name of a figure may end in."""
@@ -43,98 +30,6 @@ _SIMILARITY_BASES_DRAWN = 64
 _SIMILARITY_MOST = 1 << 17
 _SIMILARITY = "#8e44ad"
 _PERIODS = ("#7fb2d9", "#b5d2e9")
-
-
-def prediction_text(result: Mapping[str, Any]) -> str:
-    """What :func:`ropewalk.rope.prediction.predict` found, for a terminal."""
-    d, trained, tuned = result["head_dim"], result["train_length"], result["tune_length"]
-    new, critical = result["new_base"], result["critical_dimension"] // 2
-    printed, exact = (result["small_base_thresholds"][key] for key in ("printed", "exact"))
-    lines = [
-        f"head dimension {d} · base {_number(result['base'])} · pre-trained at {trained:,} tokens",
-        f"tuned at {tuned:,} tokens with base {_number(new)}",
-        "",
-        f"critical dimension   {2 * critical} of {d}: {_covered(result['periods'], critical, trained)}",
-        f"  after tuning       {result['critical_dimension_tuned']}",
-        f"critical base        {_number(result['critical_base'])} for tuning at {tuned:,} tokens",
-        f"small bases          {' / '.join(map(_number, printed))} as printed in the paper",
-        f"                     {' / '.join(map(_number, exact))} for the slowest pair that there is",
-        f"regime               {_regime(result)}",
-        f"predicted limit      {_limit(result)}",
-        "",
-        "how far each law would have it (tokens)",
-    ]
-    lines += [f"  {name:<18}{_reach(name, result['limits'][name]):>12}   {words}" for name, words in LAWS.items()]
-    lines += ["", "turns that must be trained"]
-    for turns, row in result["required_periods"].items():
-        lines.append(f"  {turns:>3}   critical dimension {row['critical_dimension']:>4}")
-    drift = result["slowest_pair_drift"]
-    lines += [
-        "",
-        f"frequency band       {_band(result)}",
-        f"slowest pair         turns {drift:.3g} rad within the tuning length; its meaning holds up to pi/2",
-    ]
-    if "target" in result:
-        target = result["target"]
-        discrete = target["base_discrete"]
-        lines += [
-            "",
-            f"base for {target['length']:,} tokens",
-            f"  {'discrete':<18}{_number(discrete) if discrete else 'none':>12}   (T/2pi)^(d/critical dimension)",
-            f"  {'continuous':<18}{_number(target['base_continuous']):>12}   the critical base of that length",
-            f"  {'similarity':<18}{_number(target['base_similarity_fit']):>12}   fit of Men et al., a necessary one",
-        ]
-    for title in ("notes", "warnings"):
-        for note in result[title]:
-            mark = "note: " if title == "notes" else "warning: "
-            lines += ["", *textwrap.wrap(note, 110, initial_indent=mark, subsequent_indent=" " * len(mark))]
-    return "\n".join(lines)
-
-
-def _covered(periods: list[float], critical: int, trained: int) -> str:
-    if critical == 0:
-        return f"no pair turned fully; the fastest has a period of {periods[0]:,.1f} tokens"
-    last = f"{critical} pairs turned fully, the last in {periods[critical - 1]:,.0f} of {trained:,} tokens"
-    return last + (f"; the next needs {periods[critical]:,.0f}" if critical < len(periods) else "; there is no other")
-
-
-def _regime(result: Mapping[str, Any]) -> str:
-    match result["regime"]:
-        case "hard wall":
-            if result["limit"] is None:
-                return "hard wall by its base, but no wall: pre-training turned every pair fully"
-            return "hard wall: sound up to the limit, and broken after it"
-        case "middle":
-            return "middle: sound as far as it was tuned"
-    below = sum(result["new_base"] <= threshold for threshold in result["small_base_thresholds"]["printed"])
-    return f"soft: a slow decay without a wall (below threshold {below} of 3)"
-
-
-def _band(result: Mapping[str, Any]) -> str:
-    pair, pairs, base = result["frequency_band"]["pair"], result["head_dim"] // 2, _number(result["base"])
-    if pair > pairs - 1:
-        return f"none: at base {base} even the slowest pair turns further within the length of pre-training"
-    return f"pair {pair:.1f} of {pairs} at base {base}: faster ones tell places apart, slower ones act as not rotated"
-
-
-def _limit(result: Mapping[str, Any]) -> str:
-    if result["limit"] is None:
-        return "none: the law names no limit here"
-    return f"{result['limit']:,.0f} tokens ({result['limit'] / result['train_length']:.1f} × pre-training)"
-
-
-def _reach(law: str, value: float | None) -> str:
-    return f"> {theory.SIMILARITY_MOST:,}" if law == "similarity" and value is None else _tokens(value)
-
-
-def _tokens(value: float | None) -> str:
-    return "none" if value is None else f"{value:,.0f}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "none"
-    return f"{value:,.0f}" if value >= 1000 or float(value).is_integer() else f"{value:,.1f}"
 
 
 def draw_prediction(setting: Setting, path: str | Path, target_length: int | None = None) -> None:
@@ -173,7 +68,7 @@ def draw_ladder(axes: Axes, setting: Setting) -> None:
     for base, colour in ((setting.base, GREY), (setting.new_base, ACCENT)):
         axes.plot(pairs, 2 * np.pi * base ** (2 * pairs / setting.rotary_dim), ".", ms=5, color=colour)
         axes.annotate(
-            f"base {_number(base)}",
+            f"base {number_text(base)}",
             (pairs[-1], 2 * np.pi * base ** (2 * pairs[-1] / setting.rotary_dim)),
             xytext=(5, 0),
             textcoords="offset points",
@@ -355,24 +250,24 @@ def write_predictions(options: PredictionOptions, folder: Path) -> None:
 def _predictions_html(settings: Sequence[Setting], table: pd.DataFrame) -> str:
     first = settings[0]
     thresholds = [
-        f"tuned at {length:,} tokens: {', '.join(map(_number, theory.small_base_thresholds(length)))} as printed, "
-        f"{', '.join(_number(_known(b)) for b in theory.small_base_thresholds(length, first.rotary_dim))} for the "
+        f"tuned at {length:,} tokens: {', '.join(map(number_text, theory.small_base_thresholds(length)))} as printed, "
+        f"{', '.join(number_text(_known(b)) for b in theory.small_base_thresholds(length, first.rotary_dim))} for the "
         "slowest pair that there is"
         for length in sorted(table["tune_length"].unique())
     ]
     rows = [
         [
             f"{row['tune_length']:,}",
-            _number(row["new_base"]),
+            number_text(row["new_base"]),
             row["regime"],
-            _number(row["critical_base"]),
-            *(_reach(law, _known(row[law])).replace("none", "") for law in LAWS),
+            number_text(row["critical_base"]),
+            *(reach_text(law, _known(row[law])).replace("none", "") for law in LAWS),
         ]
         for row in table.to_dict("records")
     ]
     # Folded away unless there is a warning.
-    remarks = [(f"{_number(one.new_base)}, tuned at {one.tune_length:,} tokens", predict(one)) for one in settings]
-    about: dict[str, Any] = {"first": first, "base": _number(first.base), "thresholds": thresholds}
+    remarks = [(f"{number_text(one.new_base)}, tuned at {one.tune_length:,} tokens", predict(one)) for one in settings]
+    about: dict[str, Any] = {"first": first, "base": number_text(first.base), "thresholds": thresholds}
     return render("predictions", "Scaling laws: what they predict", **about, laws=LAWS, rows=rows, remarks=remarks)
 
 

@@ -475,7 +475,12 @@ def _ntk_growth(rope: Rope, growth: float) -> FloatArray:
 
 
 def _ramp_in_turns(rope: Rope, low: float, high: float) -> FloatArray:
-    """Return 1 for pairs that turn at least ``high`` times within L, 0 for at most ``low`` times, linear between."""
+    """Return 1 for pairs that turn at least ``high`` times within L, 0 for at most ``low`` times, linear between.
+
+    Where both are the same it is a step.
+    """
+    if low == high:
+        return np.where(rope.turns >= high, 1.0, 0.0)
     return np.clip((rope.turns - low) / (high - low), 0, 1)
 
 
@@ -541,8 +546,8 @@ def _positive(name: str, value: float) -> float:
 
 def _interval(low_name: str, low: float, high_name: str, high: float) -> tuple[float, float]:
     low, high = _positive(low_name, low), _positive(high_name, high)
-    if low >= high:
-        raise UserError(f"{low_name} is {low:g}; expected less than {high_name}, which is {high:g}.")
+    if low > high:
+        raise UserError(f"{low_name} is {low:g}; expected at most {high_name}, which is {high:g}.")
     return low, high
 
 

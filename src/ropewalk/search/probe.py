@@ -12,8 +12,10 @@ import pandas as pd
 from ropewalk import options as house
 from ropewalk.corpora.store import Corpus
 from ropewalk.files import whole_folder, write_json
-from ropewalk.models.binding import check_fits, read_rope
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.rope_writing import check_fits
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.progress import Progress

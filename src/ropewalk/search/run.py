@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from ropewalk.corpora.store import Corpus
 from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import MetricsFile
-from ropewalk.models.binding import read_rope
-from ropewalk.models.loading import load_config, load_model
+from ropewalk.models.configurations import load_config
+from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.scores import Scores, bare_rows

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from ropewalk.errors import UserError
-from ropewalk.models.binding import head_dim
+from ropewalk.models.rope_reading import head_dim
 from ropewalk.training.loop import count_parameters
 from ropewalk.training.lora import add_adapters
 from ropewalk.training.loss import LOGIT_BYTES

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from ropewalk.models.heads import scales_logits
+from ropewalk.models.heads import decoder, scales_logits
 from ropewalk.training.batches import IGNORED
 
 LOGIT_BYTES = 2**28
@@ -45,8 +45,8 @@ class CausalLoss(nn.Module):
         if not self.plain_head:
             logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits
             return _nll(logits.flatten(0, 1), targets.flatten())
-        decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
-        hidden = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state.flatten(0, 1)
+        body, head = decoder(self.model), self.model.get_output_embeddings()
+        hidden = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state.flatten(0, 1)
         wanted = targets.flatten()
         if fused(hidden.device):
             from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss

@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
-from ropewalk.models.binding import patch, write_rope
+from ropewalk.models.binding import patch
 from ropewalk.models.loading import load_model
+from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
 from ropewalk.rope import Rope
@@ -72,13 +73,14 @@ def tune(
     model = load_model(source, dtype="float32", device="cpu", attention=layout.attention)
     served = max(options.length, rope.original_length)
     # What cannot be saved in the end is refused in the beginning.
-    write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served)
+    write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served, native=False)
     patch(model, rope)
     adapted: Any = add_adapters(model, options.lora, options.seed) if options.lora else None
 
     def finish(trained: PreTrainedModel) -> PreTrainedModel:
         merged = merge(adapted) if options.lora else trained
-        write_rope(merged.config, rope, served)
+        # As divisors: another name would forget the base and the length of pre-training.
+        write_rope(merged.config, rope, served, native=False)
         return merged
 
     return train_to_folder(

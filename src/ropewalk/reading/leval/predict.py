@@ -19,6 +19,7 @@ from ropewalk.errors import UserError
 from ropewalk.files import claim_state, only_one, whole_file, whole_folder, whole_lines, write_json
 from ropewalk.models import binding
 from ropewalk.models.loading import load_model
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource, gguf_path, training_record, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import plain
@@ -161,7 +162,7 @@ def _local(source: ModelSource) -> Path:
 def _own_rope(model: PreTrainedModel) -> Rope | None:
     """The rope of the model's configuration; None where this project cannot compute it, as transformers can."""
     try:
-        return binding.read_rope(model.config)
+        return read_rope(model.config)
     except UserError:
         return None
 

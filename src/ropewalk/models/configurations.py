@@ -1,0 +1,73 @@
+"""Configurations of models, loaded without their weights. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ropewalk.models import gguf, rope_reading
+from ropewalk.models.rope_writing import write_rope
+from ropewalk.models.sources import ModelSource, failure, gguf_path
+from ropewalk.rope import Rope
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def without_torch() -> None:
+    """Keep transformers from importing torch for the rest of this process, unless it is there already.
+
+    A configuration needs none, and importing it takes some ten times as long as all the rest.
+    """
+    if "torch" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        # It would say that it found no torch.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """The model's configuration, without its weights; that of a GGUF file carries its rope.
+
+    Raises:
+        UserError: it cannot be found or read, or needs code of its own, which is never run.
+    """
+    from transformers import AutoConfig
+
+    location = source.location
+    try:
+        # Without the word a folder with code of its own is asked about.
+        config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
+    except Exception as error:
+        raise failure(source, error) from error
+    if source.kind == "gguf":
+        # transformers reads the base alone.
+        rope = gguf.read_rope(gguf_path(source.name))
+        if rope.steps:
+            write_rope(config, rope, max(config.max_position_embeddings, rope.original_length))
+    return config
+
+
+def own_rope(source: ModelSource, *, layers: str = "global", length: int | None = None) -> tuple[Rope, list[str]]:
+    """The rope of a model, and what a person should know about it, one sentence each.
+
+    Args:
+        source: the model; of a GGUF file the keys alone are read.
+        layers: ``global`` or ``local``, of which layers, where each type has a rope of its own.
+        length: training length in tokens, where the model does not say it or is wrong.
+
+    Raises:
+        UserError: see :func:`rope_reading.read_rope`.
+    """
+    if source.kind == "gguf":
+        file = gguf_path(source.name)
+        return gguf.read_rope(file, length=length), [] if length else [gguf.training_note(file)]
+    config = load_config(source)
+    rope = rope_reading.read_rope(config, layers=layers, length=length)
+    return rope, rope_reading.notes(config, layers=layers, length=length)
+
+
+def is_bare(source: ModelSource) -> bool:
+    """Whether a source is a configuration file alone, without weights."""
+    return source.kind == "folder" and source.name.endswith(".json") and Path(source.name).is_file()
