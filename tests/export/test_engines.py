@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from ropewalk.export.engines import ENGINES, engines_page, engines_text
+from ropewalk.export.printing import printed
 from ropewalk.models.rope_reading import rotary_dim
 from ropewalk.models.rope_writing import write_rope
+from ropewalk.models.sources import ModelSource
+from ropewalk.rope import methods
+from ropewalk.rope.tables import cos_sin
 
 PAGE = Path(__file__).parents[2] / "docs/engines.md"
 
@@ -26,7 +34,7 @@ def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkey
 
     model = tiny_model("stablelm", rope_parameters={"rope_theta": 1e4, "partial_rotary_factor": partial})
     config, rope = model.config, yarn_for(model)
-    write_rope(config, rope, 256)
+    write_rope(config, rope, 256, native=False)
     serving = SimpleNamespace(model_config=SimpleNamespace(max_model_len=256))
     monkeypatch.setattr(vllm, "get_current_vllm_config", lambda: serving)
     # As get_rope and a model's attention layer pass the configuration on.
@@ -51,3 +59,38 @@ def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkey
     assert max((a - b).abs().max() for a, b in zip(found, wanted, strict=True)) < 1e-5
     without = build()(positions, q.flatten(1), k.flatten(1))
     assert (without[0] - wanted[0]).abs().max() > 1e-2, "vLLM reads attention_factor now; the table is out of date"
+
+
+TABLE = methods.default_rope(16, 1e4, 64)
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        methods.pi(TABLE, factor=4.0),
+        methods.yarn(TABLE, factor=4.0),
+        methods.yarn(TABLE, factor=4.0, attention_factor=1.0, beta_fast=4.0),
+        methods.yarn(TABLE, factor=4.0, truncate=False),
+        methods.llama3(TABLE, factor=4.0),
+        methods.ntk(TABLE, factor=4.0),
+        methods.dynamic_ntk(TABLE, factor=4.0),
+    ],
+    ids=lambda rope: rope.recipe,
+)
+def test_vllm_makes_the_rope_of_what_is_printed_for_it(rope, tmp_path):
+    vllm = pytest.importorskip("vllm.model_executor.layers.rotary_embedding", exc_type=ImportError)
+    from vllm.config import DeviceConfig, VllmConfig, set_current_vllm_config
+
+    LlamaConfig(hidden_size=64, num_attention_heads=4, head_dim=16, max_position_embeddings=64).save_pretrained(
+        tmp_path
+    )
+    text = printed(ModelSource("folder", str(tmp_path)), rope, "vllm", length=256).text
+    words = shlex.split(text)
+    given = json.loads(words[words.index("--hf-overrides") + 1])
+    with set_current_vllm_config(VllmConfig(device_config=DeviceConfig(device="cpu"))):
+        made = vllm.get_rope(
+            16, given["max_position_embeddings"], rope_parameters=given["rope_parameters"], dtype=torch.float32
+        )
+    cos, sin = cos_sin(rope.at(256), np.arange(256))
+    found = made.cos_sin_cache[:256].numpy()
+    np.testing.assert_allclose(found, np.concatenate([cos, sin], axis=1), atol=1e-5)

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from tiny import tiny_config
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ropewalk.errors import UserError
 from ropewalk.export.huggingface import export
+from ropewalk.export.verify import verify
 from ropewalk.models import binding
-from ropewalk.models.rope_reading import site
+from ropewalk.models.rope_reading import read_rope, site
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import methods
+
+ORIGINAL = 64
 
 
 def source(folder: Path) -> ModelSource:
@@ -27,16 +31,12 @@ def test_plain_from_pretrained_gives_the_logits_of_the_patched_model(family, mak
     made = make(family)
     plain = logits(made.model)
     written = export(source(made.folder), made.rope, tmp_path / "out")
-    assert written.length == 256
+    assert (written.length, written.applies_to_model) == (256, True)
     binding.patch(made.model, made.rope)
     wanted = logits(made.model)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     assert (logits(loaded) - wanted).abs().max() < 1e-4
     assert (plain - wanted).abs().max() > 1e-2, "the rope shows nowhere"
-    # The model and the printed overrides are the same as the export.
-    bare = AutoConfig.from_pretrained(made.folder, **written.overrides)
-    assert bare.rope_parameters == loaded.config.rope_parameters
-    assert bare.max_position_embeddings == loaded.config.max_position_embeddings == 256
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "stablelm", "gemma3_text"])
@@ -128,3 +128,65 @@ def test_what_cannot_be_exported_leaves_nothing_behind(make, tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         export(source(made.folder), made.rope, tmp_path / "out", fold_temperature=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["llama"]
+
+
+@pytest.mark.parametrize(
+    ("make_rope", "kind"),
+    [
+        (lambda table: methods.yarn(table, factor=4.0, beta_fast=4.0), "yarn"),
+        (lambda table: methods.pi(table, factor=4.0), "linear"),
+        (lambda table: methods.ntk(table, factor=4.0), "default"),
+        (lambda table: methods.dynamic_ntk(table, factor=4.0), "dynamic"),
+        (lambda table: methods.longrope(table, long_factor=[4.0] * 8, short_factor=[1.5] * 8, factor=4.0), "longrope"),
+    ],
+)
+def test_ropes_go_by_the_fields_own_names(make_rope, kind, make, tmp_path):
+    """The logits of both sides of a switch are those of the patched model."""
+    made = make("qwen3")
+    rope = make_rope(methods.default_rope(16, site(made.model.config).base, ORIGINAL))
+    export(source(made.folder), rope, tmp_path / "out", length=256)
+    raw = json.loads((tmp_path / "out/config.json").read_text())
+    assert raw["rope_parameters"]["rope_type"] == kind
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    seen = []
+    for length in (ORIGINAL, 2 * ORIGINAL):
+        tokens = torch.randint(3, 97, (1, length), generator=torch.Generator().manual_seed(1))
+        binding.patch(made.model, rope.at(length))
+        with torch.no_grad():
+            wanted, found = made.model(tokens).logits, loaded(tokens).logits
+        assert (found - wanted).abs().max() < 1e-4
+        seen.append(wanted[:, :ORIGINAL])
+    assert torch.equal(*seen) or not rope.static, "a static rope gives a text and its beginning the same"
+    assert verify(tmp_path / "out", rope, source(made.folder)).passed
+
+
+def test_a_text_model_inside_another_is_exported_there(tmp_path):
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config=tiny_config("gemma3_text").to_dict(),
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+    )
+    torch.manual_seed(0)
+    model = Gemma3ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.model.language_model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(tmp_path / "m")
+    rope = methods.resonance(methods.yarn(read_rope(config), factor=4.0, beta_fast=4.0))
+    tokens = torch.randint(3, 97, (1, 128), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = model(tokens).logits
+        binding.patch(model, rope)
+        wanted = model(tokens).logits
+    export(source(tmp_path / "m"), rope, tmp_path / "out")
+    loaded = Gemma3ForConditionalGeneration.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        found = loaded(tokens).logits
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+    assert (plain - wanted).abs().max() > 1e-2
+    raw = json.loads((tmp_path / "out/config.json").read_text())
+    assert "rope_parameters" not in raw
+    assert raw["text_config"]["max_position_embeddings"] == 256
+    assert "vision_config" in raw

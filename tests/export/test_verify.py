@@ -39,8 +39,7 @@ def test_export_and_verify_by_hand(monkeypatch, make, tmp_path, capsys):
     assert run(monkeypatch, "export", rope, *model, "--to", "hf", "-o", out) == 0
     printed = capsys.readouterr().out
     assert f"wrote {out}: 8 pairs, context length 256 tokens" in printed
-    overrides = json.loads(printed.split("--hf-overrides '")[1].split("'")[0])
-    assert overrides["max_position_embeddings"] == 256
+    assert "--print ENGINE" in printed
     assert run(monkeypatch, "verify-export", out, "--rope", rope, *model, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["engine"], found["passed"], found["tokens"], found["original_length"]) == (
@@ -134,6 +133,39 @@ def test_llama_cpp_gives_the_logits_of_the_patched_model(make, tmp_path):
     plain_source = ModelSource.parse(str(tmp_path / "plain.gguf"))
     gguf.export(plain_source, made.rope, tmp_path / "graft.gguf")
     assert verify.verify(tmp_path / "graft.gguf", made.rope, plain_source).passed
+
+
+TABLE = methods.default_rope(16, 1e4, 64)
+# llama.cpp rounds the context that it allocates up to 256 tokens, and chooses a table by that.
+TWO = methods.longrope(
+    methods.default_rope(16, 1e4, 256), long_factor=[4.0] * 8, short_factor=[1.5] * 8, factor=4.0, attention_factor=1.2
+)
+
+
+@needs_gguf
+@needs_llama_cpp
+@pytest.mark.parametrize(
+    ("family", "rope"),
+    [
+        ("llama", TWO),
+        ("phi3", TWO),
+        ("phi3", methods.resonance(methods.yarn(TABLE, factor=4.0))),
+        ("qwen2", methods.yarn(TABLE, factor=4.0)),
+        ("qwen2", methods.yarn(TABLE, factor=4.0, beta_fast=4.0, attention_factor=1.0)),
+        ("qwen2", methods.pi(TABLE, factor=4.0)),
+        ("qwen3", methods.yarn(TABLE, factor=4.0, beta_fast=8.0)),
+        ("qwen3", methods.ntk(TABLE, factor=4.0)),
+    ],
+)
+def test_llama_cpp_takes_ropes_by_keys_and_by_two_tables(family, rope, make, tmp_path):
+    made = make(family, vocab_size=257, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
+    source = ModelSource.parse(str(made.folder))
+    gguf.export(source, rope, tmp_path / "out.gguf")
+    assert gguf.read_back(tmp_path / "out.gguf", rope) == []
+    assert verify.verify(tmp_path / "out.gguf", rope, source).passed
+    other = methods.default_rope(16, 1e4, 64)
+    gguf.export(source, other, tmp_path / "plain.gguf", length=256)
+    assert not verify.verify(tmp_path / "plain.gguf", rope, source).passed
 
 
 @needs_gguf

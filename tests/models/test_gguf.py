@@ -59,6 +59,12 @@ LONG, SHORT = [2.0] * 8, [1.0] * 7 + [1.5]
         ("llama", {}, {"scaling__type": "none", "scaling__factor": 2.0}, methods.default_rope(16, 1e4, 256)),
         ("llama", {"rope_freqs.weight": DIVISORS}, {}, methods.longrope(TABLE, long_factor=DIVISORS)),
         (
+            "llama",
+            {"rope_freqs.weight": DIVISORS},
+            YARN,
+            methods.longrope(methods.yarn(TABLE, factor=4.0), long_factor=DIVISORS),
+        ),
+        (
             "phi3",
             {"rope_factors_long.weight": LONG, "rope_factors_short.weight": SHORT},
             {"scaling__original_context_length": 64, "scaling__attn_factor": 1.25},
@@ -99,7 +105,6 @@ def test_its_configuration_carries_the_rope(tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "keys", "message"),
     [
-        ({"rope_freqs.weight": DIVISORS}, YARN, "divisors and yarn scaling by 4 together"),
         ({}, {"scaling__type": "longrope"}, "two tables, without the tensor rope_factors_long.weight"),
         ({}, {"scaling__type": "spiral"}, "rope scaling type 'spiral' is not supported"),
         ({"rope_freqs.weight": [1.0] * 7}, {}, "expected .8,., one divisor per pair"),

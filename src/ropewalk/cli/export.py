@@ -25,8 +25,12 @@ def _print_engines(wanted: bool) -> None:
 def export(
     rope: Annotated[Path, typer.Argument(help="a rope.json")],
     model: Annotated[str, typer.Option(help="folder, hub id, a .gguf file, or gguf:PACKAGE/FILE")],
-    to: Annotated[str, typer.Option("--to", help="hf (transformers, vLLM, SGLang) or gguf (llama.cpp)")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder, or file.gguf, to write")],
+    to: Annotated[str | None, typer.Option("--to", help="hf (transformers, vLLM, SGLang) or gguf (llama.cpp)")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder, or file.gguf, to write")] = None,
+    print_for: Annotated[
+        str | None,
+        typer.Option("--print", help="write nothing; print what to type for transformers, vllm, sglang or llama.cpp"),
+    ] = None,
     length: Annotated[
         int | None,
         typer.Option(help="context length in tokens to announce; factor times original length where not given"),
@@ -44,11 +48,18 @@ def export(
         bool, typer.Option("--engines", is_eager=True, callback=_print_engines, help="say which engine honours what")
     ] = False,
 ) -> None:
-    """Write a model that unmodified transformers, vLLM or llama.cpp run with a rope.
+    """Write a model that unmodified transformers, vLLM or llama.cpp run with a rope, or print what to type for it.
 
-    A checkpoint is copied with a new configuration. A GGUF file is copied with its quantised weights; a Llama
-    checkpoint becomes a GGUF file in float32. `ropewalk verify-export` then proves it on logits.
+    A checkpoint is copied with a new configuration. A GGUF file is copied with its quantised weights; a checkpoint of
+    Llama, Qwen 2, Qwen 3 or Phi-3 becomes a GGUF file in float32. `ropewalk verify-export` then proves it on logits.
+
+    ropewalk export rope.json --model Qwen/Qwen3-8B --print vllm
     """
+    if print_for is not None:
+        _print(print_for, rope, model, revision, length, writes=to or output or prove or fold_temperature)
+        return
+    if to is None or output is None:
+        raise UserError("expected --to and --output, to write an export, or --print, to see what to type.")
     from ropewalk.export.prove import export as run
     from ropewalk.export.prove import export_proved
     from ropewalk.models.sources import ModelSource
@@ -66,9 +77,23 @@ def export(
     print(f"wrote {written.path}: {value.pairs} pairs, context length {written.length:,} tokens")
     for note in written.notes:
         print(note)
-    if written.overrides is not None:
-        print("vLLM gives the model itself the same rope with:")
-        print(f"--hf-overrides '{json.dumps(written.overrides)}'")
+    if written.applies_to_model:
+        print("The model itself gets the same rope with what `--print ENGINE` in the place of --to and -o shows.")
+
+
+def _print(engine: str, rope: Path, model: str, revision: str | None, length: int | None, *, writes: Any) -> None:
+    from ropewalk.models.configurations import without_torch
+
+    without_torch()
+    from ropewalk.export.printing import printed
+    from ropewalk.models.sources import ModelSource
+
+    if writes:
+        raise UserError("--print writes nothing; expected no --to, --output, --prove or --fold-temperature with it.")
+    told = printed(ModelSource.parse(model, revision), Rope.load(rope), engine, length=length)
+    print(told.text)
+    for note in told.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def verify_export(

@@ -32,57 +32,69 @@ class Engine:
 ENGINES = (
     Engine(
         name="transformers 5.23",
-        export="--to hf",
-        frequencies="rope_parameters.short_factor and .long_factor, equal here",
-        temperature="rope_parameters.attention_factor",
-        length="max_position_embeddings",
-        limits="warns of two keys that it does not know, short_mscale and long_mscale, and keeps them",
-        checked="logits in a process without Ropewalk, at every export (`verify-export`) and by the tests",
+        export="--to hf, or the model itself with what --print transformers shows",
+        frequencies="rope_parameters: rope_type yarn, linear, dynamic, llama3, default with another base, or longrope, "
+        "which holds one divisor a pair for any other rope, and two tables",
+        temperature="rope_parameters.attention_factor, of yarn and longrope",
+        length="max_position_embeddings; a dynamic rope starts there",
+        limits="Phi-3 and Phi-3.5-MoE take longrope alone; where types of layers have ropes of their own, yarn's truncate "
+        "is passed over; warns of short_mscale and long_mscale in longrope, which others need, and keeps them",
+        checked="logits in a process without Ropewalk, at every export (`verify-export`), by the tests, and for every "
+        "causal family on a tiny model (docs/families.md)",
     ),
     Engine(
         name="transformers 4.57",
         export="--to hf",
-        frequencies="rope_scaling.short_factor and .long_factor, with rope_theta beside rope_scaling",
+        frequencies="rope_scaling, the same forms, with rope_theta beside it",
         temperature="rope_scaling.attention_factor",
         length="max_position_embeddings",
-        limits="Phi-3 demands exactly three keys in rope_scaling there and refuses the checkpoint",
-        checked="logits of ten families, once, in an environment of its own",
+        limits="Phi-3 demands exactly three keys in rope_scaling there and refuses the checkpoint; families that are "
+        "newer than it are written for version 5 alone",
+        checked="logits of ten families with longrope, once, in an environment of its own",
     ),
     Engine(
         name="vLLM 0.33",
-        export="--to hf, or the model itself with the printed --hf-overrides",
-        frequencies="rope_parameters.long_factor",
-        temperature="rope_parameters.short_mscale and .long_mscale; attention_factor is ignored",
-        length="max_position_embeddings, or the training length where that stands at the top of config.json (Phi-3)",
-        limits="interleaved layouts (Cohere, GLM) are refused for this type of rope",
-        checked="its rotary class on a CPU, by a test that is skipped where vLLM is missing; no whole model was run",
+        export="--to hf, or the model itself with what --print vllm shows",
+        frequencies="rope_parameters, the same forms",
+        temperature="yarn: attention_factor; longrope: short_mscale and long_mscale, and attention_factor is ignored",
+        length="--max-model-len, or max_position_embeddings; the training length where that stands at the top of "
+        "config.json (Phi-3)",
+        limits="longrope is refused for interleaved layouts (Cohere, GLM), and of two tables the long one is taken "
+        "wherever more than the original length is served; a dynamic rope is fixed at the longest context",
+        checked="its rotary classes on a CPU, for every form that is printed, by a test that is skipped where vLLM is "
+        "missing; no whole model was run",
     ),
     Engine(
         name="SGLang 0.5.23",
-        export="--to hf",
-        frequencies="rope_parameters.long_factor and .short_factor by batch, equal here",
-        temperature="rope_parameters.short_mscale and .long_mscale; attention_factor is ignored",
-        length="max_position_embeddings",
-        limits="as vLLM, whose class it shares",
+        export="--to hf, or the model itself with what --print sglang shows",
+        frequencies="rope_parameters, the same forms; of two tables the long one for a batch with a long text in it",
+        temperature="yarn: attn_factor, which multiplies 0.1 ln s + 1, and attention_factor is ignored; longrope: "
+        "short_mscale and long_mscale",
+        length="--context-length, or max_position_embeddings",
+        limits="a dynamic rope is fixed at the factor times max_position_embeddings; overrides on the command line "
+        "replace the whole of a nested text_config",
         checked="read, not run",
     ),
     Engine(
         name="llama.cpp (llama-cpp-python 0.3.36)",
-        export="--to gguf",
-        frequencies="tensor rope_freqs.weight; rope_factors_long and rope_factors_short for Phi-3",
-        temperature="key rope.scaling.attn_factor",
-        length="key context_length",
+        export="--to gguf, or the flags that --print llama.cpp shows",
+        frequencies="keys: another base, linear, yarn, for every architecture; divisors: tensor rope_freqs.weight, or "
+        "rope_factors_long and rope_factors_short for Phi-3 and for two tables",
+        temperature="key rope.scaling.attn_factor, which multiplies yarn's own 0.1 ln s + 1",
+        length="key context_length, or -c",
         limits="only some architectures take divisors: Llama does; Qwen, Gemma, OLMo, GPT-NeoX, StableLM, Phi-2 and "
-        "others do not, and are refused",
-        checked="logits (`verify-export`) where llama-cpp-python is installed, and tests that are skipped without",
+        "others do not; of two tables one is chosen by the context that is allocated, rounded up to 256 tokens",
+        checked="logits (`verify-export`) where llama-cpp-python is installed, and tests that are skipped without: keys on "
+        "Qwen 2 and 3, divisors and two tables on Llama and Phi-3",
     ),
     Engine(
         name="transformers 5.23 reading GGUF",
         export="none",
-        frequencies="the base alone: rope_freqs.weight is passed over",
+        frequencies="the base alone: keys of scaling and tensors of divisors are passed over",
         temperature="none",
         length="key context_length",
-        limits="runs a GGUF export with the original rope, without a warning; use --to hf for transformers",
+        limits="runs a GGUF export with the original rope, without a warning; Ropewalk reads the file's rope itself and "
+        "gives it to transformers; for others use --to hf",
         checked="logits, by a test",
     ),
     Engine(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ropewalk.errors import UserError
+from ropewalk.export.llama_cpp import ARCHITECTURES, Held, held
 from ropewalk.export.target import Exported, check_apart, target_length
 from ropewalk.files import whole_file
 from ropewalk.models.gguf import FREQS, LONG_AND_SHORT, architecture, open_gguf, package, read_rope, read_table, value
 from ropewalk.models.rope_reading import head_dim
-from ropewalk.models.rope_writing import UNROTATED_FACTOR, check_fits, common_base, divisors
+from ropewalk.models.rope_writing import UNROTATED_FACTOR, check_fits
 from ropewalk.models.sources import ModelSource, gguf_path
 from ropewalk.rope import Rope
-
-ARCHITECTURES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("llama", "deci", "arcee", "apertus", "exaone", "exaone4", "mistral3", "nanbeige"), FREQS),
-    **dict.fromkeys(("granite", "granitemoe", "minicpm"), FREQS),
-    **dict.fromkeys(("phi3", "phimoe"), LONG_AND_SHORT),
-}
-"""The architectures of llama.cpp whose loader takes divisors and whose graph turns every rotated layer by them, with
-the tensors that hold them. Read from src/models/*.cpp as of llama-cpp-python 0.3.36. Some others load the tensor and do
-not use it (llada, falcon-h1, pangu-embedded), or would use it and cannot load it (cohere2, deepseek, hunyuan-moe)."""
-
-TWO_TABLES = {"llama", "minicpm", "granite", "granitemoe", "mistral3", "phi3", "phimoe"}
-"""Of them, those that take one table for short contexts and one for long ones, by the context that is allocated."""
 
 CONVERTED = ("llama", "qwen2", "qwen3", "phi3")
 """Families whose checkpoints are converted here; the weights of all others need llama.cpp's own script."""
@@ -58,79 +45,12 @@ def export(source: ModelSource, rope: Rope, file: Path, *, length: int | None = 
     """
     if file.suffix != ".gguf":
         raise UserError(f"{file}: expected a name that ends in .gguf.")
-    check_expressible(rope)
     announced = target_length(rope, length)
     check_apart(source, file)
     package()
     if source.kind == "gguf":
         return graft(gguf_path(source.name), rope, file, announced)
     return convert(source, rope, file, announced)
-
-
-def check_expressible(rope: Rope) -> None:
-    """Raise ``UserError`` where no GGUF file can hold a rope."""
-    if any(step.method == "dynamic_ntk" for step in rope.steps):
-        raise UserError("a rope that follows the length cannot be written to GGUF; expected one or two tables.")
-    if rope.log_scaling_length is not None:
-        raise UserError("log-scaled attention cannot be written to GGUF: no engine reads it from a file.")
-    if rope.layers != "global":
-        raise UserError(f"the rope is for {rope.layers} layers; GGUF files hold one for global layers.")
-
-
-@dataclass(frozen=True)
-class Held:
-    """How a file holds a rope.
-
-    Attributes:
-        kind: ``rope.scaling.type``.
-        base: ``rope.freq_base``.
-        keys: further keys under ``rope.scaling``, floats.
-        tensors: divisors by the names of their tensors, shape (pairs,).
-    """
-
-    kind: str
-    base: float
-    keys: Mapping[str, float]
-    tensors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-
-
-def held(arch: str, rope: Rope) -> Held:
-    """How llama.cpp's ``arch`` takes a rope.
-
-    Raises:
-        UserError: it takes no divisors, or not two tables of them, and no keys say this rope.
-    """
-    factor = {"attn_factor": rope.attention_factor}
-    if not rope.static and arch not in TWO_TABLES:
-        raise UserError(
-            f"llama.cpp's {arch!r} takes one table, and this rope has two; those that take two are "
-            f"{', '.join(sorted(TWO_TABLES))}."
-        )
-    if arch in ARCHITECTURES:
-        short, long = (divisors(rope.at(rope.original_length + n)).astype(np.float32) for n in (0, 1))
-        if rope.static and ARCHITECTURES[arch] == FREQS:
-            return Held("none", rope.base, factor, {FREQS[0]: long})
-        kind = "none" if rope.static else "longrope"
-        return Held(kind, rope.base, factor, dict(zip(LONG_AND_SHORT, (long, short), strict=True)))
-    steps = [step for step in rope.steps if step.method not in ("default", "layers")]
-    params = steps[0].params if len(steps) == 1 else {}
-    match [step.method for step in steps]:
-        case []:
-            return Held("none", rope.base, factor)
-        case ["pi"]:
-            return Held("linear", rope.base, {"factor": params["factor"], **factor})
-        case ["yarn"] if params["truncate"]:
-            # llama.cpp multiplies the temperature that it makes of the factor by this one.
-            own = rope.attention_factor / (0.1 * math.log(params["factor"]) + 1)
-            betas = {f"yarn_{name}": params[name] for name in ("beta_fast", "beta_slow")}
-            return Held("yarn", rope.base, {"factor": params["factor"], "attn_factor": own, **betas})
-    base = common_base(rope)
-    if base is not None:
-        return Held("none", base, factor)
-    raise UserError(
-        f"llama.cpp ignores divisors of the frequencies in architecture {arch!r}, where only another base, linear "
-        f"scaling or YaRN can be expressed; those that take divisors are {', '.join(sorted(ARCHITECTURES))}."
-    )
 
 
 def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:

@@ -15,7 +15,7 @@ from ropewalk.files import read_json, whole_folder, write_json
 from ropewalk.models.configurations import load_config
 from ropewalk.models.loading import fetch, load_model
 from ropewalk.models.rope_reading import is_nested, site, text_config, text_key
-from ropewalk.models.rope_writing import write_rope
+from ropewalk.models.rope_writing import written_configuration
 from ropewalk.models.sources import ModelSource
 from ropewalk.rope import Rope
 
@@ -52,11 +52,11 @@ def export(
         notes: list[str] = []
         if fold_temperature:
             rope = _fold_weights(temporary, rope, notes)
-        overrides = _write_config(temporary, rope, announced, notes)
+        _write_config(temporary, rope, announced, notes)
         _raise_tokenizer_length(temporary, announced)
     # A GGUF file has no configuration to override, and folded weights are not those of the original.
     applicable = source.kind != "gguf" and not fold_temperature
-    return Exported(folder, announced, tuple(notes), overrides if applicable else None)
+    return Exported(folder, announced, tuple(notes), applicable)
 
 
 def _fold_weights(folder: Path, rope: Rope, notes: list[str]) -> Rope:
@@ -74,29 +74,8 @@ def _fold_weights(folder: Path, rope: Rope, notes: list[str]) -> Rope:
     return rope
 
 
-def written_configuration(config: PreTrainedConfig, rope: Rope, length: int) -> dict[str, Any]:
-    """What a rope changes in a configuration, which is changed in place: the keys of transformers 5.
-
-    Raises:
-        UserError: the rope was made for another model, or cannot be expressed in a configuration.
-    """
-    write_rope(config, rope, length)
-    text = text_config(config)
-    written = {
-        "rope_parameters": text.rope_parameters,
-        "max_position_embeddings": text.max_position_embeddings,
-    }
-    if getattr(text, "allow_global_per_layer_attribute_access", False):
-        written["allow_global_per_layer_attribute_access"] = True
-    if hasattr(type(text), _ORIGINAL):
-        # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
-        written[_ORIGINAL] = rope.original_length
-    key = text_key(config)
-    return written if key is None else {key: written}
-
-
-def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> dict[str, Any]:
-    """Edit ``config.json`` and return what changes the original model in the same way."""
+def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> None:
+    """Edit ``config.json``."""
     path = folder / "config.json"
     config = load_config(ModelSource("folder", str(folder)))
     written = written_configuration(config, rope, length)
@@ -111,7 +90,6 @@ def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> di
             f"takes its default context from: start vLLM with --max-model-len {length}; transformers 4 may refuse it."
         )
     write_json(path, raw)
-    return written
 
 
 def _version4(config: PreTrainedConfig) -> dict[str, Any]:

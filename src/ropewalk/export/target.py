@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ropewalk.errors import UserError
 from ropewalk.models.sources import ModelSource
@@ -21,14 +20,13 @@ class Exported:
         path: the folder or the file.
         length: the context length in tokens that it announces.
         notes: what its user should know, one sentence each.
-        overrides: what gives a model the same rope through vLLM's ``--hf-overrides``, for its original checkpoint; None
-            where nothing does.
+        applies_to_model: whether what stands in the configuration gives the model itself, uncopied, the same rope.
     """
 
     path: Path
     length: int
     notes: tuple[str, ...] = ()
-    overrides: dict[str, Any] | None = None
+    applies_to_model: bool = False
 
 
 def target_length(rope: Rope, length: int | None) -> int:

@@ -95,8 +95,17 @@ def read_rope(file: Path, *, length: int | None = None) -> Rope:
     kind = value(reader, "{arch}.rope.scaling.type", "linear")
     stretch = value(reader, "{arch}.rope.scaling.factor") or value(reader, "{arch}.rope.scale_linear") or 1.0
     factor = value(reader, "{arch}.rope.scaling.attn_factor", 1.0)
-    if tensors and kind in ("linear", "yarn") and stretch > 1:
-        raise UserError(f"{file}: divisors and {kind} scaling by {stretch:g} together are not supported.")
+    match kind:
+        case "linear":
+            rope = methods.pi(rope, factor=stretch) if stretch > 1 else rope
+        case "yarn":
+            betas = {name: value(reader, f"{{arch}}.rope.scaling.yarn_{name}") for name in ("beta_fast", "beta_slow")}
+            rope = methods.yarn(rope, factor=stretch, **{name: beta for name, beta in betas.items() if beta})
+        case "none" | "longrope":
+            pass
+        case _:
+            raise UserError(f"{file}: rope scaling type {kind!r} is not supported.")
+    # Divisors apply to whatever the keys make of the table.
     if FREQS[0] in tensors and kind != "longrope":
         return _divided(rope, tensors[FREQS[0]], None, factor)
     if kind == "longrope" or LONG_AND_SHORT[0] in tensors:
@@ -105,16 +114,6 @@ def read_rope(file: Path, *, length: int | None = None) -> Rope:
             # llama.cpp takes the tensors as optional and runs the plain table without a word.
             raise UserError(f"{file}: a rope with two tables, without the tensor {lacking[0]}.")
         return _divided(rope, tensors[LONG_AND_SHORT[0]], tensors[LONG_AND_SHORT[1]], factor)
-    match kind:
-        case "none":
-            pass
-        case "linear":
-            rope = methods.pi(rope, factor=stretch) if stretch > 1 else rope
-        case "yarn":
-            betas = {name: value(reader, f"{{arch}}.rope.scaling.yarn_{name}") for name in ("beta_fast", "beta_slow")}
-            rope = methods.yarn(rope, factor=stretch, **{name: beta for name, beta in betas.items() if beta})
-        case _:
-            raise UserError(f"{file}: rope scaling type {kind!r} is not supported.")
     return replace(rope, attention_factor=rope.attention_factor * factor)
 
 

@@ -140,7 +140,7 @@ def _layer(config: PreTrainedConfig, kind: str) -> PreTrainedConfig:
     """The configuration of layers of a type, in a model whose layers differ in size."""
     text: Any = text_config(config)
     if not getattr(text, "is_heterogeneous", False):
-        return text  # type: ignore[no-any-return]
+        return text
     kind = kind or families.labels(text)[0]
     return text.per_layer_config[kind if kind in text.layer_types else 0]
 
@@ -223,7 +223,9 @@ def read_rope(config: PreTrainedConfig, *, layers: str = "global", length: int |
             rope = methods.dynamic_ntk(rope, factor=factor())
         case "yarn":
             stretch = factor()
-            wanted = options("beta_fast", "beta_slow", "truncate", "attention_factor")
+            wanted = options("beta_fast", "beta_slow", "attention_factor")
+            # transformers looks for this one beside the types of layers, where none of them puts it.
+            wanted |= {} if own.kind else options("truncate")
             if "attention_factor" not in wanted and given.get("mscale") and given.get("mscale_all_dim"):
                 wanted["attention_factor"] = _mscale(stretch, given["mscale"]) / _mscale(
                     stretch, given["mscale_all_dim"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ropewalk.errors import UserError
 from ropewalk.models import families
-from ropewalk.models.rope_reading import SCALING_KEYS, Site, read_rope, sites, text_config
+from ropewalk.models.rope_reading import SCALING_KEYS, Site, read_rope, sites, text_config, text_key
 from ropewalk.rope import Rope
 from ropewalk.rope.rope import FloatArray, inverse_frequencies
 
@@ -92,6 +92,27 @@ def write_rope(config: PreTrainedConfig, rope: Rope, length: int, *, native: boo
         else:
             raise UserError("a rope that changes with the length cannot be written into this configuration.")
     return str(new["rope_type"])
+
+
+def written_configuration(config: PreTrainedConfig, rope: Rope, length: int) -> dict[str, Any]:
+    """What a rope changes in a configuration, which is changed in place: the keys of transformers 5.
+
+    Raises:
+        UserError: the rope was made for another model, or cannot be expressed in a configuration.
+    """
+    write_rope(config, rope, length)
+    text = text_config(config)
+    written = {
+        "rope_parameters": text.rope_parameters,
+        "max_position_embeddings": text.max_position_embeddings,
+    }
+    if getattr(text, "allow_global_per_layer_attribute_access", False):
+        written["allow_global_per_layer_attribute_access"] = True
+    if hasattr(type(text), _ORIGINAL):
+        # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
+        written[_ORIGINAL] = rope.original_length
+    key = text_key(config)
+    return written if key is None else {key: written}
 
 
 def _put(text: PreTrainedConfig, place: Site, new: dict[str, Any], rope: Rope, length: int) -> None:
