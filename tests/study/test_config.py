@@ -26,7 +26,12 @@ PRESETS = sorted(path for path in CONFIG.glob("*.yaml") if path.name != "default
     [
         ({"readngs": {}}, "readngs", "readings", "name, confidence, factor, corpora, ropes, models, readings"),
         ({"corpora__books__surce": "x"}, "corpora.books.surce", "source", "source, revision, text_key, limit"),
-        ({"models__small__sorce": "x"}, "models.small.sorce", "source", "source, revision, shape, pretraining, seeds"),
+        (
+            {"models__small__sorce": "x"},
+            "models.small.sorce",
+            "source",
+            "source, revision, length, shape, pretraining, seeds",
+        ),
         ({"models__small__shape__layrs": 2}, "models.small.shape.layrs", "layers", "hidden_size, layers, heads"),
         ({"models__small__pretraining__stpes": 2}, "models.small.pretraining.stpes", "steps", "steps, learning_rate"),
         ({"models__small__layout__shrd": 1}, "models.small.layout.shrd", "shard", "checkpoint_every, shard"),

@@ -155,15 +155,23 @@ def tracked(kind, name, *artifacts, flags=""):
     )
 
 
-def resources_of(kind):
+def resources_of(kind, gpus=True):
     """Memory and time that double with each attempt, and GPUs of one machine, which Slurm would else collect from several."""
     wanted = getattr(STUDY.config.resources, kind)
     return {
         "mem_mb": lambda wildcards, attempt: wanted.mem_mb * 2 ** (attempt - 1),
         "runtime": lambda wildcards, attempt: wanted.runtime * 2 ** (attempt - 1),
-        "gpu": wanted.gpu,
         "nodes": 1,
+        **gpus_of(wanted.gpu if gpus else 0),
     }
+
+
+def gpus_of(count, nodes=1):
+    """GPUs of a job on all its nodes, as the cluster is asked for them: by number, or by name and number for each node."""
+    gres = STUDY.config.resources.gres
+    if gres and count:
+        return {"gres": f"{gres}:{count}"}
+    return {"gpu": count * nodes}
 
 
 def threads_of(kind):

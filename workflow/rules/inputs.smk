@@ -23,7 +23,7 @@ def tune_resources():
         return resources_of("tune")
     return {
         **resources_of("tune"),
-        "gpu": wanted.nodes * wanted.gpu,
+        **gpus_of(wanted.gpu, wanted.nodes),
         "nodes": wanted.nodes,
         "tasks": wanted.nodes,
         # Else the executor would also ask for so many tasks on each GPU.
@@ -72,7 +72,9 @@ def rope_table(wildcards, input):
     if "search" in input.keys():
         return ["--on", f"{input.search}/rope.json"]
     if "model" in input.keys():
-        return ["--model", input.model]
+        return ["--model", input.model] + (
+            ["--length", str(table.length)] if table.length else []
+        )
     return [
         "--head-dim",
         str(table.head_dim),

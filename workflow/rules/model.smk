@@ -51,7 +51,7 @@ rule fetch:
         "../../envs/ropewalk.yaml"
     threads: 1
     resources:
-        **{**resources_of("pretrain"), "gpu": 0},
+        **resources_of("pretrain", gpus=False),
     params:
         source=of_row("models", lambda found: found.source),
         revision=of_row(

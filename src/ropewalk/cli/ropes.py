@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from ropewalk.cli.options import numbers
 from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, Rope, default_rope
+from ropewalk.rope.factor_files import read_factors
 from ropewalk.rope.methods import apply, cook
 
 
@@ -90,6 +91,11 @@ def _check_original(rope: Rope, model: str) -> None:
         )
 
 
+_IN_FILES = (
+    " Numbers with commas between them, a .csv as LongRoPE has them, or the config.json of a model with factors."
+)
+
+
 def _register(name: str) -> None:
     """Make a subcommand of a method, with the method's own parameters as options."""
     method = METHODS[name]
@@ -108,7 +114,9 @@ def _register(name: str) -> None:
         resonant, output = options.pop("resonance"), options.pop("output")
         for key, value in options.items():
             if isinstance(value, str) and key.endswith("_factor"):
-                options[key] = numbers(value, f"--{key.replace('_', '-')}")
+                file = Path(value)
+                known = file.suffix in (".csv", ".json")
+                options[key] = read_factors(file, key) if known else numbers(value, f"--{key.replace('_', '-')}")
         if "at_length" in options:
             options["length"] = options.pop("at_length")
         rope = apply(start, name, **{key: value for key, value in options.items() if value is not None})
@@ -136,7 +144,7 @@ def _register(name: str) -> None:
         own["at_length" if key == "length" else key] = (
             kind if needed else kind | None,
             ... if needed else parameter.default,
-            notes.get(key, ""),
+            notes.get(key, "") + (_IN_FILES if key in ("long_factor", "short_factor") else ""),
         )
     last: dict[str, tuple[Any, Any, str]] = {
         "resonance": (bool, False, "round the wavelengths to integers after the method (Resonance RoPE)"),

@@ -37,8 +37,8 @@ ENGINES = (
         "which holds one divisor a pair for any other rope, and two tables",
         temperature="rope_parameters.attention_factor, of yarn and longrope",
         length="max_position_embeddings; a dynamic rope starts there",
-        limits="Phi-3 and Phi-3.5-MoE take longrope alone; where types of layers have ropes of their own, yarn's truncate "
-        "is passed over; warns of short_mscale and long_mscale in longrope, which others need, and keeps them",
+        limits="Phi-3 and Phi-3.5-MoE take longrope alone; where types of layers have ropes of their own, yarn's "
+        "truncate is passed over; warns of short_mscale and long_mscale in longrope, which others need, and keeps them",
         checked="logits in a process without Ropewalk, at every export (`verify-export`), by the tests, and for every "
         "causal family on a tiny model (docs/families.md)",
     ),
@@ -84,8 +84,8 @@ ENGINES = (
         length="key context_length, or -c",
         limits="only some architectures take divisors: Llama does; Qwen, Gemma, OLMo, GPT-NeoX, StableLM, Phi-2 and "
         "others do not; of two tables one is chosen by the context that is allocated, rounded up to 256 tokens",
-        checked="logits (`verify-export`) where llama-cpp-python is installed, and tests that are skipped without: keys on "
-        "Qwen 2 and 3, divisors and two tables on Llama and Phi-3",
+        checked="logits (`verify-export`) where llama-cpp-python is installed, and tests that are skipped without: "
+        "keys on Qwen 2 and 3, divisors and two tables on Llama and Phi-3",
     ),
     Engine(
         name="transformers 5.23 reading GGUF",
@@ -93,8 +93,8 @@ ENGINES = (
         frequencies="the base alone: keys of scaling and tensors of divisors are passed over",
         temperature="none",
         length="key context_length",
-        limits="runs a GGUF export with the original rope, without a warning; Ropewalk reads the file's rope itself and "
-        "gives it to transformers; for others use --to hf",
+        limits="runs a GGUF export with the original rope, without a warning; Ropewalk reads the file's rope itself "
+        "and gives it to transformers; for others use --to hf",
         checked="logits, by a test",
     ),
     Engine(

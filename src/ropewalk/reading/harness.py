@@ -6,6 +6,7 @@ The harness gets the loaded model, so there is no second implementation of eithe
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -66,17 +67,22 @@ def run_harness(
     model = load_model(source, dtype=dtype)
     if rope is not None:
         binding.patch(model, rope.at(length))
-    lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), max_length=length, batch_size=batch_size)
+    tokenizer = load_tokenizer(source)
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, max_length=length, batch_size=batch_size)
     try:
-        found = lm_eval.simple_evaluate(
-            model=lm,
-            tasks=list(tasks),
-            limit=limit,
-            apply_chat_template=chat,
-            task_manager=TaskManager(include_path=str(include) if include else None),
-            metadata={"max_seq_lengths": list(lengths)} if lengths else None,
-            log_samples=False,
-        )
+        with tempfile.TemporaryDirectory() as place:
+            # Tasks that make their prompts to a length load the tokenizer anew, from a folder that they are told of.
+            # The harness passes this on only where it makes the manager of tasks itself.
+            tokenizer.save_pretrained(place)
+            metadata = {"tokenizer": place, **({"max_seq_lengths": list(lengths)} if lengths else {})}
+            found = lm_eval.simple_evaluate(
+                model=lm,
+                tasks=list(tasks),
+                limit=limit,
+                apply_chat_template=chat,
+                task_manager=TaskManager(include_path=str(include) if include else None, metadata=metadata),
+                log_samples=False,
+            )
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"tasks {', '.join(tasks)}: the lm-evaluation-harness failed: {reason}.") from error

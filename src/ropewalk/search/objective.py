@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.corpora.splits import SPLITS
 from ropewalk.corpora.store import Corpus
-from ropewalk.errors import NoRoomError
+from ropewalk.errors import NoRoomError, UserError
 from ropewalk.models import binding
 from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.reading.copying import SCORED
@@ -219,6 +219,11 @@ class Reader:
         wanted = wanted and go_on(measured)
         nll, right = self._predict(self.text[batch, : None if wanted else self.train_length])
         values["short"][batch] = nll[:, : self.train_length - 1].mean(1).cpu()
+        if not np.isfinite(values["short"][batch]).all():
+            raise UserError(
+                f"the model's NLL on texts of {self.train_length} tokens is no number: its weights are damaged "
+                f"or too large for {str(self.model.dtype).removeprefix('torch.')}."
+            )
         if not wanted:
             return False
         for row, k in enumerate(batch):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ropewalk.errors import UserError
-from ropewalk.options import DTYPE, Count, Dtype, Options, Range, ReportOptions, Seed, Split
+from ropewalk.options import DTYPE, Count, Dtype, Options, Range, ReportOptions, Seed, Split, Tokens
 
 Retrieval = Literal["needle", "copy", "none"]
 Lengthening = Annotated[float, Range(above=1)]
@@ -21,6 +21,8 @@ class SearchOptions(Options):
 
     factor: Lengthening
     """target length over the training length"""
+    length: Tokens | None = None
+    """training length in tokens; what the model's configuration says where null"""
     sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan", "grid"] = "gp"
     """who proposes ropes: Bayesian optimisation, another of Optuna's samplers (tpe, cma), a Sobol sequence, LongRoPE's
     evolution, a coordinate scan (of groups), or nobody: grid tries every constant of a hand-made method"""
@@ -80,6 +82,8 @@ class ProbeOptions(Options):
 
     factors: list[Lengthening]
     """target lengths over the training length at which the rope is read"""
+    length: Tokens | None = None
+    """training length in tokens; what the model's configuration says where null"""
     split: Split = "test"
     """part of the documents that is read; searches see search and selection"""
     documents: Count = 6

@@ -57,7 +57,7 @@ def probe(
     check_fits(config, rope)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    own, model = read_rope(config), load_model(source, dtype=options.dtype)
+    own, model = read_rope(config, length=options.length), load_model(source, dtype=options.dtype)
     asked: dict[str, Any] = {"documents": options.documents, "seed": options.seed}
     able = ability(model, tokenizer, own, corpora, split=options.split, retrieval=options.retrieval, **asked)
     tables = []

@@ -61,7 +61,7 @@ def search(
     tokenizer = load_tokenizer(source)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    table = read_rope(load_config(source))
+    table = read_rope(load_config(source), length=options.length)
     space = make_space(options.space, table, options.factor)
     length = round(options.factor * table.original_length)
     identity = {

@@ -467,6 +467,8 @@ class _Ramped(ByHand):
     method: Callable[..., Rope]
 
     def make(self, values: Mapping[str, float]) -> Rope:
+        if values["beta_fast"] <= values["beta_slow"]:
+            raise UserError("a ramp is searched that starts before it ends; steps are a space of their own.")
         return type(self).method(self.table, factor=self.factor, **values)
 
 

@@ -36,6 +36,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ropewalk.errors import UserError
+from ropewalk.files import whole_file
 from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
@@ -156,7 +157,7 @@ class SearchLoop:
         warnings.filterwarnings("ignore", "Constraints have been set, but CmaEsSampler")
         try:
             if not self.worker:
-                _drop_unfinished_line(self.journal)
+                _mend(self.journal)
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self.journal))),
                 study_name=self.name,
@@ -419,11 +420,17 @@ def _is_dead(worker: str) -> bool:
     return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
-def _drop_unfinished_line(path: Path) -> None:
-    """Remove what a killed process left of its last line, which would spoil the next one."""
+def _mend(path: Path) -> None:
+    """Remove what a killed process left of its last line, and the empty lines that some network file systems leave.
+
+    Either would spoil all that comes after it.
+    """
     if not path.is_file():
         return
     data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+    whole = data[: data.rfind(b"\n") + 1]
+    lines = [line for line in whole.split(b"\n") if line.strip(b"\0 \r\t")]
+    mended = b"".join(line + b"\n" for line in lines)
+    if mended != data:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(mended)

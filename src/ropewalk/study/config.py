@@ -45,6 +45,8 @@ class ModelRows(Options):
     """a model that is fetched: hub:ORGANISATION/NAME, folder:PATH, or gguf:PACKAGE/FILE"""
     revision: str | None = None
     """revision on the hub; a commit hash pins it"""
+    length: Tokens | None = None
+    """training length in tokens of a model that is fetched, where its configuration does not say it or is wrong"""
     shape: ModelShape | None = None
     """sizes of a model that is made here"""
     pretraining: PretrainingOptions | None = None
@@ -59,6 +61,8 @@ class ModelRows(Options):
             raise OptionError("expected either source, or shape and pretraining together.")
         if self.source is None and self.revision:
             raise OptionError("revision goes with source; a model that is made here has none.")
+        if self.source is None and self.length:
+            raise OptionError("length goes with source; a model that is made here has it in its shape.")
         if self.source is not None:
             if not re.fullmatch(r"(hub:[^/]+/[^/]+|folder:.+|gguf:[^/]+/.+)", self.source):
                 raise OptionError(
@@ -389,6 +393,15 @@ class JobResources(Options):
     """a search"""
     posgen: PosGenResources = PosGenResources()
     """training or testing the models of a PosGen task"""
+    gres: str | None = None
+    """how a cluster that takes --gres alone is asked for GPUs, without their number: gpu, or gpu:a100; those that take
+    --gpus need none"""
+
+    def check(self) -> None:
+        if self.gres is not None and not re.fullmatch(r"[\w-]+(:[\w-]+)?", self.gres):
+            raise OptionError(
+                f"gres is {self.gres!r}; expected a name, as gpu or gpu:a100; the number is put behind it."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def begin(maker: Maker, name: str) -> list[ModelRow]:
         row = ModelRow(
             name,
             "fetch",
-            Table(name, model=name),
+            Table(name, model=name, length=given.length),
             name,
             source=given.source,
             revision=given.revision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.errors import ConfigError
@@ -34,6 +35,7 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
                     seeds = given.seeds if kind.seeds is None else kind.seeds
                     for seed in seeds[:1] if kind.sampler == "grid" else seeds:
                         options = search_options(name, given, factor, number, seed)
+                        options = replace(options, length=known_length(model))
                         id_ = join(name, model.id, f"{kind.sampler}-{kind.space}", f"{factor:g}x", f"seed-{seed}")
                         columns = {
                             "method": f"{kind.sampler}/{kind.space}",
@@ -47,6 +49,11 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
                         rows.append(maker.put(maker.study.searches, row))
     maker.made[f"searches.{name}"] = [row.id for row in rows]
     return rows
+
+
+def known_length(model: ModelRow) -> int | None:
+    """Training length in tokens that the study gives a fetched model; None where its configuration is believed."""
+    return model.table.length if model.table.model else None
 
 
 def search_report(maker: Maker, name: str, given: SearchRows) -> None:
@@ -85,6 +92,7 @@ def _probes(
     assert isinstance(asked, SearchOptions)
     options = ProbeOptions(
         factors=sorted({*given.factors, *(2.0**k for k in range(1, 40) if 2.0**k <= max(given.factors))}),
+        length=known_length(model),
         documents=given.test_documents,
         retrieval=asked.retrieval,
         seed=asked.answer_seed,

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,11 @@ def send_orphans(root: Path, store: Store | None, patience: float, seconds: floa
     """Deliver the records that wait below ``root`` and return how many were sent.
 
     Waits up to ``patience`` seconds for another process that does the same, and starts no delivery after ``seconds``.
-    Raises when there is no connection; warns when some records cannot be delivered, and gives up after three in a row.
+    Raises when there is no connection; warns when some records cannot be delivered, and gives up after three in a row
+    that the store did not answer.
     """
     stop, sent, errors = time.monotonic() + seconds, 0, list[Exception]()
+    refused = list[tuple[Path, Exception]]()
     with suppress(Timeout), FileLock(root / ".deliver.lock", timeout=patience):
         store = store or Store()
         for path, record in orphans(root):
@@ -121,17 +124,42 @@ def send_orphans(root: Path, store: Store | None, patience: float, seconds: floa
                 send(store, path, record)
                 sent, errors = sent + 1, []
             except Exception as error:
-                errors.append(error)
+                if _is_of_the_record(error):
+                    # Nothing is wrong with the store, and others behind this record can go.
+                    refused.append((path, error))
+                else:
+                    errors.append(error)
     if errors:
         warn(root, errors[-1])
+    if refused:
+        _warn_of_refused(refused)
     return sent
 
 
-def warn(root: Path, error: BaseException) -> None:
-    told = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error).strip().partition("\n")[0]
-    reason = told.rpartition("Caused by ")[2].strip("()")[:200] or type(error).__name__
+def _is_of_the_record(error: Exception) -> bool:
+    """Whether the store answered and refused a record, as where its experiment was deleted."""
+    code = getattr(error, "error_code", None)
+    return code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST")
+
+
+def _warn_of_refused(refused: Sequence[tuple[Path, Exception]]) -> None:
+    path, error = refused[0]
+    more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     print(
-        f"tracking: {tracking_uri()} is not reachable ({reason}); {pending(root)} records wait in {root}, delivered "
-        "with the next job or by `ropewalk deliver`.",
+        f"tracking: {tracking_uri()} refuses the record {path}{more}: {_reason(error)}. It is kept and tried again; "
+        "restore what it needs, or delete it.",
         file=sys.stderr,
     )
+
+
+def warn(root: Path, error: BaseException) -> None:
+    print(
+        f"tracking: {tracking_uri()} is not reachable ({_reason(error)}); {pending(root)} records wait in {root}, "
+        "delivered with the next job or by `ropewalk deliver`.",
+        file=sys.stderr,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    told = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error).strip().partition("\n")[0]
+    return told.rpartition("Caused by ")[2].strip("()")[:200] or type(error).__name__

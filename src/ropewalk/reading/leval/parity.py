@@ -48,9 +48,7 @@ def exact_match(answer: str, truth: str) -> float:
     try:
         return float(float(answer) == float(truth))
     except ValueError:
-        # Of several lines only the first counts that is longer than one character.
-        line = next((one for one in answer.split("\n") if len(one) > 1), answer)
-        return float(_squeezed(truth) in _squeezed(line))
+        return float(_squeezed(truth) in _squeezed(answer))
 
 
 def normalised(text: str) -> str:

@@ -126,7 +126,9 @@ class Prompter:
             text = self._rendered(
                 [{"role": "system", "content": system}, {"role": "user", "content": content}], unclosed
             )
-        except TemplateError:  # a family without a system role
+        except TemplateError:
+            text = ""
+        if system.strip() not in text:  # a family without a system role, which refuses it or leaves it out
             text = self._rendered([{"role": "user", "content": f"{system}\n\n{content}"}], unclosed)
         return text.partition(_END)[0] if unclosed else text
 
