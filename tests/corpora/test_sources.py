@@ -96,6 +96,17 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe("folder:texts") == {"kind": "folder", "folder": "texts"}
 
 
+def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("one")
+    (tmp_path / "elsewhere" / "b.txt").write_text("two")
+    (tmp_path / "texts" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "texts")
+    found = [(document.id, document.text) for document in read_source(f"folder:{tmp_path / 'texts'}")]
+    assert found == [("a.txt", "one"), ("linked/b.txt", "two")]
+
+
 @pytest.mark.parametrize(
     "line", ['{"text": "cut off', '["text"]', '{"other": "x"}', '{"text": 3}', '{"text": null}', '{"text": "\\ud800"}']
 )

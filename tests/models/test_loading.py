@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
 from ropewalk.errors import UserError
 from ropewalk.models.fresh import fresh_llama
-from ropewalk.models.loading import fetch, load_model
+from ropewalk.models.loading import fetch, load_model, one_set
 from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens, load_tokenizer
@@ -113,3 +114,40 @@ def test_weights_are_told_apart_by_what_they_are(make_model):
     one, same, other = make_model(shape), make_model(shape), make_model(shape, seed=1)
     assert weights_hash(one) == weights_hash(same) != weights_hash(other)
     assert weights_hash(ModelSource.parse("hub:a/b", "main")) == "main"
+
+
+@pytest.mark.parametrize(
+    ("names", "left_out"),
+    [
+        (
+            ["model.safetensors", "consolidated.safetensors", "pytorch_model.bin"],
+            {"consolidated.safetensors", "pytorch_model.bin"},
+        ),
+        (
+            [
+                *(
+                    "model-00001-of-00002.safetensors",
+                    "model-00002-of-00002.safetensors",
+                    "model.safetensors.index.json",
+                ),
+                *("pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "original/consolidated.00.pth"),
+            ],
+            {"pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "original/consolidated.00.pth"},
+        ),
+        (["pytorch_model.bin", "training_args.bin"], {"training_args.bin"}),
+        (["consolidated.safetensors"], set()),
+    ],
+)
+def test_one_set_of_weights_is_fetched(names, left_out):
+    rest = ["config.json", "tokenizer.json"]
+    assert set(one_set(names + rest)) == set(names + rest) - left_out
+
+
+def test_a_folder_with_weights_in_three_formats_is_fetched_once(make_model, tmp_path):
+    folder = Path(make_model(SHAPE).name)
+    for name in ("consolidated.safetensors", "pytorch_model.bin"):
+        (folder / name).write_bytes(b"the same weights")
+    fetch(ModelSource("folder", str(folder)), tmp_path / "out")
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model.safetensors" in found
+    assert not found & {"consolidated.safetensors", "pytorch_model.bin"}

@@ -61,3 +61,10 @@ def test_without_the_package_it_says_what_to_install(source, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(UserError, match="needs the package lm-eval; run: uv sync --extra lm-eval"):
         run_harness(source, None, ["ruler"], length=256, folder=tmp_path / "out")
+
+
+def test_tasks_that_make_prompts_to_a_length_get_the_tokenizer(source, tmp_path):
+    """RULER's; the harness tells its tasks of a tokenizer only by a manager that knows it."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed; uv sync --extra lm-eval")
+    found = run_harness(source, None, ["niah_single_1"], length=2300, lengths=[2048], limit=1, folder=tmp_path / "out")
+    assert found["niah_single_1"]["2048,none"] in (0.0, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -84,6 +85,20 @@ def test_faults_leave_nothing_behind(find, tmp_path):
     with pytest.raises(UserError, match="has 0 of the 4 wanted documents of at least 64000 tokens"):
         find(tmp_path / "s", factor=1000.0)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_weight_that_is_no_number_is_one_sentence(find, source, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = shutil.copytree(source.name, tmp_path / "m")
+    damaged = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        damaged.model.layers[0].mlp.down_proj.weight[0, 0] = float("nan")
+    damaged.save_pretrained(folder)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is no number: its weights are damaged"):
+            find(tmp_path / "s", model=ModelSource("folder", str(folder)), retrieval="none")
 
 
 def test_a_model_without_rotary_embedding_is_refused(find, tmp_path):

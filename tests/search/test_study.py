@@ -271,6 +271,15 @@ def test_a_journal_that_cannot_be_written_is_one_sentence(tmp_path):
             pass
 
 
+def test_empty_lines_of_a_journal_lose_nothing(tmp_path):
+    run(tmp_path, budget=16)
+    lines = (tmp_path / "j").read_text().splitlines(keepends=True)
+    (tmp_path / "j").write_text("".join([*lines[:20], "\n", "\0\0\n", *lines[20:]]))
+    again = make(tmp_path, budget=16)
+    with again.opened():
+        assert len(again.trials()) == 16
+
+
 def test_a_killed_process_loses_one_trial(tmp_path):
     script = textwrap.dedent(
         f"""

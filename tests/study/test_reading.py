@@ -62,3 +62,33 @@ def test_a_missing_or_binary_file_is_named(tmp_path):
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="b.yaml is no YAML"):
         read_files([tmp_path / "b.yaml"])
+
+
+def test_a_length_of_training_goes_where_the_configuration_is_wrong(write):
+    """Qwen 3 says 40,960 and was trained at 32,768: its ropes, searches and probes are told."""
+    fetched = {"source": "hub:Qwen/Qwen3-8B", "length": 32_768}
+    searches = {
+        "searches": {
+            "long": {
+                "models": ["qwen"],
+                "factors": [2],
+                "kinds": [{"sampler": "sobol", "space": "ramp"}],
+                "seeds": [0],
+                "corpora": ["books"],
+                "options": {"budget": 8},
+                "rivals": ["yarn"],
+            }
+        }
+    }
+    values = {
+        "name": "q",
+        "factor": 2,
+        "models": {"qwen": fetched},
+        "ropes": {"yarn": "yarn"},
+        "corpora": {"books": {"source": "package:books"}},
+        **searches,
+    }
+    study = read_study(values)
+    assert {row.table.length for row in study.ropes.values() if row.table.model == "qwen"} == {32_768}
+    assert {row.options.length for row in study.searches.values()} == {32_768}
+    assert {row.options.length for row in study.readings.values()} == {32_768}

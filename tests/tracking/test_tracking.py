@@ -219,6 +219,27 @@ def test_late_records_stay_older(store: str, tmp_path: Path) -> None:
     assert old.data.metrics == {}, "the files belong to the newer attempt"
 
 
+def test_records_of_a_deleted_experiment_hold_no_others(
+    store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_tracked(job(tmp_path), ["true"], patience=0)
+    for number in range(3):
+        waiting = tmp_path / "records" / f"old-{number}"
+        run_tracked(job(tmp_path, name=f"old-{number}", folder=waiting), ["true"], patience=3600)
+    other = {"experiment": f"{tmp_path.name}/other", "folder": tmp_path / "records" / "z"}
+    run_tracked(job(tmp_path, **other), ["true"], patience=3600)
+    from mlflow import MlflowClient
+
+    MlflowClient(store).delete_experiment(runs(tmp_path)[0].info.experiment_id)
+    capfd.readouterr()
+    assert deliver(tmp_path) == Delivery(1, 3)
+    told = capfd.readouterr().err
+    assert "refuses the record" in told
+    assert "and 2 more" in told
+    assert "deleted" in told
+    assert "not reachable" not in told
+
+
 def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: str, tmp_path: Path) -> None:
     Scores({"stage": "x"}, bare_rows({"a": 1})).write(tmp_path / "s.json")
     tracked = job(tmp_path, score_files=(tmp_path / "s.json",), artifacts=(tmp_path / "s.json",))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +89,47 @@ def fetch(source: ModelSource, folder: str | Path) -> None:
         return
     origin, revision = Path(source.location["pretrained_model_name_or_path"]), source.revision
     if source.kind == "hub":
-        from huggingface_hub import snapshot_download
-
         try:
-            origin = Path(
-                snapshot_download(source.name, revision=source.revision, allow_patterns=list(CHECKPOINT_FILES))
-            )
+            origin = _downloaded(source)
         except Exception as error:
             raise failure(source, error) from error
         revision = origin.name
     with whole_folder(folder) as temporary:
-        for path in sorted(path for pattern in CHECKPOINT_FILES for path in origin.glob(pattern)):
+        known = {path.name: path for pattern in CHECKPOINT_FILES for path in origin.glob(pattern)}
+        for path in (known[name] for name in one_set(known)):
             # Weights are large and never edited in place; the rest is small and might be.
             (_link if path.suffix in (".safetensors", ".bin") else shutil.copy2)(path, temporary / path.name)
         (temporary / "source.json").unlink(missing_ok=True)
         _write_origin(temporary, source, revision)
+
+
+def _downloaded(source: ModelSource) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    wanted = list(CHECKPOINT_FILES)
+    # Without the network the cache serves, with whatever it holds.
+    with suppress(Exception):
+        names = HfApi().list_repo_files(source.name, revision=source.revision)
+        wanted = one_set(name for name in names if any(fnmatch(name, each) for each in CHECKPOINT_FILES))
+    return Path(snapshot_download(source.name, revision=source.revision, allow_patterns=wanted))
+
+
+def one_set(names: Iterable[str]) -> list[str]:
+    """The files of a checkpoint with its weights once, where they lie there in several formats.
+
+    Safetensors by the names that transformers loads come first, then PyTorch's own; weights by other names, as
+    ``consolidated.safetensors``, are taken only where there are none of those.
+    """
+    known = sorted(name for name in names if "/" not in name)
+    kinds = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin")
+    for kind in kinds:
+        chosen = {name for name in known if fnmatch(name, kind)}
+        if chosen:
+            break
+    index = {"model*.safetensors": "model.safetensors.index.json", "pytorch_model*.bin": "pytorch_model.bin.index.json"}
+    others = set(index.values()) - {index.get(kind)}
+    weights = {name for name in known if Path(name).suffix in (".safetensors", ".bin")}
+    return [name for name in known if name in chosen or (name not in weights and name not in others)]
 
 
 def _link(source: Path, target: Path) -> None:

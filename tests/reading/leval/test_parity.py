@@ -81,8 +81,8 @@ def test_several_options(answer, chosen):
         ("110", "x", 0),
         ("The Bees ON a roof", "bees on a roof", 1),
         ("bees on roofs", "bees on a roof", 0),
-        ("x\nthe bees\nthe wasps", "bees", 1),  # the first line of more than one character
-        ("x\nthe bees\nthe wasps", "wasps", 0),
+        ("x\nthe bees\nthe wasps", "bees", 1),
+        ("x\nthe bees\nthe wasps", "wasps", 1),
     ],
 )
 def test_exact_match(answer, truth, score):
@@ -160,3 +160,9 @@ def test_judgements_score_apart():
 )
 def test_task_of(path, name):
     assert task_of(path).name == name
+
+
+def test_a_topic_may_stand_in_any_line():
+    """The original's script looks at the whole answer since its commit of 9 October 2023."""
+    answer = "Sure, here is the topic:\nThe history of tea"
+    assert parity.exact_match(answer, "The history of tea") == 1.0

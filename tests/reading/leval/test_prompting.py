@@ -15,6 +15,8 @@ CHAT = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHAT
+# Passes over what is neither the user's nor the assistant's.
+ONLY_TWO = CHAT.replace("in messages %}", "in messages if m['role'] in ('user', 'assistant') %}", 1)
 
 
 def literal_loop(tokenizer, document: str, max_length: int, keeps_end: bool) -> str:
@@ -75,6 +77,8 @@ def test_chat_templates(capsys):
         decoded(tokenizer, Prompter(tokenizer, template, parity=True).ids("d", "q")) == "<|system|>S<|end|><|user|>d|q "
     )
     tokenizer.chat_template = NO_SYSTEM
+    assert decoded(tokenizer, Prompter(tokenizer, template).ids("d", "q")) == "<|user|>S\n\nd|q<|end|><|assistant|>"
+    tokenizer.chat_template = ONLY_TWO
     assert decoded(tokenizer, Prompter(tokenizer, template).ids("d", "q")) == "<|user|>S\n\nd|q<|end|><|assistant|>"
     say_where_no_chat(tokenizer)
     assert capsys.readouterr().err == ""
