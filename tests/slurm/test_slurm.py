@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 import yaml
@@ -95,13 +96,26 @@ def ran(folder: Path) -> list[str]:
     return (folder / "ran").read_text().split() if (folder / "ran").exists() else []
 
 
-def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
+def study_folder(folder: Path, study: dict[str, Any]) -> None:
     for name in ("Snakefile", "config", "workflow", "envs", "slurm"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "texts").mkdir()
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "texts").mkdir()
     for i in range(60):
-        (tmp_path / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+        (folder / f"texts/{i}.txt").write_text(f"document {i} says: " + "abcdefgh " * 30)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+
+
+def test_a_site_that_takes_gres_alone_is_asked_by_it_and_for_gpus_alone(slurm, tmp_path):
+    study_folder(tmp_path, STUDY | {"resources": STUDY["resources"] | {"gres": "gpu:fake"}})
+    target = "results/tiny/models/small"
+    slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, "--configfile", "study.yaml", init=10))
+    jobs = {job["Comment"].split("_wildcards")[0]: job for job in slurm.jobs(tmp_path)}
+    asked = {name: (job.get("TresPerNode"), job.get("TresPerJob")) for name, job in jobs.items()}
+    assert asked == {"rule_corpus": (None, None), "rule_pretrain": ("gres:gpu:fake:1", None)}
+
+
+def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
+    study_folder(tmp_path, STUDY)
     tuned = tmp_path / "results/tiny/models/finetune_small_yarn_long_seed-0"
     target = str(tuned.relative_to(tmp_path))
     configuration = ["--configfile", "study.yaml"]
