@@ -10,8 +10,10 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.models.configurations import load_config
+from ropewalk.models.fresh import fresh_model
 from ropewalk.models.loading import load_model
 from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, apply
@@ -99,6 +101,17 @@ def test_a_weight_that_is_no_number_is_one_sentence(find, source, tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match="is no number: its weights are damaged"):
             find(tmp_path / "s", model=ModelSource("folder", str(folder)), retrieval="none")
+
+
+def test_a_rope_may_be_searched_for_layers_with_windows(find, tmp_path):
+    shape = ModelShape(hidden_size=32, layers=3, heads=1, kv_heads=1, intermediate_size=32, length=64, window=16)
+    fresh_model(shape, len(byte_tokenizer()), seed=0).save_pretrained(tmp_path / "m")
+    byte_tokenizer().save_pretrained(tmp_path / "m")
+    model = ModelSource("folder", str(tmp_path / "m"))
+    found = find(tmp_path / "s", model=model, layers="local", sampler="sobol", budget=6, candidates=1)
+    assert Rope.load(found / "rope.json").layers == "local"
+    with pytest.raises(UserError, match="has one rope for all layers"):
+        find(tmp_path / "t", layers="local")
 
 
 def test_a_model_without_rotary_embedding_is_refused(find, tmp_path):

@@ -23,6 +23,9 @@ class SearchOptions(Options):
     """target length over the training length"""
     length: Tokens | None = None
     """training length in tokens; what the model's configuration says where null"""
+    layers: Literal["global", "local", "all"] = "global"
+    """which layers the rope is searched for, where types of layers have ropes of their own: those that see everything,
+    those with windows, or both, which then need one table"""
     sampler: Literal["gp", "tpe", "cma", "sobol", "evolution", "scan", "grid"] = "gp"
     """who proposes ropes: Bayesian optimisation, another of Optuna's samplers (tpe, cma), a Sobol sequence, LongRoPE's
     evolution, a coordinate scan (of groups), or nobody: grid tries every constant of a hand-made method"""

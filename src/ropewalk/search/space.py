@@ -17,7 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -94,10 +94,13 @@ class Space(ABC):
                 f"factor is {factor:g}; expected more than 1: within the training length nothing is to find."
             )
         if not np.array_equal(table.inv_freq, table.original_inv_freq):
-            raise UserError("a search starts from the table of pre-training; this rope was changed already.")
+            raise UserError(
+                "a search starts from the table of pre-training with every pair turning; this rope was changed already."
+            )
         if table.original_length <= 2 * math.pi:
             raise UserError(f"original_length is {table.original_length}; expected more than 2 pi tokens.")
-        self.table, self.factor = default_rope(table.rotary_dim, table.base, table.original_length), factor
+        original = default_rope(table.rotary_dim, table.base, table.original_length)
+        self.table, self.factor = replace(original, layers=table.layers), factor
         self.log_factor = math.log(factor)
         self.last = table.pairs - 1
 
