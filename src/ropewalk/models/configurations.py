@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,11 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
 
     location = source.location
     try:
-        # Without the word a folder with code of its own is asked about.
-        config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
+        with warnings.catch_warnings():
+            # Old places of keys are read, so that nobody needs to hear of them.
+            warnings.simplefilter("ignore", FutureWarning)
+            # Without the word a folder with code of its own is asked about.
+            config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
     except Exception as error:
         raise failure(source, error) from error
     if source.kind == "gguf":
