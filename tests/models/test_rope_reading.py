@@ -224,3 +224,31 @@ def test_code_of_a_checkpoint_is_never_run(tmp_path, monkeypatch):
 def test_local_layers_without_a_rope_of_their_own_are_refused(tmp_path):
     with pytest.raises(UserError, match="'llama' has one rope for all layers"):
         read_rope(load_config(config_of(tmp_path, **LLAMA)), layers="local")
+
+
+KIMI_K2 = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"},
+    "model_type": "kimi_k2",
+    "qk_rope_head_dim": 64,
+    "max_position_embeddings": 131072,
+    "rope_theta": 50000.0,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 32.0,
+        "beta_fast": 1.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 4096,
+    },
+}
+
+
+def test_a_family_by_another_name_is_known_by_its_class(tmp_path):
+    """Kimi K2 is DeepSeek V3: pairs up to 19 stay, all others are divided by 32."""
+    rope, _ = own_rope(config_of(tmp_path, **KIMI_K2))
+    np.testing.assert_allclose(rope.factors, [1.0] * 20 + [32.0] * 12, rtol=1e-12)
+    assert (rope.original_length, rope.attention_factor) == (4096, 1.0)
+    with pytest.raises(UserError, match="needs code of its own"):
+        own_rope(config_of(tmp_path, **KIMI_K2 | {"architectures": ["KimiForCausalLM"]}))

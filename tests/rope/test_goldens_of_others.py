@@ -39,3 +39,11 @@ def test_a_ramp_without_length_is_a_step():
         step = method(methods.default_rope(64, 50_000.0, 4096), factor=32.0, **ends)
         assert set(np.round(step.factors, 9)) == {1.0, 32.0}
         assert (np.diff(step.factors) >= 0).all()
+
+
+def test_a_ramp_that_starts_before_the_first_pair_ends_where_torchtitan_has_it():
+    """torchtitan, tests/unit_tests/test_rope.py: at 64 tokens pair 0 is left alone and pair 17 is divided whole."""
+    rope = methods.yarn(methods.default_rope(128, 10_000.0, 64), factor=40.0)
+    assert rope.factors[0] == 1.0
+    np.testing.assert_allclose(rope.factors[17:], 40.0, rtol=1e-12)
+    assert rope.factors[16] < 40.0

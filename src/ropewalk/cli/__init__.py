@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -88,6 +89,8 @@ app.add_typer(studies.config_app, name="config")
 
 def main() -> None:
     """Run the command line; a fault that a person can mend is one sentence and exit status 1."""
+    # It warns of two keys at every start that other engines need, and keeps them.
+    logging.getLogger("transformers.modeling_rope_utils").addFilter(lambda said: "_mscale" not in said.getMessage())
     try:
         app(prog_name="ropewalk")
     except UserError as error:

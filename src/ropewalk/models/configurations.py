@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ropewalk.files import read_json
 from ropewalk.models import gguf, rope_reading
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource, failure, gguf_path
@@ -37,20 +39,43 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     location = source.location
-    try:
-        with warnings.catch_warnings():
-            # Old places of keys are read, so that nobody needs to hear of them.
-            warnings.simplefilter("ignore", FutureWarning)
+    with warnings.catch_warnings():
+        # Old places of keys are read, so that nobody needs to hear of them.
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
             # Without the word a folder with code of its own is asked about.
             config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
-    except Exception as error:
-        raise failure(source, error) from error
+        except Exception as error:
+            config = _by_architecture(source)
+            if config is None:
+                raise failure(source, error) from error
     if source.kind == "gguf":
         # transformers reads the base alone.
         rope = gguf.read_rope(gguf_path(source.name))
         if rope.steps:
             write_rope(config, rope, max(config.max_position_embeddings, rope.original_length))
     return config
+
+
+def _by_architecture(source: ModelSource) -> PreTrainedConfig | None:
+    """The configuration of a family by another name, whose class transformers knows; None where it is not.
+
+    Kimi K2 calls itself so and is DeepSeek V3: nothing of its own code is needed to read it.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if source.kind != "folder":
+        return None
+    file = Path(source.name) if is_bare(source) else Path(source.name) / "config.json"
+    with suppress(Exception):
+        raw = read_json(file, "a model configuration")
+        known = {cls: family for family, cls in reversed(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items())}
+        family = known.get((raw.get("architectures") or [None])[0])
+        if family is not None and raw.get("model_type") not in CONFIG_MAPPING:
+            own = {key: value for key, value in raw.items() if key not in ("auto_map", "model_type")}
+            return CONFIG_MAPPING[family].from_dict(own)
+    return None
 
 
 def own_rope(source: ModelSource, *, layers: str = "global", length: int | None = None) -> tuple[Rope, list[str]]:
