@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding, families
+from ropewalk.models.pieces import reads_in_pieces
 from ropewalk.models.rope_reading import is_nested, notes, read_rope, site, text_config, training_length
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.rope import Rope, methods
@@ -78,6 +79,8 @@ def tried(family: str) -> Outcome:
         check_binding(model, config)
     except UserError as error:
         return Outcome("read", str(error))
+    if not reads_in_pieces(model):
+        said.append("a text is read at once: in pieces its layers lose their state, or want a cache of its own")
     return Outcome("supported", "; ".join(said).replace("48 tokens", "their window"))
 
 

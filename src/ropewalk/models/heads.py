@@ -7,13 +7,15 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ropewalk.models.rope_reading import text_config
+
 _SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 _PLAIN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 def scales_logits(config: PretrainedConfig) -> bool:
     """Whether a family's configuration says that logits are scaled or capped after the product."""
-    return any(getattr(config, name, None) for name in _SCALES)
+    return any(getattr(text_config(config), name, None) for name in _SCALES)
 
 
 def decoder(model: torch.nn.Module) -> torch.nn.Module:
@@ -36,7 +38,7 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 
 
 def _equal(model: PreTrainedModel, head: torch.nn.Module) -> bool:
-    ids = torch.arange(8, device=model.device)[None] % model.config.vocab_size
+    ids = torch.arange(8, device=model.device)[None] % text_config(model.config).vocab_size
     whole = model(input_ids=ids, use_cache=False).logits
     parts = head(decoder(model)(input_ids=ids, use_cache=False).last_hidden_state)
     return parts.shape == whole.shape and torch.allclose(parts.float(), whole.float())

@@ -18,7 +18,8 @@ from ropewalk.errors import UserError
 from ropewalk.files import whole_file
 from ropewalk.models import binding
 from ropewalk.models.heads import decoder, has_plain_head
-from ropewalk.models.rope_reading import head_dim
+from ropewalk.models.pieces import reads_in_pieces
+from ropewalk.models.rope_reading import head_dim, text_config
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
 
@@ -56,7 +57,7 @@ def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
     Raises:
         UserError: the key/value cache of ``length`` tokens and the logits of a chunk exceed the free memory.
     """
-    config = model.config
+    config = text_config(model.config)
     heads = _kept_heads(config)
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
@@ -138,6 +139,8 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
             stop = min(start + chunk, last)
             yield start, stop, model.get_output_embeddings()(hidden[:, start:stop])
         return
+    if last > chunk and not reads_in_pieces(model):
+        chunk = last  # at once, or not at all
     cache = DynamicCache(config=model.config) if last > chunk else None
     for start in range(0, last, chunk):
         stop = min(start + chunk, last)
@@ -150,14 +153,14 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
 
 def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
     """Whether the activations of one pass take no more than half of the free memory, without a key/value cache."""
-    config, size = model.config, model.dtype.itemsize
+    config, size = text_config(model.config), model.dtype.itemsize
     heads = config.num_attention_heads + 2 * _kept_heads(config)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     # The residual stream, its norm in float32, what a layer adds; queries, keys and values before and after the turn in
     # float32; gate, up and their product.
     width = config.hidden_size * (3 * size + 8) + heads * head_dim(config) * (size + 8) + 3 * inner * size
     needed = rows * length * width
-    attention = getattr(config, "_attn_implementation", None)
+    attention = getattr(model.config, "_attn_implementation", None)
     if attention == "eager":
         needed += rows * config.num_attention_heads * length**2 * (size + 4)
     elif getattr(config, "sliding_window", None):
@@ -172,7 +175,15 @@ def prefill(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> DynamicCac
         model: a causal language model with a static rope.
         ids: token ids, shape (rows, tokens).
         chunk: tokens of each row that go through the model at a time, where not all do.
+
+    Raises:
+        UserError: the model loses what it read where a text goes on by several tokens.
     """
+    if not reads_in_pieces(model):
+        raise UserError(
+            f"model type {model.config.model_type!r} loses what it read where a text goes on by several tokens, or has "
+            "a cache of its own, which questions about one text cannot do with; NLL is read at once."
+        )
     cache = DynamicCache(config=model.config)
     if ids.shape[1] > chunk and one_pass_fits(model, *ids.shape):
         chunk = ids.shape[1]

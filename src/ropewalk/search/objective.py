@@ -31,6 +31,7 @@ from ropewalk.corpora.splits import SPLITS
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import NoRoomError, UserError
 from ropewalk.models import binding
+from ropewalk.models.rope_reading import text_config
 from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.reading.copying import SCORED
 from ropewalk.reading.needle import hide
@@ -171,7 +172,7 @@ class Reader:
         self.model, self.probes, self.train_length = model, tuple(probes), train_length
         self.length = len(probes[0].text)
         self.rows = max(1, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"]) // self.length)
-        self.chunk = max(1, min(self.length, LOGIT_BYTES // (4 * model.config.vocab_size * self.rows)))
+        self.chunk = max(1, min(self.length, LOGIT_BYTES // (4 * text_config(model.config).vocab_size * self.rows)))
         check_memory(model, self.length, self.chunk * self.rows)
         self.text = torch.from_numpy(np.stack([probe.text for probe in probes])).to(model.device)
         strings = [probe.string for probe in probes if probe.string is not None]

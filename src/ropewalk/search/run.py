@@ -16,7 +16,7 @@ from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.models.configurations import load_config
 from ropewalk.models.loading import load_model
-from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.rope_reading import read_rope, text_config
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.scores import Scores, bare_rows
@@ -104,7 +104,7 @@ def search(
             **loop.identity,
             "train_length": table.original_length,
             "parameters": models[0].num_parameters(),
-            "vocabulary": models[0].config.vocab_size,
+            "vocabulary": text_config(models[0].config).vocab_size,
             "documents": [f"{probe.corpus}/{probe.document}" for probe in objective.probes],
             "answers": asdict(able),
             "short_cost": objective.short_cost,

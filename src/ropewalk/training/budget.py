@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from ropewalk.errors import UserError
-from ropewalk.models.rope_reading import head_dim
+from ropewalk.models.rope_reading import head_dim, text_config
 from ropewalk.training.loop import count_parameters
 from ropewalk.training.lora import add_adapters
 from ropewalk.training.loss import LOGIT_BYTES
@@ -71,6 +71,7 @@ def forward_flops(config: PreTrainedConfig, weights: int, length: int) -> float:
         weights: in matrix products.
         length: tokens.
     """
+    config = text_config(config)
     dims = config.num_attention_heads * head_dim(config)
     return 2.0 * weights * length + 2.0 * config.num_hidden_layers * dims * float(length) ** 2
 
@@ -110,6 +111,7 @@ def budget(
         if options.lora:
             add_adapters(model, options.lora, 0)
     trainable, parameters = count_parameters(model)
+    config = text_config(config)
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     # Looking up an embedding multiplies nothing.
     multiplied = parameters if tied else parameters - model.get_input_embeddings().weight.numel()
