@@ -78,6 +78,7 @@ class Slurm:
             **{key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SNAKEMAKE_"))},
             "PATH": path,
             "SLURM_CONF": f"{folder}/slurm.conf",
+            "ROPEWALK_DEVICE": "cpu",  # the GPUs of these nodes are none
             "OMP_NUM_THREADS": "1",
             "MLFLOW_TRACKING_URI": "",
         }

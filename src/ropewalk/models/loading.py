@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from ropewalk.devices import has_gpu
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
 from ropewalk.models.configurations import load_config
@@ -38,7 +39,7 @@ def load_model(
     Raises:
         UserError: the model cannot be found or read, or the checkpoint lacks weights.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or ("cuda" if has_gpu() else "cpu")
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in DTYPES:

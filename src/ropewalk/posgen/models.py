@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from ropewalk.devices import has_gpu
 from ropewalk.errors import UserError
 from ropewalk.files import only_one, read_json, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
@@ -176,7 +177,7 @@ def models_of(readings: Sequence[Reading], members: Sequence[Member]) -> list[tu
 
 
 def fastest_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if has_gpu() else "cpu")
 
 
 def _split(accuracy: np.ndarray, options: PosGenOptions) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
+from ropewalk.devices import has_gpu
 from ropewalk.files import whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.models.configurations import load_config
@@ -160,7 +161,7 @@ def _objective(
 
 def default_devices() -> list[str]:
     """Every GPU, or the CPU."""
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if has_gpu(all_free=True) else ["cpu"]
 
 
 def _scores(trials: pd.DataFrame, best: Mapping[str, Any], chosen: Mapping[str, float]) -> Scores:

@@ -23,6 +23,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel
 
 from ropewalk import checkpoints
+from ropewalk.devices import has_gpu
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
@@ -166,7 +167,7 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
 
 
 def _accelerator(layout: Layout) -> Accelerator:
-    gpu = torch.cuda.is_available()
+    gpu = has_gpu()
     common: dict[str, Any] = {"mixed_precision": "bf16" if gpu else "no", "cpu": not gpu}
     if not layout.shard:
         return Accelerator(**common)
