@@ -82,9 +82,7 @@ def _visible() -> list[str]:
         return []
     asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     said = subprocess.run(asked, capture_output=True, text=True, check=False)
-    names = (
-        [line.strip() for line in said.stdout.splitlines() if line.startswith("GPU-")] if not said.returncode else []
-    )
+    names = [line.strip() for line in said.stdout.splitlines() if line.startswith("GPU-")]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return names

@@ -83,8 +83,9 @@ def killed(slurm, tmp_path_factory) -> Iterator[tuple[Path, Popen[bytes]]]:
 
 
 def requested(job: dict[str, str]) -> tuple[str, ...]:
-    """Nodes, CPUs of a task, memory of a node, time and GPUs that a job has asked for."""
-    return tuple(job.get(key, "none") for key in ("NumNodes", "CPUs/Task", "MinMemoryNode", "TimeLimit", "TresPerJob"))
+    """Nodes, CPUs of a task, memory of a node, time, and GPUs of a job or of each of its nodes."""
+    own = tuple(job.get(key, "none") for key in ("NumNodes", "CPUs/Task", "MinMemoryNode", "TimeLimit"))
+    return (*own, job.get("TresPerNode", job.get("TresPerJob", "none")))
 
 
 def states(jobs: list[dict[str, str]]) -> list[str]:
@@ -125,7 +126,7 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     assert {name: requested(job) for name, job in jobs.items()} == {
         "rule_corpus": ("1", "1", "2000M", "00:20:00", "none"),
         "rule_pretrain": ("1", "1", "2500M", "00:25:00", "gres:gpu:1"),
-        "rule_tune": ("2", "2", "6000M", "00:35:00", "gres:gpu:2"),
+        "rule_tune": ("2", "2", "6000M", "00:35:00", "gres:gpu:1"),
     }
     assert {job["Requeue"] for job in jobs.values()} == {"0"}
     # Two processes would say so twice if they had not met.

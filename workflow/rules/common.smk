@@ -167,11 +167,14 @@ def resources_of(kind, gpus=True):
 
 
 def gpus_of(count, nodes=1):
-    """GPUs of a job on all its nodes, as the cluster is asked for them: by number, or by name and number for each node."""
+    """GPUs of a job, as the cluster is asked for them: by number, or by name and number for each of several nodes.
+
+    A number over several nodes may come as one GPU here and three there.
+    """
     gres = STUDY.config.resources.gres
-    if gres and count:
-        return {"gres": f"{gres}:{count}"}
-    return {"gpu": count * nodes}
+    if count and (gres or nodes > 1):
+        return {"gres": f"{gres or 'gpu'}:{count}"}
+    return {"gpu": count}
 
 
 def threads_of(kind):

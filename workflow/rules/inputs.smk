@@ -22,7 +22,7 @@ def tune_resources():
     if wanted.nodes == 1:
         return resources_of("tune")
     return {
-        **resources_of("tune"),
+        **resources_of("tune", gpus=False),
         **gpus_of(wanted.gpu, wanted.nodes),
         "nodes": wanted.nodes,
         "tasks": wanted.nodes,
