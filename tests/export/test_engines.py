@@ -64,33 +64,51 @@ def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkey
 TABLE = methods.default_rope(16, 1e4, 64)
 
 
-@pytest.mark.parametrize(
-    "rope",
-    [
-        methods.pi(TABLE, factor=4.0),
-        methods.yarn(TABLE, factor=4.0),
-        methods.yarn(TABLE, factor=4.0, attention_factor=1.0, beta_fast=4.0),
-        methods.yarn(TABLE, factor=4.0, truncate=False),
-        methods.llama3(TABLE, factor=4.0),
-        methods.ntk(TABLE, factor=4.0),
-        methods.dynamic_ntk(TABLE, factor=4.0),
-    ],
-    ids=lambda rope: rope.recipe,
-)
+PRINTED = [
+    methods.pi(TABLE, factor=4.0),
+    methods.yarn(TABLE, factor=4.0),
+    methods.yarn(TABLE, factor=4.0, attention_factor=1.0, beta_fast=4.0),
+    methods.yarn(TABLE, factor=4.0, truncate=False),
+    methods.llama3(TABLE, factor=4.0),
+    methods.ntk(TABLE, factor=4.0),
+    methods.dynamic_ntk(TABLE, factor=4.0),
+]
+
+
+def overrides(rope, engine, option, folder):
+    """What is printed for an engine, as it gets it."""
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "max_position_embeddings": 64}
+    LlamaConfig(**sizes).save_pretrained(folder)
+    words = shlex.split(printed(ModelSource("folder", str(folder)), rope, engine, length=256).text)
+    return json.loads(words[words.index(option) + 1])
+
+
+def table(rope):
+    """Cosines and sines at 256 positions, side by side."""
+    return np.concatenate(cos_sin(rope.at(256), np.arange(256)), axis=1)
+
+
+@pytest.mark.parametrize("rope", PRINTED, ids=lambda rope: rope.recipe)
 def test_vllm_makes_the_rope_of_what_is_printed_for_it(rope, tmp_path):
     vllm = pytest.importorskip("vllm.model_executor.layers.rotary_embedding", exc_type=ImportError)
     from vllm.config import DeviceConfig, VllmConfig, set_current_vllm_config
 
-    LlamaConfig(hidden_size=64, num_attention_heads=4, head_dim=16, max_position_embeddings=64).save_pretrained(
-        tmp_path
-    )
-    text = printed(ModelSource("folder", str(tmp_path)), rope, "vllm", length=256).text
-    words = shlex.split(text)
-    given = json.loads(words[words.index("--hf-overrides") + 1])
+    given = overrides(rope, "vllm", "--hf-overrides", tmp_path)
     with set_current_vllm_config(VllmConfig(device_config=DeviceConfig(device="cpu"))):
         made = vllm.get_rope(
             16, given["max_position_embeddings"], rope_parameters=given["rope_parameters"], dtype=torch.float32
         )
-    cos, sin = cos_sin(rope.at(256), np.arange(256))
-    found = made.cos_sin_cache[:256].numpy()
-    np.testing.assert_allclose(found, np.concatenate([cos, sin], axis=1), atol=1e-5)
+    np.testing.assert_allclose(made.cos_sin_cache[:256].numpy(), table(rope), atol=1e-5)
+
+
+@pytest.mark.parametrize("rope", [*PRINTED, methods.resonance(methods.yarn(TABLE, factor=4.0))], ids=lambda r: r.recipe)
+def test_sglang_makes_the_rope_of_what_is_printed_for_it(rope, tmp_path):
+    sglang = pytest.importorskip("sglang.srt.layers.rotary_embedding.factory", exc_type=ImportError)
+    given = overrides(rope, "sglang", "--json-model-override-args", tmp_path)
+    parameters, length = given["rope_parameters"], given["max_position_embeddings"]
+    made = sglang.get_rope(16, 16, length, parameters["rope_theta"], True, parameters, torch.float32)
+    if hasattr(made, "long_short_cos_sin_cache"):  # both tables one after the other, and equal here
+        found = made.long_short_cos_sin_cache[-256:]
+    else:
+        found = made.cos_sin_cache[:256]
+    np.testing.assert_allclose(found.numpy(), table(rope), atol=3e-5)
