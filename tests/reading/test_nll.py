@@ -10,6 +10,7 @@ from ropewalk.errors import UserError
 from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.heads import has_plain_head
+from ropewalk.models.pieces import reads_in_pieces
 from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
 from ropewalk.reading import nll, nll_file
@@ -59,7 +60,8 @@ def test_pieces_equal_one_forward(model, tokens, chunk, passes, monkeypatch):
         calls.append(kwargs["input_ids"].shape[1])
         return forward(*args, **kwargs)
 
-    has_plain_head(model)  # which looks once
+    has_plain_head(model)  # which looks once,
+    reads_in_pieces(model)  # and so does this
     monkeypatch.setattr(model.model, "forward", counted)
     np.testing.assert_allclose(nll.token_nll(model, tokens, chunk=chunk), expected, atol=2e-4)
     assert sum(calls) == 199

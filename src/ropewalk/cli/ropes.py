@@ -17,6 +17,7 @@ from ropewalk.errors import UserError
 from ropewalk.rope import METHODS, Rope, default_rope
 from ropewalk.rope.factor_files import read_factors
 from ropewalk.rope.methods import apply, cook
+from ropewalk.rope.rope import GLOBAL
 
 
 class _Methods(TyperGroup):
@@ -40,7 +41,7 @@ class Start:
 
     model: str | None = None
     revision: str | None = None
-    layers: str = "global"
+    layers: str = GLOBAL
     on: Path | None = None
     head_dim: int | None = None
     base: float | None = None
@@ -51,7 +52,7 @@ class Start:
         table = [value is not None for value in (self.head_dim, self.base)]
         if (self.model is not None) + (self.on is not None) + any(table) != 1:
             raise UserError("a rope starts from one of: --model; --on; or --head-dim, --base and --length together.")
-        if self.model is None and self.layers != "global":
+        if self.model is None and self.layers != GLOBAL:
             raise UserError("--layers says which rope of a model to start from; expected --model with it.")
         if self.on is not None:
             if self.length is not None:
@@ -67,7 +68,7 @@ class Start:
         return default_rope(self.head_dim, self.base, self.length)
 
 
-def model_rope(model: str, revision: str | None = None, layers: str = "global", length: int | None = None) -> Rope:
+def model_rope(model: str, revision: str | None = None, layers: str = GLOBAL, length: int | None = None) -> Rope:
     """A model's own rope; what a person should know about it goes to the standard error."""
     from ropewalk.models.configurations import own_rope, without_torch
     from ropewalk.models.sources import ModelSource
@@ -78,7 +79,7 @@ def model_rope(model: str, revision: str | None = None, layers: str = "global", 
     rope, notes = own_rope(ModelSource.parse(model, revision), layers=of, length=length)
     for note in notes:
         print(f"{model}: {note}", file=sys.stderr)
-    return apply(rope, "layers", which=layers) if layers != "global" else rope
+    return apply(rope, "layers", which=layers) if layers != GLOBAL else rope
 
 
 def _check_original(rope: Rope, model: str) -> None:
@@ -126,7 +127,7 @@ def _register(name: str) -> None:
     shared: dict[str, tuple[Any, Any, str]] = {
         "model": (str | None, None, "the model to start from: folder, config.json, hub id, or gguf:PACKAGE/FILE"),
         "revision": (str | None, None, "revision of a model on the hub"),
-        "layers": (str, "global", "global, local or all: which layers it is for, where a model has ropes by type"),
+        "layers": (str, GLOBAL, "global, local or all: which layers it is for, where a model has ropes by type"),
         "on": (Path | None, None, "rope.json to start from"),
         "head_dim": (int | None, None, "rotated dimensions of a head"),
         "base": (float | None, None, "base of pre-training"),
@@ -181,7 +182,7 @@ def recipe(
     model: Annotated[
         str | None, typer.Option(help="the model to start from: folder, config.json, hub id, or gguf:PACKAGE/FILE")
     ] = None,
-    layers: Annotated[str, typer.Option(help="global, local or all: which layers it is for")] = "global",
+    layers: Annotated[str, typer.Option(help="global, local or all: which layers it is for")] = GLOBAL,
     on: Annotated[Path | None, typer.Option(help="rope.json to start from")] = None,
     head_dim: Annotated[int | None, typer.Option(help="rotated dimensions of a head")] = None,
     base: Annotated[float | None, typer.Option(help="base of pre-training")] = None,

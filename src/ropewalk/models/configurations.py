@@ -14,6 +14,7 @@ from ropewalk.models import gguf, rope_reading
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource, failure, gguf_path
 from ropewalk.rope import Rope
+from ropewalk.rope.rope import GLOBAL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -78,7 +79,7 @@ def _by_architecture(source: ModelSource) -> PreTrainedConfig | None:
     return None
 
 
-def own_rope(source: ModelSource, *, layers: str = "global", length: int | None = None) -> tuple[Rope, list[str]]:
+def own_rope(source: ModelSource, *, layers: str = GLOBAL, length: int | None = None) -> tuple[Rope, list[str]]:
     """The rope of a model, and what a person should know about it, one sentence each.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ropewalk.errors import UserError
 from ropewalk.models import families
 from ropewalk.rope import Rope, methods
-from ropewalk.rope.rope import as_integer, as_number
+from ropewalk.rope.rope import GLOBAL, as_integer, as_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -62,7 +62,7 @@ def text_key(config: PreTrainedConfig) -> str | None:
     return None if text is config else next(name for name, value in vars(config).items() if value is text)
 
 
-def site(config: PreTrainedConfig, layers: str = "global") -> Site:
+def site(config: PreTrainedConfig, layers: str = GLOBAL) -> Site:
     """Where a rope for ``global`` or ``local`` layers goes.
 
     Raises:
@@ -158,7 +158,7 @@ def _rotary_dim(config: PreTrainedConfig, kind: str, parameters: Mapping[str, An
     return int(width * parameters.get("partial_rotary_factor", 1.0))
 
 
-def training_length(config: PreTrainedConfig, layers: str = "global") -> tuple[int, str]:
+def training_length(config: PreTrainedConfig, layers: str = GLOBAL) -> tuple[int, str]:
     """The length in tokens that the table was trained at, and the key that says so.
 
     Raises:
@@ -183,7 +183,7 @@ def training_length(config: PreTrainedConfig, layers: str = "global") -> tuple[i
     return int(greatest), _GREATEST
 
 
-def read_rope(config: PreTrainedConfig, *, layers: str = "global", length: int | None = None) -> Rope:
+def read_rope(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | None = None) -> Rope:
     """The rope that a model's configuration describes.
 
     Args:
@@ -242,7 +242,7 @@ def read_rope(config: PreTrainedConfig, *, layers: str = "global", length: int |
             rope = methods.longrope(rope, factor=factor(), **wanted)
         case _:
             raise UserError(f"model type {text.model_type!r}: rope type {kind!r} is not supported.")
-    return replace(rope, layers=layers) if layers != "global" else rope
+    return replace(rope, layers=layers) if layers != GLOBAL else rope
 
 
 def _mscale(factor: float, weight: float) -> float:
@@ -250,7 +250,7 @@ def _mscale(factor: float, weight: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * float(weight) * math.log(factor) + 1.0
 
 
-def notes(config: PreTrainedConfig, *, layers: str = "global", length: int | None = None) -> list[str]:
+def notes(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | None = None) -> list[str]:
     """What a person should know about the rope of a model, one sentence each: never changed without a word."""
     own, text = site(config, layers), text_config(config)
     said = []

@@ -19,7 +19,8 @@ FORMAT = "ropewalk.rope/1"
 
 FloatArray = NDArray[np.float64]
 
-LAYERS = ("global", "local", "all")
+GLOBAL = "global"
+LAYERS = (GLOBAL, "local", "all")
 """Which layers a rope may be for, where a model has one for each type of layer."""
 
 
@@ -60,7 +61,7 @@ class Rope:
     log_scaling_length: int | None = None
     steps: tuple[Step, ...] = ()
     static: bool = True
-    layers: str = "global"
+    layers: str = GLOBAL
 
     def __post_init__(self) -> None:
         rotary_dim = as_integer("rotary_dim", self.rotary_dim, at_least=2)
