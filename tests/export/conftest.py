@@ -45,12 +45,12 @@ def tiny(family: str, **changes):
 
 def yarn(model, factor: float = 4.0):
     """Resonance YaRN: a divisor of its own for each pair, and an attention factor."""
-    from ropewalk.models.rope_reading import rotary_dim, site
+    from ropewalk.models.rope_reading import site
     from ropewalk.rope import methods
 
     config = model.config
     base = site(config).base
-    return methods.resonance(methods.yarn(methods.default_rope(rotary_dim(config), base, ORIGINAL), factor=factor))
+    return methods.resonance(methods.yarn(methods.default_rope(site(config).rotary_dim, base, ORIGINAL), factor=factor))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from transformers import LlamaConfig
 
 from ropewalk.export.engines import ENGINES, engines_page, engines_text
 from ropewalk.export.printing import printed
-from ropewalk.models.rope_reading import rotary_dim
+from ropewalk.models.rope_reading import site
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.rope import methods
@@ -38,7 +38,7 @@ def test_vllm_rotates_as_transformers_does(partial, tiny_model, yarn_for, monkey
     serving = SimpleNamespace(model_config=SimpleNamespace(max_model_len=256))
     monkeypatch.setattr(vllm, "get_current_vllm_config", lambda: serving)
     # As get_rope and a model's attention layer pass the configuration on.
-    given, dim = config.rope_parameters, rotary_dim(config)
+    given, dim = config.rope_parameters, site(config).rotary_dim
     vectors = [given[key] for key in ("short_factor", "long_factor")]
     mscales = {key: given[key] for key in ("short_mscale", "long_mscale")}
     original = given["original_max_position_embeddings"]

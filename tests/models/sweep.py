@@ -80,7 +80,7 @@ def tried(family: str) -> Outcome:
     except UserError as error:
         return Outcome("read", str(error))
     if not reads_in_pieces(model):
-        said.append("a text is read at once: in pieces its layers lose their state, or want a cache of its own")
+        said.append("a text is read at once: in pieces its layers lose their state")
     return Outcome("supported", "; ".join(said).replace("48 tokens", "their window"))
 
 

@@ -10,7 +10,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding
-from ropewalk.models.rope_reading import read_rope, rotary_dim, site
+from ropewalk.models.rope_reading import read_rope, site
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.rope import methods
 
@@ -63,7 +63,7 @@ def logits(model) -> torch.Tensor:
 
 
 def some_rope(config):
-    original = methods.default_rope(rotary_dim(config), site(config).base, ORIGINAL)
+    original = methods.default_rope(site(config).rotary_dim, site(config).base, ORIGINAL)
     return methods.resonance(methods.yarn(original, factor=4.0))
 
 

@@ -122,3 +122,8 @@ def test_damaged_and_truncated_files_are_refused(tmp_path):
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"damaged or no GGUF file"):
             own_rope(ModelSource("gguf", str(file)))
+
+
+def test_layers_with_windows_are_not_read(tmp_path):
+    with pytest.raises(UserError, match="the rope of a GGUF file is read for global layers, not local ones"):
+        own_rope(ModelSource("gguf", str(written(tmp_path / "m.gguf"))), layers="local")

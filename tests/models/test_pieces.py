@@ -10,7 +10,9 @@ from ropewalk.models.pieces import reads_in_pieces
 from ropewalk.reading import nll
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gemma4_text", "deepseek_v3", "qwen3_5_text", "lfm2"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gemma3_text", "gemma4_text", "deepseek_v3", "qwen3_5_text", "lfm2", "minimax"]
+)
 def test_a_text_in_pieces_is_the_text(family, monkeypatch):
     model = tiny_model(tiny_config(family))
     assert reads_in_pieces(model)

@@ -10,7 +10,7 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.models.configurations import load_config, own_rope
-from ropewalk.models.rope_reading import head_dim, read_rope, rotary_dim
+from ropewalk.models.rope_reading import head_dim, read_rope, site
 from ropewalk.models.sources import ModelSource
 from ropewalk.rope import methods
 
@@ -108,7 +108,7 @@ def test_proportional_ropes_keep_their_first_pairs(tmp_path):
 
 def test_heads_of_layers_may_differ(tmp_path):
     config = load_config(config_of(tmp_path, **GEMMA4))
-    assert (head_dim(config), head_dim(config, "sliding_attention"), rotary_dim(config)) == (512, 256, 512)
+    assert (head_dim(config), head_dim(config, "sliding_attention"), site(config).rotary_dim) == (512, 256, 512)
 
 
 def test_a_factor_that_is_null_is_that_of_the_lengths(tmp_path):
@@ -252,3 +252,12 @@ def test_a_family_by_another_name_is_known_by_its_class(tmp_path):
     assert (rope.original_length, rope.attention_factor) == (4096, 1.0)
     with pytest.raises(UserError, match="needs code of its own"):
         own_rope(config_of(tmp_path, **KIMI_K2 | {"architectures": ["KimiForCausalLM"]}))
+
+
+def test_a_rope_that_follows_the_length_stays_that_of_its_layers(tmp_path):
+    keys = {"model_type": "gemma3_text", "rope_parameters": {}}
+    for kind in ("full_attention", "sliding_attention"):
+        keys["rope_parameters"][kind] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    for layers in ("local", "all"):
+        rope, _ = own_rope(config_of(tmp_path, **keys), layers=layers)
+        assert (rope.static, rope.layers, rope.at(10 * rope.original_length).layers) == (False, layers, layers)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ropewalk import warm
 from ropewalk.closure import code_hash
 from ropewalk.errors import UserError
+from ropewalk.files import files_below
 from ropewalk.models.sources import CHECKPOINT_FILES
 from ropewalk.options import plain, to_json
 from ropewalk.study import read_study
@@ -141,7 +142,11 @@ def files_of(source, *patterns):
     kind, _, folder = source.partition(":")
     if kind != "folder":
         return []
-    found = (path for pattern in patterns for path in Path(folder).rglob(pattern))
+    found = (
+        path
+        for path in files_below(Path(folder))
+        if any(path.match(pattern) for pattern in patterns)
+    )
     # They lie where they lie, also when results lie in a bucket.
     return local(sorted(str(path) for path in found if path.is_file()))
 

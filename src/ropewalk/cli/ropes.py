@@ -74,16 +74,14 @@ def model_rope(model: str, revision: str | None = None, layers: str = GLOBAL, le
     from ropewalk.models.sources import ModelSource
 
     without_torch()
-    # One for all types of layers starts from the table of global ones, which must then be that of the others too.
-    of = "global" if layers == "all" else layers
-    rope, notes = own_rope(ModelSource.parse(model, revision), layers=of, length=length)
+    rope, notes = own_rope(ModelSource.parse(model, revision), layers=layers, length=length)
     for note in notes:
         print(f"{model}: {note}", file=sys.stderr)
     return apply(rope, "layers", which=layers) if layers != GLOBAL else rope
 
 
 def _check_original(rope: Rope, model: str) -> None:
-    carried = [step.method for step in rope.steps if step.method not in ("layers", "p_rope")]
+    carried = [step.method for step in rope.changes if step.method != "p_rope"]
     if carried:
         raise UserError(
             f"model {model} already carries a rope made by {' and '.join(carried)}; methods lengthen an original one. "

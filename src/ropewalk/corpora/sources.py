@@ -11,7 +11,6 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 from ropewalk.corpora.options import CorpusOptions
 from ropewalk.errors import UserError
+from ropewalk.files import files_below
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _read_folder(folder: Path, text_key: str) -> Iterator[Document]:
     """Each .txt and .md file below ``folder`` is a document, and so is each line of each .jsonl file."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of text.")
-    wanted = [path for path in _below(folder) if path.suffix in {".txt", ".md", ".jsonl"} and path.is_file()]
+    wanted = [path for path in files_below(folder) if path.suffix in {".txt", ".md", ".jsonl"} and path.is_file()]
     if not wanted:
         raise UserError(f"{folder} holds no .txt, .md or .jsonl file.")
     for path in sorted(wanted):
@@ -195,17 +195,6 @@ def _read_folder(folder: Path, text_key: str) -> Iterator[Document]:
         if not text.strip():
             raise UserError(f"{path} is an empty document.")
         yield Document(name, _clean(text))
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """The files below a folder, also behind links to other folders, each folder once."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(place) / name for name in files)
 
 
 def _read_lines(path: Path, name: str, text_key: str) -> Iterator[Document]:

@@ -68,7 +68,7 @@ def graft(source: Path, rope: Rope, target: Path, length: int) -> Exported:
     new = held(arch, rope)
     if value(reader, "split.count", 1) > 1:
         raise UserError(f"{source} is one of several parts; expected a whole file (`llama-gguf-split --merge`).")
-    _check_fits(source, rope)
+    _check_fits(reader, rope)
     with whole_file(target) as temporary:
         writer = gguf.GGUFWriter(temporary, arch, endianess=reader.endianess)
         writer.data_alignment = reader.alignment
@@ -170,7 +170,7 @@ def read_back(file: Path, rope: Rope) -> list[str]:
     if arch not in ARCHITECTURES and any(tensor.name in FREQS + LONG_AND_SHORT for tensor in reader.tensors):
         return [f"The architecture {arch!r} ignores divisors."]
     try:
-        found = read_rope(file)
+        found = read_rope(reader)
     except UserError as error:
         return [str(error)]
     faults = []
@@ -195,8 +195,8 @@ def all_float32(file: Path) -> bool:
     return all(tensor.tensor_type == kinds.F32 for tensor in open_gguf(file).tensors)
 
 
-def _check_fits(file: Path, rope: Rope) -> None:
-    own = read_table(file, length=rope.original_length)
+def _check_fits(reader: Any, rope: Rope) -> None:
+    own = read_table(reader, length=rope.original_length)
     if rope.rotary_dim != own.rotary_dim:
         raise UserError(
             f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {own.rotary_dim}."

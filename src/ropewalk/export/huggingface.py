@@ -44,7 +44,7 @@ def export(
     check_apart(source, folder)
     config = load_config(source)
     # Before anything is copied: this refuses what a configuration cannot hold.
-    written_configuration(load_config(source), rope, announced)
+    written_configuration(config, rope, announced)
     if fold_temperature:
         check_foldable(config)
     with whole_folder(folder) as temporary:
@@ -83,7 +83,7 @@ def _write_config(folder: Path, rope: Rope, length: int, notes: list[str]) -> No
     raw = read_json(path, "a model configuration")
     inner = raw if key is None else raw.setdefault(key, {})
     inner.pop(_ORIGINAL, None)
-    inner |= (written if key is None else written[key]) | _version4(config)
+    inner |= written | _version4(config)
     if hasattr(type(text), _ORIGINAL):
         notes.append(
             f"Model type {text.model_type!r} keeps its training length at the top of its configuration, where vLLM "

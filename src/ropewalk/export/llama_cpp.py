@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ropewalk.errors import UserError
 from ropewalk.models.gguf import FREQS, LONG_AND_SHORT
-from ropewalk.models.rope_writing import common_base, divisors
+from ropewalk.models.rope_writing import common_base, follows_length, two_tables
 from ropewalk.rope import Rope
 
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
@@ -57,7 +57,7 @@ def held(arch: str, rope: Rope) -> Held:
             f"{', '.join(sorted(TWO_TABLES))}."
         )
     if arch in ARCHITECTURES:
-        short, long = (divisors(rope.at(rope.original_length + n)).astype(np.float32) for n in (0, 1))
+        short, long = (table.astype(np.float32) for table in two_tables(rope))
         factor = {"attn_factor": rope.attention_factor}
         if rope.static and ARCHITECTURES[arch] == FREQS:
             return Held("none", rope.base, factor, {FREQS[0]: long})
@@ -75,24 +75,23 @@ def held(arch: str, rope: Rope) -> Held:
 def in_keys(rope: Rope) -> Held | None:
     """A rope in keys alone, which every architecture takes; None where none say it."""
     factor = {"attn_factor": rope.attention_factor}
-    steps = [step for step in rope.steps if step.method not in ("default", "layers")]
-    params = steps[0].params if len(steps) == 1 else {}
-    match [step.method for step in steps]:
+    params = rope.changes[0].params if len(rope.changes) == 1 else {}
+    match [step.method for step in rope.changes]:
         case []:
             return Held("none", rope.base, factor)
         case ["pi"]:
             return Held("linear", rope.base, {"factor": params["factor"], **factor})
         case ["yarn"] if params["truncate"]:
             betas = {f"yarn_{name}": params[name] for name in ("beta_fast", "beta_slow")}
-            own = {"attn_factor": own_temperature(rope, params["factor"])}
+            own = {"attn_factor": own_temperature(rope.attention_factor, params["factor"])}
             return Held("yarn", rope.base, {"factor": params["factor"], **own, **betas})
     base = common_base(rope)
     return None if base is None else Held("none", base, factor)
 
 
-def own_temperature(rope: Rope, factor: float) -> float:
-    """What YaRN's own temperature, 0.1 ln s + 1, is multiplied by to give the rope's attention factor."""
-    return rope.attention_factor / (0.1 * math.log(factor) + 1)
+def own_temperature(attention_factor: float, factor: float) -> float:
+    """What YaRN's own temperature, 0.1 ln s + 1, is multiplied by to give an attention factor."""
+    return attention_factor / (0.1 * math.log(factor) + 1)
 
 
 def flags(arch: str, rope: Rope) -> tuple[list[str], list[str]]:
@@ -128,7 +127,7 @@ def flags(arch: str, rope: Rope) -> tuple[list[str], list[str]]:
 
 
 def _check_expressible(rope: Rope) -> None:
-    if any(step.method == "dynamic_ntk" for step in rope.steps):
+    if follows_length(rope):
         raise UserError("a rope that follows the length cannot be given to llama.cpp; expected one or two tables.")
     if rope.log_scaling_length is not None:
         raise UserError("log-scaled attention cannot be given to llama.cpp: it has no place for it.")

@@ -59,57 +59,55 @@ def printed(source: ModelSource, rope: Rope, engine: str, *, length: int | None 
 
 
 def _transformers(name: str, config: Any, rope: Rope, written: dict[str, Any], length: int) -> Printed:
-    key = text_key(config)
-    inner = written if key is None else written[key]
+    place = f"config.{key}" if (key := text_key(config)) else "config"
     lines = [
         "In config.json:",
-        json.dumps(written, indent=2),
+        json.dumps(_in_place(config, written), indent=2),
         "",
         "or in Python:",
         "from transformers import AutoConfig, AutoModelForCausalLM",
         f"config = AutoConfig.from_pretrained({name!r})",
-        *(f"config.{key + '.' if key else ''}{name} = {value!r}" for name, value in inner.items()),
+        *(f"{place}.{attribute} = {value!r}" for attribute, value in written.items()),
         f"model = AutoModelForCausalLM.from_pretrained({name!r}, config=config)",
     ]
-    return Printed("\n".join(lines), tuple(_common_notes(config, rope, written)))
+    return Printed("\n".join(lines), tuple(_common_notes(rope, written)))
 
 
 def _vllm(name: str, config: Any, rope: Rope, written: dict[str, Any], length: int) -> Printed:
-    notes = _common_notes(config, rope, written)
-    kind = _kind(config)
-    if kind == "dynamic":
+    notes, kinds = _common_notes(rope, written), _kinds(written)
+    if "dynamic" in kinds:
         notes = ["vLLM fixes a dynamic rope at the longest context that it serves, so that short texts pay for it too."]
         written = written | {"max_position_embeddings": length}
         for parameters in _all_parameters(written):
             parameters["max_trained_positions"] = rope.original_length
-    if kind == "longrope":
+    if "longrope" in kinds:
         notes.append(
             "vLLM takes divisors for models that rotate halves, not consecutive pairs (Cohere, GLM, GPT-J), and reads "
             "short_mscale and long_mscale in the place of attention_factor."
         )
         if not rope.static:
             notes.append(f"vLLM takes the long table wherever it serves more than {rope.original_length:,} tokens.")
-    override = json.dumps(written)
+    override = json.dumps(_in_place(config, written))
     return Printed(f"vllm serve {name} --max-model-len {length} --hf-overrides '{override}'", tuple(notes))
 
 
 def _sglang(name: str, config: Any, rope: Rope, written: dict[str, Any], length: int) -> Printed:
-    notes = _common_notes(config, rope, written)
-    kind = _kind(config)
-    for parameters in _all_parameters(written):
-        if parameters.get("rope_type") == "yarn":
-            # It multiplies the temperature that it makes of the factor, and does not know attention_factor.
-            parameters["attn_factor"] = llama_cpp.own_temperature(rope, parameters["factor"])
-            notes.append("SGLang passes over attention_factor: attn_factor multiplies what it makes of the factor.")
-    if kind == "dynamic":
+    notes, kinds = _common_notes(rope, written), _kinds(written)
+    if "yarn" in kinds:
+        for parameters in _all_parameters(written):
+            if "attention_factor" in parameters and parameters["rope_type"] == "yarn":
+                temperature = llama_cpp.own_temperature(parameters["attention_factor"], parameters["factor"])
+                parameters["attn_factor"] = temperature
+        notes.append("SGLang passes over attention_factor: attn_factor multiplies what it makes of the factor.")
+    if "dynamic" in kinds:
         notes.append(
             "SGLang fixes a dynamic rope at the factor times max_position_embeddings: short texts pay for it too."
         )
-    if kind == "longrope" and not rope.static:
+    if "longrope" in kinds and not rope.static:
         notes.append("SGLang chooses the table by batch: one long text gives short ones beside it the long table too.")
     if text_key(config):
         notes.append("SGLang replaces the whole of a nested configuration by what is given: edit config.json instead.")
-    override = json.dumps(written)
+    override = json.dumps(_in_place(config, written))
     command = f"python -m sglang.launch_server --model-path {name} --context-length {length}"
     return Printed(f"{command} --json-model-override-args '{override}'", tuple(notes))
 
@@ -124,24 +122,29 @@ def _llama_cpp(source: ModelSource, rope: Rope, length: int) -> Printed:
     return Printed(" ".join(["llama-server -m", name, "-c", str(length), *flags]), tuple(notes))
 
 
-def _common_notes(config: Any, rope: Rope, written: dict[str, Any]) -> list[str]:
+def _common_notes(rope: Rope, written: dict[str, Any]) -> list[str]:
     notes = []
-    if _kind(config) == "dynamic":
+    if "dynamic" in _kinds(written):
         notes.append(f"max_position_embeddings stays {rope.original_length}: a dynamic rope starts where it ends.")
-    if "allow_global_per_layer_attribute_access" in json.dumps(written):
+    if "allow_global_per_layer_attribute_access" in written:
         notes.append("The heads of this model differ by layer; the last key lets transformers check divisors at all.")
     return notes
 
 
-def _kind(config: Any) -> str:
-    parameters = text_config(config).rope_parameters
-    return str(parameters.get("rope_type") or next(iter(parameters.values()))["rope_type"])
+def _in_place(config: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """What is written for a text model, where the configuration has it."""
+    key = text_key(config)
+    return written if key is None else {key: written}
+
+
+def _kinds(written: dict[str, Any]) -> set[str]:
+    """The types of ropes in what is written."""
+    return {parameters["rope_type"] for parameters in _all_parameters(written)}
 
 
 def _all_parameters(written: dict[str, Any]) -> list[dict[str, Any]]:
     """The rope parameters in what is written, one a type of layers."""
-    inner = written if "rope_parameters" in written else next(iter(written.values()))
-    parameters = inner["rope_parameters"]
+    parameters = written["rope_parameters"]
     return [parameters] if "rope_type" in parameters else [each for each in parameters.values() if each]
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
 from ropewalk.models import families
-from ropewalk.models.heads import decoder
+from ropewalk.models.heads import decoder, few_tokens
 from ropewalk.models.rope_reading import is_nested, sites, text_config
 from ropewalk.models.rope_writing import check_fits
 from ropewalk.rope import Rope
@@ -61,13 +61,14 @@ def patch(model: PreTrainedModel, rope: Rope) -> None:
     if not rope.static:
         raise UserError("a rope that changes with the length must be fixed at one length before it is bound.")
     kinds = tuple(place.kind for place in sites(model.config, rope))
-    table = torch.tensor(rope.inv_freq, dtype=torch.float32)
     modules = rotary_modules(model)
-    for module in modules:
-        if is_nested(text_config(model.config)):
+    if is_nested(text_config(model.config)):
+        for module in modules:
             _restore(module)
-    _prove(model, modules, kinds, torch.tensor(rope.original_inv_freq, dtype=torch.float32))
-    _set_all(modules, kinds, table, float(rope.attention_factor))
+    if kinds not in _PROVED.setdefault(model, set()):
+        _prove(model, modules, kinds, torch.tensor(rope.original_inv_freq, dtype=torch.float32))
+        _PROVED[model].add(kinds)
+    _set_all(modules, kinds, torch.tensor(rope.inv_freq, dtype=torch.float32), float(rope.attention_factor))
     _bind_log_scaling(model, rope.log_scaling_length)
 
 
@@ -84,12 +85,9 @@ def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, .
 
     Families are not believed: one that computes its rope anew in each pass would take every rope and change nothing.
     """
-    proved = _PROVED.setdefault(model, set())
-    if kinds in proved:
-        return
     training = model.training
     model.eval()
-    tokens = torch.arange(1, 1 + _PROOF_TOKENS, device=model.device)[None] % text_config(model.config).vocab_size
+    tokens = few_tokens(model, _PROOF_TOKENS)
     seen = []
     for frequencies, factor in ((table, 1.0), (table / 2, 1.0), (table, 1.25)):
         _set_all(modules, kinds, frequencies, factor)
@@ -102,7 +100,6 @@ def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, .
                 f"model type {model.config.model_type!r} does not follow a rope that is bound to it: another one"
                 f"{where}, different in {what}, changes none of its logits."
             )
-    proved.add(kinds)
 
 
 def _restore(module: Any) -> None:

@@ -6,9 +6,9 @@ import os
 import sys
 import warnings
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ropewalk.errors import UserError
 from ropewalk.files import read_json
 from ropewalk.models import gguf, rope_reading
 from ropewalk.models.rope_writing import write_rope
@@ -52,7 +52,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
                 raise failure(source, error) from error
     if source.kind == "gguf":
         # transformers reads the base alone.
-        rope = gguf.read_rope(gguf_path(source.name))
+        rope = gguf.read_rope(gguf.open_gguf(gguf_path(source.name)))
         if rope.steps:
             write_rope(config, rope, max(config.max_position_embeddings, rope.original_length))
     return config
@@ -68,9 +68,8 @@ def _by_architecture(source: ModelSource) -> PreTrainedConfig | None:
 
     if source.kind != "folder":
         return None
-    file = Path(source.name) if is_bare(source) else Path(source.name) / "config.json"
     with suppress(Exception):
-        raw = read_json(file, "a model configuration")
+        raw = read_json(source.configuration_file, "a model configuration")
         known = {cls: family for family, cls in reversed(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items())}
         family = known.get((raw.get("architectures") or [None])[0])
         if family is not None and raw.get("model_type") not in CONFIG_MAPPING:
@@ -84,20 +83,18 @@ def own_rope(source: ModelSource, *, layers: str = GLOBAL, length: int | None = 
 
     Args:
         source: the model; of a GGUF file the keys alone are read.
-        layers: ``global`` or ``local``, of which layers, where each type has a rope of its own.
+        layers: ``global``, ``local`` or ``all``, as :func:`rope_reading.read_rope` has them.
         length: training length in tokens, where the model does not say it or is wrong.
 
     Raises:
         UserError: see :func:`rope_reading.read_rope`.
     """
     if source.kind == "gguf":
-        file = gguf_path(source.name)
-        return gguf.read_rope(file, length=length), [] if length else [gguf.training_note(file)]
+        if layers != GLOBAL:
+            raise UserError(f"model {source}: the rope of a GGUF file is read for global layers, not {layers} ones.")
+        reader = gguf.open_gguf(gguf_path(source.name))
+        said = [] if length else [rope_reading.length_note(*gguf.training_length(reader))]
+        return gguf.read_rope(reader, length=length), said
     config = load_config(source)
     rope = rope_reading.read_rope(config, layers=layers, length=length)
     return rope, rope_reading.notes(config, layers=layers, length=length)
-
-
-def is_bare(source: ModelSource) -> bool:
-    """Whether a source is a configuration file alone, without weights."""
-    return source.kind == "folder" and source.name.endswith(".json") and Path(source.name).is_file()

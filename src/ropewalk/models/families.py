@@ -71,8 +71,6 @@ def reach(config: Any) -> int | None:
 
 def refused_types(config: Any) -> set[str]:
     """Rope types of transformers that a family's configuration or rotary class does not take."""
-    if config.model_type in ("phi3", "phi4_multimodal"):
-        return {"yarn", "linear", "dynamic", "llama3"}  # its configuration takes longrope alone
-    if config.model_type in REBUILT:
-        return {"yarn", "linear", "dynamic", "llama3"}  # its class looks for keys of longrope in any other than default
-    return set()
+    # The configuration of Phi-3 takes longrope alone; Phi-3.5-MoE looks for its keys in any type but the default.
+    alone = config.model_type in {"phi3", "phi4_multimodal", *REBUILT}
+    return {"yarn", "linear", "dynamic", "llama3"} if alone else set()

@@ -61,36 +61,44 @@ def architecture(reader: Any) -> str:
     return "" if field is None else str(field.contents())
 
 
-def read_table(file: Path, *, length: int | None = None) -> Rope:
+def training_length(reader: Any) -> tuple[int, str]:
+    """The length in tokens that the table was trained at, and the key that says so.
+
+    Raises:
+        UserError: no key does.
+    """
+    arch = architecture(reader)
+    for key in (f"{arch}.rope.scaling.original_context_length", f"{arch}.context_length"):
+        if number := value(reader, key):
+            return int(number), key
+    raise UserError(f"{_name(reader)}: no key {arch}.context_length; give the training length (--length).")
+
+
+def read_table(reader: Any, *, length: int | None = None) -> Rope:
     """The table that a model of this file was trained with, whatever was done to it since.
 
     Args:
-        file: the GGUF file.
+        reader: the opened file; opening it takes longer than all the rest.
         length: training length in tokens, where the file does not say it or is wrong.
 
     Raises:
-        UserError: the file cannot be read, or lacks what a table needs.
+        UserError: the file lacks what a table needs.
     """
-    reader = open_gguf(file)
-    arch = architecture(reader)
-    original = length or value(reader, "{arch}.rope.scaling.original_context_length")
-    original = original or value(reader, "{arch}.context_length")
-    if not original:
-        raise UserError(f"{file}: no key {arch}.context_length; give the training length (--length).")
-    return methods.default_rope(_rotary_dim(reader, file), value(reader, "{arch}.rope.freq_base", 10_000.0), original)
+    base = value(reader, "{arch}.rope.freq_base", 10_000.0)
+    return methods.default_rope(_rotary_dim(reader), base, length or training_length(reader)[0])
 
 
-def read_rope(file: Path, *, length: int | None = None) -> Rope:
+def read_rope(reader: Any, *, length: int | None = None) -> Rope:
     """The rope that llama.cpp gives a model of this file.
 
     Args:
-        file: the GGUF file.
+        reader: the opened file.
         length: training length in tokens, where the file does not say it or is wrong.
 
     Raises:
         UserError: see :func:`read_table`; or the file has a rope that this project cannot compute.
     """
-    rope, reader = read_table(file, length=length), open_gguf(file)
+    rope = read_table(reader, length=length)
     tensors = {tensor.name: np.asarray(tensor.data, dtype=np.float64) for tensor in _divisors(reader)}
     kind = value(reader, "{arch}.rope.scaling.type", "linear")
     stretch = value(reader, "{arch}.rope.scaling.factor") or value(reader, "{arch}.rope.scale_linear") or 1.0
@@ -104,7 +112,7 @@ def read_rope(file: Path, *, length: int | None = None) -> Rope:
         case "none" | "longrope":
             pass
         case _:
-            raise UserError(f"{file}: rope scaling type {kind!r} is not supported.")
+            raise UserError(f"{_name(reader)}: rope scaling type {kind!r} is not supported.")
     # Divisors apply to whatever the keys make of the table.
     if FREQS[0] in tensors and kind != "longrope":
         return _divided(rope, tensors[FREQS[0]], None, factor)
@@ -112,18 +120,9 @@ def read_rope(file: Path, *, length: int | None = None) -> Rope:
         lacking = [name for name in LONG_AND_SHORT if name not in tensors]
         if lacking:
             # llama.cpp takes the tensors as optional and runs the plain table without a word.
-            raise UserError(f"{file}: a rope with two tables, without the tensor {lacking[0]}.")
+            raise UserError(f"{_name(reader)}: a rope with two tables, without the tensor {lacking[0]}.")
         return _divided(rope, tensors[LONG_AND_SHORT[0]], tensors[LONG_AND_SHORT[1]], factor)
     return replace(rope, attention_factor=rope.attention_factor * factor)
-
-
-def training_note(file: Path) -> str:
-    """Which training length a file gives, and by which key."""
-    reader = open_gguf(file)
-    for key in ("rope.scaling.original_context_length", "context_length"):
-        if number := value(reader, f"{{arch}}.{key}"):
-            return f"training length {number:,} tokens, from {architecture(reader)}.{key}"
-    return "no training length"
 
 
 def _divided(rope: Rope, long: FloatArray, short: FloatArray | None, factor: float) -> Rope:
@@ -133,11 +132,15 @@ def _divided(rope: Rope, long: FloatArray, short: FloatArray | None, factor: flo
     return divided if changed else rope
 
 
+def _name(reader: Any) -> str:
+    return str(reader.data.filename)
+
+
 def _divisors(reader: Any) -> list[Any]:
     return [tensor for tensor in reader.tensors if tensor.name in FREQS + LONG_AND_SHORT]
 
 
-def _rotary_dim(reader: Any, file: Path) -> int:
+def _rotary_dim(reader: Any) -> int:
     heads = value(reader, "{arch}.attention.head_count")
     heads = max(heads) if isinstance(heads, list) else heads
     width = value(reader, "{arch}.attention.key_length")
@@ -145,5 +148,5 @@ def _rotary_dim(reader: Any, file: Path) -> int:
         width = (value(reader, "{arch}.embedding_length") or 0) // heads
     rotated = value(reader, "{arch}.rope.dimension_count", width)
     if not rotated:
-        raise UserError(f"{file}: its keys do not say how many dimensions of a head are rotated.")
+        raise UserError(f"{_name(reader)}: its keys do not say how many dimensions of a head are rotated.")
     return int(rotated)

@@ -1,4 +1,4 @@
-"""What stands between the last hidden states of a model and its logits: one product, or more."""
+"""The two parts of a model, its text model and the head behind it: one product, or more."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def decoder(model: torch.nn.Module) -> torch.nn.Module:
     return found if isinstance(found, PreTrainedModel) else getattr(model, "base_model", model)
 
 
+def few_tokens(model: PreTrainedModel, count: int) -> torch.Tensor:
+    """Token ids to look at a model with, all different where its vocabulary allows it, shape (1, count)."""
+    return torch.arange(count, device=model.device)[None] % text_config(model.config).vocab_size
+
+
 @torch.inference_mode()
 def has_plain_head(model: PreTrainedModel) -> bool:
     """Whether logits are the output embedding times the last hidden states, and nothing else.
@@ -38,7 +43,7 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 
 
 def _equal(model: PreTrainedModel, head: torch.nn.Module) -> bool:
-    ids = torch.arange(8, device=model.device)[None] % text_config(model.config).vocab_size
+    ids = few_tokens(model, 8)
     whole = model(input_ids=ids, use_cache=False).logits
     parts = head(decoder(model)(input_ids=ids, use_cache=False).last_hidden_state)
     return parts.shape == whole.shape and torch.allclose(parts.float(), whole.float())

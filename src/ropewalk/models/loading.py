@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ropewalk.devices import has_gpu
 from ropewalk.errors import UserError
 from ropewalk.files import whole_folder
+from ropewalk.models import gguf
 from ropewalk.models.configurations import load_config
-from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure
+from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure, gguf_path
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.options import DTYPE
 
@@ -48,8 +49,8 @@ def load_model(
     if source.kind == "gguf":
         from transformers import GgufConfig
 
-        location["config"] = load_config(source)
-
+        if gguf.read_rope(gguf.open_gguf(gguf_path(source.name))).steps:
+            location["config"] = load_config(source)  # transformers reads the base alone
         # Otherwise the model remembers its packed form and refuses to be saved.
         location["quantization_config"] = GgufConfig(dequantize=True)
     try:

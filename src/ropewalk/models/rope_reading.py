@@ -35,14 +35,14 @@ class Site:
 
     Attributes:
         kind: the type of layers, as the rope parameters call it; empty where all layers share one rope.
+        layers: ``global`` or ``local``, what layers of that type are.
         parameters: rope parameters of the configuration, without nulls.
-        head_dim: dimensions of a head there.
         rotary_dim: rotated dimensions of a head there.
     """
 
     kind: str
+    layers: str
     parameters: Mapping[str, Any]
-    head_dim: int
     rotary_dim: int
 
     @property
@@ -63,7 +63,7 @@ def text_key(config: PreTrainedConfig) -> str | None:
 
 
 def site(config: PreTrainedConfig, layers: str = GLOBAL) -> Site:
-    """Where a rope for ``global`` or ``local`` layers goes.
+    """Where a rope for ``global`` or ``local`` layers goes; one for ``all`` goes to the global ones first.
 
     Raises:
         UserError: the model rotates nothing, or has no rope of their own for those layers.
@@ -84,8 +84,7 @@ def site(config: PreTrainedConfig, layers: str = GLOBAL) -> Site:
     own = {key: value for key, value in (parameters[kind] if nested else parameters).items() if value is not None}
     if "rope_theta" not in own:
         raise UserError(f"model type {family!r}: rope_parameters name no rope_theta; expected the base of the table.")
-    width = head_dim(config, kind)
-    return Site(kind, own, width, _rotary_dim(config, kind, own, width))
+    return Site(kind, "local" if layers == "local" else GLOBAL, own, _rotary_dim(config, kind, own))
 
 
 def sites(config: PreTrainedConfig, rope: Rope) -> tuple[Site, ...]:
@@ -131,11 +130,6 @@ def head_dim(config: PreTrainedConfig, kind: str = "") -> int:
     return int(width) // int(heads)
 
 
-def rotary_dim(config: PreTrainedConfig) -> int:
-    """Number of rotated dimensions of a head, in global layers."""
-    return site(config).rotary_dim
-
-
 def _layer(config: PreTrainedConfig, kind: str) -> PreTrainedConfig:
     """The configuration of layers of a type, in a model whose layers differ in size."""
     text: Any = text_config(config)
@@ -145,8 +139,8 @@ def _layer(config: PreTrainedConfig, kind: str) -> PreTrainedConfig:
     return text.per_layer_config[kind if kind in text.layer_types else 0]
 
 
-def _rotary_dim(config: PreTrainedConfig, kind: str, parameters: Mapping[str, Any], width: int) -> int:
-    layer = _layer(config, kind)
+def _rotary_dim(config: PreTrainedConfig, kind: str, parameters: Mapping[str, Any]) -> int:
+    layer, width = _layer(config, kind), head_dim(config, kind)
     # Latent attention rotates a part of each head that stands beside the rest of it.
     latent = getattr(layer, "qk_rope_head_dim", None)
     if latent:
@@ -188,7 +182,8 @@ def read_rope(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | N
 
     Args:
         config: of the model, or of one that has a text model inside.
-        layers: ``global`` or ``local``, of which layers, where each type has a rope of its own.
+        layers: ``global`` or ``local``, of which layers, where each type has a rope of its own; ``all`` is the global
+            one, for all of them.
         length: training length in tokens, where the configuration does not say it or is wrong.
 
     Raises:
@@ -250,13 +245,18 @@ def _mscale(factor: float, weight: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * float(weight) * math.log(factor) + 1.0
 
 
+def length_note(length: int, key: str) -> str:
+    """Which training length was taken, and which key says so."""
+    return f"training length {length:,} tokens, from {key}"
+
+
 def notes(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | None = None) -> list[str]:
     """What a person should know about the rope of a model, one sentence each: never changed without a word."""
     own, text = site(config, layers), text_config(config)
     said = []
     if length is None:
         trained, key = training_length(config, layers)
-        said.append(f"training length {trained:,} tokens, from {key}")
+        said.append(length_note(trained, key))
         stretch = own.parameters.get("factor")
         if own.parameters.get("rope_type") == "linear" and stretch:
             said.append(

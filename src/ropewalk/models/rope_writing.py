@@ -17,7 +17,7 @@ import numpy as np
 
 from ropewalk.errors import UserError
 from ropewalk.models import families
-from ropewalk.models.rope_reading import SCALING_KEYS, Site, read_rope, sites, text_config, text_key
+from ropewalk.models.rope_reading import SCALING_KEYS, Site, read_rope, sites, text_config
 from ropewalk.rope import Rope
 from ropewalk.rope.rope import FloatArray, inverse_frequencies
 
@@ -40,14 +40,23 @@ def check_fits(config: PreTrainedConfig, rope: Rope) -> None:
                 f"the rope rotates {rope.rotary_dim} dimensions of a head; this model rotates {place.rotary_dim}."
             )
         if not math.isclose(rope.base, place.base, rel_tol=1e-6):
-            local = place.kind and place.kind == families.labels(text_config(config))[1]
-            what = "the local layers of this model have" if local else "this model has"
+            what = "the local layers of this model have" if place.layers == "local" else "this model has"
             raise UserError(f"the rope was made from base {rope.base:g}; {what} base {place.base:g}.")
 
 
 def divisors(rope: Rope) -> FloatArray:
     """What each original frequency is divided by, shape (pairs,); finite for pairs that do not rotate."""
     return np.where(rope.inv_freq > 0, rope.factors, UNROTATED_FACTOR)
+
+
+def follows_length(rope: Rope) -> bool:
+    """Whether the table follows the length further than one switch at the original one."""
+    return any(step.method == "dynamic_ntk" for step in rope.steps)
+
+
+def two_tables(rope: Rope) -> tuple[FloatArray, FloatArray]:
+    """Divisors up to the original length and beyond it, each of shape (pairs,); the same for a static rope."""
+    return divisors(rope.at(rope.original_length)), divisors(rope.at(rope.original_length + 1))
 
 
 def common_base(rope: Rope) -> float | None:
@@ -95,7 +104,7 @@ def write_rope(config: PreTrainedConfig, rope: Rope, length: int, *, native: boo
 
 
 def written_configuration(config: PreTrainedConfig, rope: Rope, length: int) -> dict[str, Any]:
-    """What a rope changes in a configuration, which is changed in place: the keys of transformers 5.
+    """What a rope changes in the configuration of a text model, which is changed in place: keys of transformers 5.
 
     Raises:
         UserError: the rope was made for another model, or cannot be expressed in a configuration.
@@ -111,8 +120,7 @@ def written_configuration(config: PreTrainedConfig, rope: Rope, length: int) -> 
     if hasattr(type(text), _ORIGINAL):
         # Its class would put a default of its own in the place of a missing key, over the value beside the factors.
         written[_ORIGINAL] = rope.original_length
-    key = text_key(config)
-    return written if key is None else {key: written}
+    return written
 
 
 def _put(text: PreTrainedConfig, place: Site, new: dict[str, Any], rope: Rope, length: int) -> None:
@@ -129,9 +137,8 @@ def _put(text: PreTrainedConfig, place: Site, new: dict[str, Any], rope: Rope, l
 
 def _reads_back(text: PreTrainedConfig, place: Site, rope: Rope) -> bool:
     """Whether a configuration that was written gives the rope back, at lengths on both sides of the original one."""
-    layers = "local" if place.kind and place.kind == families.labels(text)[1] else "global"
     try:
-        found = read_rope(text, layers=layers)
+        found = read_rope(text, layers=place.layers)
     except UserError:
         return False
     if found.original_length != rope.original_length and not (found.static and rope.static):
@@ -168,11 +175,10 @@ def _kept(place: Site) -> dict[str, Any]:
 def _native(rope: Rope, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The field's own names for what the steps of a rope say; whether they hold is for the reader to find."""
     original = {_ORIGINAL: rope.original_length}
-    steps = [step for step in rope.steps if step.method not in ("default", "layers")]
-    if not steps:
+    if not rope.changes:
         yield kept | {"rope_type": "default"}
-    if len(steps) == 1:
-        method, params = steps[0].method, dict(steps[0].params)
+    if len(rope.changes) == 1:
+        method, params = rope.changes[0].method, dict(rope.changes[0].params)
         match method:
             case "pi":
                 yield kept | {"rope_type": "linear", "factor": params["factor"]}
@@ -192,9 +198,9 @@ def _native(rope: Rope, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _divided(place: Site, rope: Rope, length: int) -> Iterator[dict[str, Any]]:
     """``longrope`` with a divisor for each pair; nothing where the table follows the length further than one switch."""
-    if any(step.method == "dynamic_ntk" for step in rope.steps):
+    if follows_length(rope):
         return
-    short, long = (divisors(rope.at(n)).tolist() for n in (rope.original_length, rope.original_length + 1))
+    short, long = (table.tolist() for table in two_tables(rope))
     kept = _kept(place)
     if place.parameters.get("rope_type") == "proportional":
         # All pairs are in the divisors, those that stand still among them.

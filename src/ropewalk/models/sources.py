@@ -50,6 +50,12 @@ class ModelSource:
         return f"{self.kind}:{self.name}" + (f" at revision {self.revision}" if self.revision else "")
 
     @property
+    def configuration_file(self) -> Path:
+        """The configuration of a folder: a file in it, or a ``.json`` file that serves as one."""
+        alone = self.name.endswith(".json") and Path(self.name).is_file()
+        return Path(self.name) if alone else Path(self.name) / "config.json"
+
+    @property
     def location(self) -> dict[str, Any]:
         """The arguments that ``from_pretrained`` needs to find this model.
 
@@ -59,8 +65,7 @@ class ModelSource:
         if self.kind == "hub":
             return {"pretrained_model_name_or_path": self.name, "revision": self.revision or "main"}
         if self.kind == "folder":
-            alone = self.name.endswith(".json") and Path(self.name).is_file()
-            if not alone and not (Path(self.name) / "config.json").is_file():
+            if not self.configuration_file.is_file():
                 raise UserError(f"model folder {self.name}: no config.json there; expected a Hugging Face checkpoint.")
             return {"pretrained_model_name_or_path": self.name}
         file = gguf_path(self.name)

@@ -18,7 +18,7 @@ from ropewalk.errors import UserError
 from ropewalk.files import whole_file
 from ropewalk.models import binding
 from ropewalk.models.heads import decoder, has_plain_head
-from ropewalk.models.pieces import reads_in_pieces
+from ropewalk.models.pieces import in_pieces, reads_in_pieces
 from ropewalk.models.rope_reading import head_dim, text_config
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
@@ -139,16 +139,15 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
             stop = min(start + chunk, last)
             yield start, stop, model.get_output_embeddings()(hidden[:, start:stop])
         return
-    if last > chunk and not reads_in_pieces(model):
-        chunk = last  # at once, or not at all
-    cache = DynamicCache(config=model.config) if last > chunk else None
-    for start in range(0, last, chunk):
-        stop = min(start + chunk, last)
-        yield (
-            start,
-            stop,
-            model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=cache is not None).logits,
-        )
+    if last <= chunk or not reads_in_pieces(model):
+        yield 0, last, model(input_ids=ids[:, :last], use_cache=False).logits  # at once, or not at all
+        return
+    start = 0
+    for logits, _ in in_pieces(model, ids[:, :last], chunk):
+        stop = start + logits.shape[1]
+        yield start, stop, logits
+        del logits  # the reader's too, before the next piece has its own
+        start = stop
 
 
 def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
@@ -181,14 +180,15 @@ def prefill(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> DynamicCac
     """
     if not reads_in_pieces(model):
         raise UserError(
-            f"model type {model.config.model_type!r} loses what it read where a text goes on by several tokens, or has "
-            "a cache of its own, which questions about one text cannot do with; NLL is read at once."
+            f"model type {model.config.model_type!r} loses what it read where a text goes on by several tokens, which "
+            "questions about one text need; NLL is read at once."
         )
-    cache = DynamicCache(config=model.config)
     if ids.shape[1] > chunk and one_pass_fits(model, *ids.shape):
         chunk = ids.shape[1]
-    for part in ids.split(chunk, dim=1) if ids.shape[1] else ():
-        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache = DynamicCache(config=model.config)
+    if ids.shape[1]:
+        for _, after in in_pieces(model, ids, chunk, logits_to_keep=1):
+            cache = after
     return cache
 
 

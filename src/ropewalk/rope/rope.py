@@ -88,6 +88,11 @@ class Rope:
         set_field(self, "steps", tuple(self.steps))
 
     @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that may have changed the table."""
+        return tuple(step for step in self.steps if step.method not in ("default", "layers"))
+
+    @property
     def recipe(self) -> str:
         """The methods that made this rope, in order, joined by ``+``; ``default`` where nothing was changed."""
         return "+".join(step.method for step in self.steps if step.method != "default") or "default"
@@ -140,7 +145,7 @@ class Rope:
         # Methods build on this module; only a dynamic rope needs them back.
         from ropewalk.rope.methods import replay
 
-        return replace(replay(self, length), static=True)
+        return replace(replay(self, length), static=True, layers=self.layers)
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary for JSON; floats survive it to the last bit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,7 @@ def search(
     tokenizer = load_tokenizer(source)
     for corpus in corpora.values():
         corpus.check_tokenizer(tokenizer, source)
-    of = "local" if options.layers == "local" else "global"
-    table = replace(read_rope(load_config(source), layers=of, length=options.length), layers=options.layers)
+    table = read_rope(load_config(source), layers=options.layers, length=options.length)
     space = make_space(options.space, table, options.factor)
     length = round(options.factor * table.original_length)
     identity = {
