@@ -37,6 +37,8 @@ rule all:
 
 
 # What can be asked for by name: `snakemake --cores all finetune` runs what that report needs, and nothing after it.
+#
+# `prefetch` brings what needs the network: models, questions, and tokenised corpora; here, since nodes may have none.
 TARGETS = {
     "corpora": STUDY.corpora.values(),
     "models": STUDY.models.values(),
@@ -46,6 +48,14 @@ TARGETS = {
     "exports": STUDY.exports.values(),
     **{kind: STUDY.reports_of(kind) for kind in REPORTS},
 }
+
+
+rule prefetch:
+    input:
+        paths_of(STUDY.corpora, STUDY.corpora),
+        paths_of(STUDY.models, models_of("fetch")),
+        [questions_folder(name) for name in QUESTIONS],
+
 
 for target, rows in TARGETS.items():
 
@@ -58,6 +68,8 @@ for target, rows in TARGETS.items():
 
 onstart:
     start_warm()
+    if "prefetch" in workflow.dag_settings.targets:
+        workflow.localrules("corpus", "fetch", "questions")
 
 
 onsuccess:

@@ -80,7 +80,7 @@ def test_a_model_that_was_lengthened_already_is_not_lengthened_again(monkeypatch
     write_rope(model.config, apply(read_rope(model.config), "yarn", factor=4.0), 256)
     model.save_pretrained(tmp_path / "m")
     own, again = tmp_path / "own.json", tmp_path / "again.json"
-    assert run(monkeypatch, "rope", "yarn_written", "--model", tmp_path / "m", "--factor", 2, "-o", again) == 1
+    assert run(monkeypatch, "rope", "yarn_written", "--model", tmp_path / "m", "--factor", 2, "-o", again) == 2
     assert "already carries a rope made by yarn" in capsys.readouterr().err
     assert run(monkeypatch, "rope", "default", "--model", tmp_path / "m", "-o", own) == 0
     assert run(monkeypatch, "rope", "yarn_written", "--on", own, "--factor", 2, "-o", again) == 0
@@ -119,7 +119,7 @@ def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_pa
     assert "carries a rope made by yarn" in found["warnings"][0]
     assert run(monkeypatch, "predict", "--model", tmp_path / "m", "--train", 48, "--json") == 0
     assert json.loads(capsys.readouterr().out)["train_length"] == 48
-    assert run(monkeypatch, "predict", "--model", tmp_path / "none.json") == 1
+    assert run(monkeypatch, "predict", "--model", tmp_path / "none.json") == 2
     assert "none.json" in capsys.readouterr().err
 
 
@@ -146,8 +146,9 @@ def test_predict_reads_a_model_or_its_config_without_weights(monkeypatch, tmp_pa
         (("predict", "--head-dim", 63, *LLAMA2[2:]), "--head-dim is 63; expected an even number"),
     ],
 )
-def test_faults_are_one_sentence_and_status_1(monkeypatch, capsys, words, message):
-    assert run(monkeypatch, *words) == 1
+def test_faults_are_one_sentence_and_status_2(monkeypatch, capsys, words, message):
+    # What the system says may pass; what a person wrote does not.
+    assert run(monkeypatch, *words) == (1 if "/proc/none" in str(words) else 2)
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("ropewalk: ")
@@ -185,7 +186,7 @@ def house(texts, tmp_path_factory):
         layout = ("--layout", '{"checkpoint_every": 6}', "--columns", '{"model": "m", "base_model": "m"}')
         assert run(patch, *words, *layout, "-o", folder / "model") == 0
         assert run(patch, "rope", "default", "--model", folder / "model", "-o", folder / "none.json") == 0
-        assert run(patch, "rope", "recipe", '["yarn"]', "--model", folder / "model", "-o", folder / "yarn.json") == 1
+        assert run(patch, "rope", "recipe", '["yarn"]', "--model", folder / "model", "-o", folder / "yarn.json") == 2
         steps = '[{"method": "yarn", "factor": "4e0"}, "resonance"]'
         assert run(patch, "rope", "recipe", steps, "--model", folder / "model", "-o", folder / "yarn.json") == 0
     return folder
@@ -220,7 +221,7 @@ def test_a_recipe_of_nothing_is_the_rope_of_its_start(monkeypatch, house, tmp_pa
     ],
 )
 def test_a_recipe_that_cannot_be_is_one_sentence(monkeypatch, capsys, steps, message):
-    assert run(monkeypatch, "rope", "recipe", steps, *TABLE) == 1
+    assert run(monkeypatch, "rope", "recipe", steps, *TABLE) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("ropewalk: steps ")
@@ -251,7 +252,7 @@ def test_from_text_to_perplexity_and_its_report(monkeypatch, house, tmp_path, ca
     (tmp_path / "other.json").write_text(json.dumps(other))
     before = (made[0] / "nll.parquet").read_bytes()
     model = ("--model", house / "model", "--rope", tmp_path / "other.json", "--corpus", house / "mine")
-    assert run(monkeypatch, "read", "nll", *model, "--options", '{"read_to": 128, "documents": 3}', "-o", made[0]) == 1
+    assert run(monkeypatch, "read", "nll", *model, "--options", '{"read_to": 128, "documents": 3}', "-o", made[0]) == 2
     assert "the rope rotates 16 dimensions of a head; this model rotates 32" in capsys.readouterr().err
     assert (made[0] / "nll.parquet").read_bytes() == before
     words = ("parity", "--model", house / "model", "--corpus", house / "mine", "--max-length", 64, "--documents", 2)
@@ -305,7 +306,7 @@ def test_a_rope_is_searched_probed_and_reported(monkeypatch, house, tmp_path, ca
     asked = {"factor": 2, "sampler": "sobol", "budget": 5, "documents": 2, "retrieval": "none"}
     called = {"method": "sobol/ramp", "factor": 2.0, "seed": 0, "search": "s", "model": "m", "experiment": "e"}
     words = ("search", "--model", house / "model", "--corpus", house / "mine", "--options", json.dumps(asked))
-    assert run(monkeypatch, *words) == 1
+    assert run(monkeypatch, *words) == 2
     assert "expected -o FOLDER, or --journal FILE for one of several workers" in capsys.readouterr().err
     assert run(monkeypatch, *words, "--columns", json.dumps(called), "-o", tmp_path / "s") == 0
     assert Rope.load(tmp_path / "s/rope.json").original_length == 32
@@ -391,7 +392,7 @@ READ = ("read", "nll", "--model", "m", "--rope", "r.json", "-o", "x")
 )
 def test_json_that_cannot_be_is_one_sentence(monkeypatch, tmp_path, capsys, words, message):
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *words) == 1
+    assert run(monkeypatch, *words) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("ropewalk: ")
@@ -402,9 +403,9 @@ def test_json_that_cannot_be_is_one_sentence(monkeypatch, tmp_path, capsys, word
 def test_a_missing_corpus_is_named(monkeypatch, house, tmp_path, capsys):
     model = ("--model", house / "model", "--rope", house / "none.json")
     words = ("read", "nll", *model, "--options", '{"read_to": 64}', "-o", tmp_path / "x")
-    assert run(monkeypatch, *words) == 1
+    assert run(monkeypatch, *words) == 2
     assert capsys.readouterr().err == "ropewalk: --corpus is missing; a reading of kind nll needs text.\n"
-    assert run(monkeypatch, *words, "--corpus", tmp_path / "none") == 1
+    assert run(monkeypatch, *words, "--corpus", tmp_path / "none") == 2
     error = capsys.readouterr().err
     assert str(tmp_path / "none") in error
     assert error.count("\n") == 1
@@ -461,9 +462,9 @@ def test_posgen_by_hand(monkeypatch, tmp_path, capsys):
     assert "Semi-recursive" in (tmp_path / "report/accuracy.html").read_text()
     capsys.readouterr()
     before = (tmp_path / "models/models.safetensors").read_bytes()
-    assert run(monkeypatch, *train, "--options", json.dumps(options), "--swapped", f"{tmp_path}/pi.json=yarn") == 1
+    assert run(monkeypatch, *train, "--options", json.dumps(options), "--swapped", f"{tmp_path}/pi.json=yarn") == 2
     assert "is to be read with the weights of 'yarn'" in capsys.readouterr().err
-    assert run(monkeypatch, *train, "--options", json.dumps({**options, "keep": "first"})) == 1
+    assert run(monkeypatch, *train, "--options", json.dumps({**options, "keep": "first"})) == 2
     assert "--options key 'keep' is 'first': input should be 'last' or 'best'" in capsys.readouterr().err
     assert (tmp_path / "models/models.safetensors").read_bytes() == before
 

@@ -28,7 +28,9 @@ def test_a_machine_without_gpus_computes_on_its_cpu():
 def test_a_gpu_that_torch_does_not_see_is_missed(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    with pytest.raises(UserError, match=rf"given a GPU \({name}={value}\) and torch .* needs a driver for CUDA 13\.0"):
+    with pytest.raises(
+        UserError, match=rf"given a GPU \({name}={value}\) and torch .* needs a driver for CUDA 13\.0, 580 or newer"
+    ):
         has_gpu()
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(UserError, match="was built without CUDA"):
@@ -83,7 +85,7 @@ def test_each_process_has_a_gpu_of_its_own_and_a_third_waits(process):
     seen = {first.stdout.readline().strip(), second.stdout.readline().strip()}
     assert seen == {"GPU-one", "GPU-two"}
     third = process()
-    assert "waiting for one of 2 GPUs" in third.stdout.readline()
+    assert "waiting for 1 of 2 GPUs" in third.stdout.readline()
     first.stdin.close()
     assert third.stdout.readline().strip() in seen
 

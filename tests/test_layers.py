@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src/ropewalk"
 GROUND = {
-    "checkpoints", "closure", "devices", "errors", "files", "intervals", "labels", "metrics", "options", "processes",
-    "progress", "scores",
+    "checkpoints", "closure", "devices", "errors", "files", "hub", "intervals", "labels", "launch", "metrics",
+    "options", "partitions", "processes", "progress", "scores",
 }  # fmt: skip
 """Single files that any room may import, and that import none."""
 FLOORS = {

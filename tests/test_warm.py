@@ -82,7 +82,7 @@ def test_the_job_was_forked_from_the_resident_process_and_imports_nothing_anew(s
 def test_faults_have_their_sentence_and_status(server):
     job = start(server[1], "rope", "yarn", "--head-dim", "63", "--base", "10000", "--length", "128", "--factor", "8")
     said, _ = job.communicate(timeout=60)
-    assert job.returncode == 1
+    assert job.returncode == 2
     assert said.startswith("ropewalk: rotary_dim is 63; expected an even number")
     assert start(server[1], "rope", "yarn", "--nonsense").wait(60) == 2
 

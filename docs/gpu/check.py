@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ from ropewalk.posgen.training import training_losses
 from ropewalk.reading import nll
 from ropewalk.rope import Rope, default_rope, methods
 
+# Trainings run beside each other on one card.
+os.environ.setdefault("ROPEWALK_SHARE_GPU", "1")
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 SMALL = ModelShape(hidden_size=64, layers=2, heads=2, kv_heads=1, intermediate_size=128, length=128)
@@ -163,6 +166,54 @@ def tuning(folder: Path) -> dict[str, Any]:
             )
     if any(found[name] != "done" for name in runs):
         raise RuntimeError(json.dumps(found))
+    found["killed after three steps and called again, largest difference of a weight"] = resumed(
+        lambda: tune("resumed", *runs["plain"]), folder / "resumed", weights["plain"]
+    )
+    return found
+
+
+def resumed(start: Callable[[], subprocess.Popen[str]], folder: Path, plain: Mapping[str, torch.Tensor]) -> float:
+    """Kill a training after its first checkpoint, call it again, and compare what it delivers."""
+    from safetensors.torch import load_file
+
+    checkpoint = folder.with_name(f"{folder.name}.state") / "step-00000003/progress.json"
+    process, until = start(), time.monotonic() + 120
+    while not checkpoint.is_file() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not folder.exists(), "it was over before it could be killed"
+    said, _ = start().communicate(timeout=120)
+    assert "resumed at step 3 of 6" in said, said[-1500:]
+    weights = load_file(folder / "model.safetensors")
+    return max(float((weights[key].float() - value.float()).abs().max()) for key, value in plain.items())
+
+
+def loss(folder: Path) -> dict[str, Any]:
+    """The loss with Liger's kernel against the plain one, with their gradients, where it is installed."""
+    from ropewalk.training import loss as module
+
+    model = fresh_llama(SMALL, 300, seed=0).to(DEVICE)
+    ids = torch.from_numpy(np.random.default_rng(2).integers(0, 300, (2, 128))).to(DEVICE)
+    found: dict[str, Any] = {"liger is used": module.fused(torch.device(DEVICE))}
+
+    def measured() -> tuple[float, torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=GPU):
+            total = module.CausalLoss(model)(ids, torch.roll(ids, -1, 1))
+        total.backward()
+        return float(total), model.lm_head.weight.grad.detach().clone()
+
+    total, gradient = measured()
+    if found["liger is used"]:
+        module.fused = lambda device: False  # type: ignore[assignment]
+        plain, of_plain = measured()
+        found["nats a token that Liger is off"] = abs(total - plain) / ids.numel()
+        found["share of the gradient of the head that Liger is off"] = float(
+            (gradient - of_plain).norm() / of_plain.norm()
+        )
+        assert found["nats a token that Liger is off"] < 1e-2
+        assert found["share of the gradient of the head that Liger is off"] < 2e-2
     return found
 
 
@@ -210,7 +261,7 @@ def posgen_step(options: PosGenOptions, models: int, losses: Any, is_complex: bo
     return time.perf_counter() - start, seconds(step, 5)
 
 
-CHECKS = {"tuning": tuning, "posgen": posgen, "reading": reading}
+CHECKS = {"tuning": tuning, "loss": loss, "posgen": posgen, "reading": reading}
 
 
 def main() -> None:

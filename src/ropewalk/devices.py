@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from ropewalk.errors import UserError
+from ropewalk.errors import PassingError, UserError
 
 _GIVEN = ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
 _NONE = ("", "-1", "NoDevFiles")
+DRIVERS = {"12": 525, "13": 580}
+"""The oldest NVIDIA driver that runs programs of a version of CUDA."""
 _PATIENCE = 2.0
 """Seconds between two looks for a free GPU."""
 _HELD: list[FileLock] = []
@@ -30,23 +35,56 @@ def has_gpu(*, all_free: bool = False) -> bool:
         all_free: take all GPUs that are free, and one at least.
 
     Raises:
-        UserError: the job was given a GPU and torch sees none: what takes minutes there would take days here.
+        PassingError: the job was given a GPU and torch sees none: what takes minutes there would take days here.
     """
-    _take(all_free)
+    if on_cpu():
+        return False
+    _hold(1, all_free=all_free)
     if torch.cuda.is_available():
         return True
     given = [f"{name}={os.environ[name]}" for name in _GIVEN if os.environ.get(name, "") not in _NONE]
-    if not given or os.environ.get("ROPEWALK_DEVICE") == "cpu":
+    if not given:
         return False
     built = torch.version.cuda
-    why = f"needs a driver for CUDA {built}" if built else "was built without CUDA"
-    raise UserError(
+    driver = DRIVERS.get((built or "").partition(".")[0])
+    newer = f", {driver} or newer" if driver else ""
+    why = f"needs a driver for CUDA {built}{newer}" if built else "was built without CUDA"
+    raise PassingError(
         f"this job was given a GPU ({given[0]}) and torch {torch.__version__} sees none: it {why}. "
         "ROPEWALK_DEVICE=cpu computes on the CPU nevertheless."
     )
 
 
-def _take(all_free: bool) -> None:
+def copied(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device, copied while the device goes on computing: from ordinary memory it would be waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def on_cpu() -> bool:
+    """Whether a person said that there is to be no GPU: ``ROPEWALK_DEVICE=cpu``."""
+    return os.environ.get("ROPEWALK_DEVICE") == "cpu"
+
+
+def take(count: int) -> int:
+    """Hold ``count`` GPUs of this machine for processes that this one starts, and return how many it has; 0 on a CPU.
+
+    In a job of Slurm they are those that the job was given.
+
+    Raises:
+        UserError: the machine, or the job, has fewer, but some.
+    """
+    if on_cpu():
+        return 0
+    given = os.environ.get("SLURM_GPUS_ON_NODE")
+    there = int(given) if given else len(_visible())
+    if 0 < there < count:
+        raise UserError(f"{count} GPUs were asked for (resources.tune.gpu) and this machine or job has {there}.")
+    _hold(count)
+    return min(there, count)
+
+
+def _hold(count: int, *, all_free: bool = False) -> None:
     """Hold GPUs by locks for the life of this process, and hide all others from CUDA, which has not looked yet."""
     if _HELD or any(name in os.environ for name in ("SLURM_JOB_ID", "LOCAL_RANK", "ROPEWALK_SHARE_GPU")):
         return
@@ -56,24 +94,26 @@ def _take(all_free: bool) -> None:
     folder = Path(tempfile.gettempdir()) / f"ropewalk-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     while True:
-        taken = []
+        taken: dict[str, FileLock] = {}
         for name in visible:
-            lock = FileLock(folder / f"{name}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            _HELD.append(lock)
-            taken.append(name)
-            if not all_free:
+            if len(taken) == count and not all_free:
                 break
-        if taken:
+            lock = FileLock(folder / f"{name}.lock")
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                taken[name] = lock
+        if len(taken) >= count:
+            _HELD.extend(taken.values())
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
             return
+        # All or none: two that each hold a part of what both want would wait for ever.
+        for lock in taken.values():
+            lock.release()
         if not told:
-            print(f"ropewalk: waiting for one of {len(visible)} GPUs, which other jobs have.", flush=True)
+            print(f"ropewalk: waiting for {count} of {len(visible)} GPUs, which other jobs have.", flush=True)
             told = True
-        time.sleep(_PATIENCE)
+        # Not in step with others that wait.
+        time.sleep(_PATIENCE * (0.5 + random.random()))
 
 
 def _visible() -> list[str]:

@@ -1,12 +1,23 @@
 """The exceptions that a person is meant to read."""
 
+MISTAKE = 2
+"""The exit status of what no other attempt mends: a person has to change something. Wrong options have it too."""
+
 
 class UserError(Exception):
     """Something a person asked for cannot be done.
 
     The message is one sentence that names the file or key, the value, and what was expected. The command line prints
-    it without a traceback and exits with status 1.
+    it without a traceback and exits with ``status``.
     """
+
+    status = MISTAKE
+
+
+class PassingError(UserError):
+    """Something that another attempt may mend: the network was away, or memory ran out and there will be more."""
+
+    status = 1
 
 
 class ConfigError(UserError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ropewalk.errors import UserError
+from ropewalk.errors import PassingError, UserError
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def only_one(state: Path) -> Iterator[None]:
         with FileLock(state.with_name(f"{state.name}.lock"), blocking=False):
             yield
     except Timeout:
-        raise UserError(f"{state} is in use by another process; wait for it to end, or stop it.") from None
+        raise PassingError(f"{state} is in use by another process; wait for it to end, or stop it.") from None
 
 
 def claim_state(state: Path, identity: Mapping[str, Any]) -> None:

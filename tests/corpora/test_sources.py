@@ -4,16 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from ropewalk.corpora import sources
+from ropewalk.corpora import hub
 from ropewalk.corpora.sources import describe, read_source
-from ropewalk.errors import UserError
+from ropewalk.errors import PassingError, UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -151,78 +148,23 @@ def test_senseless_options() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- hub
+# What the hub answers is tested in tests/hub.
 
 
-class Hub:
-    """Stands in for ``datasets`` and the hub's client, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self.loaded: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        self.offline = False
-
-    def dataset_info(self, dataset: str, *, revision: str) -> SimpleNamespace:
-        if self.offline:
-            raise ConnectionError("Name or service not known\nand a second line")
-        self.asked.append((dataset, revision))
-        return SimpleNamespace(sha=COMMIT)
-
-    def load_dataset(self, *args: Any, **options: Any) -> Iterator[dict[str, str]]:
-        self.loaded.append((args, options))
-        yield from ({"text": text, "report": text} for text in ("first\r\n", " ", "third"))
-        raise ConnectionError("the line went dead")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    stand_in = Hub()
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=stand_in.load_dataset))
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: stand_in)
-    return stand_in
-
-
-def test_hub_branch_is_pinned_to_its_commit(hub: Hub) -> None:
-    assert describe("hub:pg19") == {
+def test_a_commit_in_full_asks_nobody() -> None:
+    assert describe("hub:pg19", revision=COMMIT) == {
         "kind": "hub",
         "dataset": "emozilla/pg19",
         "files": ["data/train-*.parquet"],
         "revision": COMMIT,
     }
-    assert hub.asked == [("emozilla/pg19", "main")]
 
 
-def test_hub_reads_the_pinned_files_as_a_stream(hub: Hub) -> None:
-    found = [(document.id, document.text) for document in read_source("hub:govreport", revision=COMMIT, limit=2)]
-    assert found == [("govreport/000000", "first\n"), ("govreport/000002", "third")]
-    assert hub.asked == []  # a commit needs no looking up
-    (((form,), options),) = hub.loaded
-    assert form == "parquet"
-    assert options["streaming"] is True
-    assert options["data_files"] == [
-        f"hf://datasets/ccdv/govreport-summarization@{COMMIT}/document/{part}-*.parquet"
-        for part in ("test", "validation")
-    ]
-
-
-def test_hub_out_of_reach(hub: Hub) -> None:
-    with pytest.raises(UserError, match="the line went dead"):
-        list(read_source("hub:proof-pile", revision="v1"))
-    assert hub.asked == [("hoskinson-center/proof-pile", "v1")]
-    hub.offline = True
-    with pytest.raises(UserError) as caught:
-        describe("hub:proof-pile")
-    assert str(caught.value) == (
-        "hub:proof-pile (hoskinson-center/proof-pile at revision main) cannot be read from the Hugging Face hub: "
-        "Name or service not known."
-    )
-
-
-def test_hub_without_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    for act in (lambda: describe("hub:pg19"), lambda: list(read_source("hub:pg19", revision=COMMIT))):
-        with pytest.raises(UserError, match="uv sync --extra hub"):
-            act()
+def test_what_is_not_kept_cannot_be_read_without_the_network() -> None:
+    said = r"hub:proof-pile \(hoskinson-center/proof-pile at revision v1\) is not kept on this machine"
+    with pytest.raises(PassingError, match=said):
+        describe("hub:proof-pile", revision="v1")
 
 
 def test_every_hub_name_is_a_paper_s() -> None:
-    assert set(sources.HUB) == {"pg19", "govreport", "proof-pile"}
+    assert set(hub.HUB) == {"pg19", "govreport", "proof-pile"}

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ropewalk.corpora import store
+from ropewalk.corpora.options import Need
 from ropewalk.corpora.splits import SPLITS, split_of, text_hash
 from ropewalk.corpora.store import Corpus, build, fingerprint
 from ropewalk.errors import UserError
@@ -104,22 +104,90 @@ def test_real_text(byte_tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptur
     assert "Fellow-Citizens" in byte_tokenizer.decode(corpus.document("1790-Washington-1"))
 
 
-def test_hub_is_read_at_the_commit_that_is_recorded(
+class Stop(Exception):
+    pass
+
+
+def stop_after(batches: int) -> Callable[[int, int], None]:
+    """A progress that ends a build, as a kill would, after so many batches."""
+    seen: list[int] = []
+
+    def progress(documents: int, tokens: int) -> None:
+        seen.append(documents)
+        if len(seen) == batches:
+            raise Stop
+
+    return progress
+
+
+def test_a_killed_build_goes_on_after_its_last_batch(
     byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits = iter(["a" * 40, "b" * 40])  # the branch moves between two looks at it
-    api = SimpleNamespace(dataset_info=lambda dataset, revision: SimpleNamespace(sha=next(commits)))
-    loaded: list[str] = []
+    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1)
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for k in range(6):
+        (texts / f"{k}.txt").write_text(f"document {k} " * (k + 1))
+    whole = build(f"folder:{texts}", byte_tokenizer, tmp_path / "whole")
+    with pytest.raises(Stop):
+        build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut", progress=stop_after(4))
+    assert not (tmp_path / "cut").exists()
+    # A kill may tear the line that was being written, and leave tokens without a row.
+    with (tmp_path / "cut.state/documents.jsonl").open("a") as lines:
+        lines.write('["4.txt", 12')
+    with (tmp_path / "cut.state/tokens").open("ab") as tokens:
+        tokens.write(b"torn")
+    tokenised: list[int] = []
+    monkeypatch.setattr(store, "_tokenise", spied(store._tokenise, tokenised))
+    cut = build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut")
+    assert tokenised == [1, 1]
+    assert np.array_equal(cut.tokens, whole.tokens)
+    pd.testing.assert_frame_equal(cut.documents, whole.documents)
+    assert not (tmp_path / "cut.state").exists()
 
-    def load_dataset(form: str, *, data_files: list[str], **options: Any) -> list[dict[str, str]]:
-        loaded.extend(data_files)
-        return [{"text": "one book"}]
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
-    corpus = build("hub:pg19", byte_tokenizer, tmp_path / "c")
-    assert corpus.info["provenance"]["revision"] == "a" * 40
-    assert all("@" + "a" * 40 in file for file in loaded)
+def spied(tokenise: Callable[..., Any], seen: list[int]) -> Callable[..., Any]:
+    def call(tokenizer: Any, texts: list[str]) -> Any:
+        seen.append(len(texts))
+        return tokenise(tokenizer, texts)
+
+    return call
+
+
+def test_a_text_that_changed_is_tokenised_again_with_all_behind_it(
+    byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1)
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for k in range(4):
+        (texts / f"{k}.txt").write_text(f"document {k}")
+    with pytest.raises(Stop):
+        build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut", progress=stop_after(3))
+    (texts / "1.txt").write_text("another text altogether")
+    tokenised: list[int] = []
+    monkeypatch.setattr(store, "_tokenise", spied(store._tokenise, tokenised))
+    corpus = build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut")
+    assert tokenised == [1, 1, 1]
+    assert byte_tokenizer.decode(corpus.document("1.txt")) == "another text altogether"
+    assert byte_tokenizer.decode(corpus.document("3.txt")) == "document 3"
+
+
+def test_a_corpus_that_a_study_needs_more_of_is_refused_before_it_stands(byte_tokenizer: Any, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for k in range(40):
+        (texts / f"{k}.txt").write_text(f"document {k} " * 10)
+    with pytest.raises(UserError, match=r"of the 2 wanted documents of at least 500 tokens in its split test"):
+        build(f"folder:{texts}", byte_tokenizer, tmp_path / "c", needs=[Need("test", 500, 2)])
+    assert not (tmp_path / "c").exists()
+    tokenised: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_tokenise", spied(store._tokenise, tokenised))
+        build(f"folder:{texts}", byte_tokenizer, tmp_path / "c", needs=[Need("test", 50, 2), Need("train", 100, 1)])
+    assert tokenised == [], "what was tokenised is kept for a study that needs less"
 
 
 def test_failed_build_leaves_nothing(byte_tokenizer: Any, tmp_path: Path) -> None:
@@ -128,7 +196,8 @@ def test_failed_build_leaves_nothing(byte_tokenizer: Any, tmp_path: Path) -> Non
     (tmp_path / "texts" / "b.txt").write_text("")
     with pytest.raises(UserError, match="empty document"):
         build(f"folder:{tmp_path / 'texts'}", byte_tokenizer, tmp_path / "corpora" / "c")
-    assert list((tmp_path / "corpora").iterdir()) == []
+    # What it goes on from is no corpus.
+    assert not [path for path in (tmp_path / "corpora").iterdir() if not path.name.startswith("c.state")]
 
 
 # --------------------------------------------------------------------------------------------------------- tokenizer

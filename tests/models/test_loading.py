@@ -3,12 +3,14 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from ropewalk.errors import UserError
 from ropewalk.models.fresh import fresh_llama
-from ropewalk.models.loading import fetch, load_model, one_set
+from ropewalk.models.loading import fetch, load_empty, load_model, one_set
 from ropewalk.models.shape import ModelShape
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import byte_tokenizer, digit_tokens, load_tokenizer
@@ -151,3 +153,21 @@ def test_a_folder_with_weights_in_three_formats_is_fetched_once(make_model, tmp_
     found = {path.name for path in (tmp_path / "out").iterdir()}
     assert "model.safetensors" in found
     assert not found & {"consolidated.safetensors", "pytorch_model.bin"}
+
+
+def test_a_model_without_weights_takes_no_memory_and_has_the_shape_and_buffers_of_the_loaded_one(tmp_path):
+    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 8}
+    config = LlamaConfig(**sizes, vocab_size=40_000, tie_word_embeddings=True)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").stat().st_size
+    assert weights > 200e6
+    source = ModelSource.parse(str(tmp_path))
+    before = psutil.Process().memory_info().rss
+    empty = load_empty(source)
+    assert psutil.Process().memory_info().rss - before < weights / 10
+    loaded = load_model(source, dtype="float32", device="cpu")
+    shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in (empty, loaded)]
+    assert shapes[0] == shapes[1]
+    for (name, mine), (_, theirs) in zip(empty.named_buffers(), loaded.named_buffers(), strict=True):
+        assert torch.equal(mine, theirs), name
+    assert empty.lm_head.weight is empty.model.embed_tokens.weight

@@ -26,8 +26,6 @@ STUDY = {
             "ropes": ["yarn"],
             "untuned": [],
             "read_as": None,
-            # On a machine with a GPU, both nodes would be given the same one.
-            "launcher": "env CUDA_VISIBLE_DEVICES= accelerate launch",
         }
     },
     "resources": {
@@ -135,6 +133,40 @@ def test_a_study_runs_to_its_end_and_asks_for_what_it_declares(slurm, tmp_path):
     assert log.count("tuning: done") == 1
     again = slurm.finish(tmp_path, slurm.snakemake(tmp_path, target, *configuration))
     assert "Nothing to be done" in again
+
+
+def test_a_first_attempt_beyond_the_partition_is_one_sentence(slurm, tmp_path):
+    greedy = STUDY["resources"] | {"corpus": {"mem_mb": 20_000}}
+    study_folder(tmp_path, STUDY | {"resources": greedy})
+    workflow = slurm.snakemake(tmp_path, "corpora", "--configfile", "study.yaml")
+    assert workflow.wait(120) == 1
+    said = (tmp_path / "said").read_text()
+    assert "'resources.corpus.mem_mb' is 20000, and the Slurm partition main has 16000 MB of memory" in said
+    assert not slurm.jobs(tmp_path)
+
+
+def test_what_needs_the_network_is_fetched_here_and_not_in_a_job(slurm, tmp_path):
+    study_folder(tmp_path, STUDY)
+    slurm.finish(tmp_path, slurm.snakemake(tmp_path, "prefetch", "--configfile", "study.yaml"))
+    assert (tmp_path / "results/tiny/corpora/byte/books/corpus.json").is_file()
+    assert not slurm.jobs(tmp_path)
+
+
+def test_a_mistake_is_not_made_again_and_what_grows_stays_within_the_partition(slurm, tmp_path):
+    small = STUDY["resources"] | {"corpus": {"mem_mb": 9000, "runtime": 20}}
+    study_folder(tmp_path, STUDY | {"resources": small})
+    (tmp_path / "texts/empty.txt").write_text("")
+    workflow = slurm.snakemake(tmp_path, "corpora", "--configfile", "study.yaml", init=5)
+    assert workflow.wait(240) == 1
+    jobs = slurm.jobs(tmp_path)
+    assert [job["MinMemoryNode"] for job in jobs] == ["9000M", "16000M", "16000M"]
+    assert [job["TimeLimit"] for job in jobs] == ["00:20:00", "00:40:00", "01:20:00"]
+    log = (tmp_path / "results/tiny/logs/corpora/byte/books.log").read_text().splitlines()
+    assert log == [
+        "ropewalk: texts/empty.txt is an empty document.",
+        "ropewalk: byte/books is not tried again: another attempt would end so too.",
+    ]
+    assert len(list(tmp_path.glob("results/tiny/tracking/corpora/byte/books/*.json"))) == 1
 
 
 def test_a_cancelled_workflow_leaves_nothing_behind_and_goes_on(slurm, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,13 +18,13 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.scores import Scores, bare_rows
-from ropewalk.tracking import Delivery, Job, deliver, delivery, pending, records, run_tracked, tracking_uri
+from ropewalk.tracking import COPY_UP_TO, Delivery, Job, deliver, delivery, pending, records, run_tracked, tracking_uri
 from ropewalk.tracking import store as store_module
 
 WRAPPER = """
 import os, sys
 from pathlib import Path
-from ropewalk.tracking import Job, run_tracked
+from ropewalk.tracking import COPY_UP_TO, Job, run_tracked
 folder, at_once, *command = sys.argv[1:]
 job = Job("race/nll", "nll/" + Path(folder).name, Path(folder), log=Path(folder, "job.log"))
 sys.exit(run_tracked(job, command, patience=0 if at_once == "yes" else 3600))
@@ -246,6 +247,57 @@ def test_the_files_of_an_earlier_attempt_are_not_those_of_a_failed_one(store: st
     assert run_tracked(tracked, ["false"], patience=0) == 1
     (run,) = runs(tmp_path)
     assert (run.info.status, run.data.metrics, artifacts(run)) == ("FAILED", {}, [])
+
+
+def test_a_large_file_is_told_and_not_copied(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COPY_UP_TO, "100")
+    model = tmp_path / "model"
+    (model / "parts").mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "parts/weights.bin").write_bytes(b"w" * 101)
+    (model / "parts/small.bin").write_bytes(b"w" * 100)
+    assert run_tracked(job(tmp_path, artifacts=(model,)), ["true"], patience=0) == 0
+    (run,) = runs(tmp_path)
+    assert sorted(artifacts(run, "model")) == ["model/config.json", "model/parts"]
+    assert sorted(artifacts(run, "model/parts")) == ["model/parts/small.bin", "model/parts/weights.bin.reference.json"]
+    told = run.data.tags["reference.weights.bin"]
+    digest = hashlib.sha256(b"w" * 101).hexdigest()
+    assert told == f"{model / 'parts/weights.bin'} (101 bytes, sha256 {digest})"
+
+
+def test_files_wait_while_a_gpu_of_a_cluster_is_held(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "result.txt").write_text("result")
+    older = job(tmp_path, name="older", folder=tmp_path / "all/older", artifacts=(tmp_path / "result.txt",))
+    assert run_tracked(older, ["true"], patience=3600) == 0
+    mine = job(tmp_path, folder=tmp_path / "all/mine", artifacts=(tmp_path / "result.txt",))
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
+    assert run_tracked(mine, ["true"], root=tmp_path / "all", patience=0) == 0
+    (run,) = runs(tmp_path)
+    assert (run.info.status, artifacts(run)) == ("FINISHED", [])
+    assert pending(tmp_path / "all") == 2
+    monkeypatch.delenv("SLURM_JOB_GPUS")
+    assert deliver(tmp_path / "all").waiting == 0
+    assert [artifacts(one) for one in runs(tmp_path)] == [["result.txt"]] * 2
+
+
+def test_a_mistake_is_not_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mistake = python(
+        f"import sys; open({str(tmp_path / 'ran')!r}, 'a').write('.'); print('what is wrong'); sys.exit(2)"
+    )
+    tracked = job(tmp_path, log=tmp_path / "job.log")
+    assert run_tracked(tracked, mistake) == 2
+    (tmp_path / "job.log").unlink()  # as Snakemake does before another attempt
+    assert run_tracked(tracked, mistake, attempt=2) == 2
+    said = "what is wrong\nropewalk: nll/it's is not tried again: another attempt would end so too.\n"
+    assert (tmp_path / "job.log").read_text() == said
+    assert (tmp_path / "ran").read_text() == "."
+    assert run_tracked(tracked, mistake, attempt=1) == 2, "a person who starts anew may have mended it"
+    assert (tmp_path / "ran").read_text() == ".."
+    assert run_tracked(tracked, ["false"], attempt=1) == 1
+    assert run_tracked(tracked, mistake, attempt=2) == 2, "what a mistake did not end is tried again"
+    assert (tmp_path / "ran").read_text() == "..."
 
 
 def test_metrics_arrive_while_the_job_runs(

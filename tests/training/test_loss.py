@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AttentionInterface, Gemma2Config, Gemma2ForCausalLM, masking_utils
 
 from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.shape import ModelShape
 from ropewalk.training import loss as module
 from ropewalk.training.batches import Batch
-from ropewalk.training.loss import CausalLoss
+from ropewalk.training.loss import CausalLoss, documents_within
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=32, length=64)
 
@@ -50,6 +50,61 @@ def test_packed_documents_are_what_they_are_alone():
             for one in documents
         ]
     torch.testing.assert_close(packed, sum(alone), rtol=1e-5, atol=1e-4)
+
+
+@pytest.fixture
+def flash_stand_in():
+    """An attention that sees bounds of documents alone, as flash attention does where it is given them."""
+
+    def attention(module, query, key, value, attention_mask, scaling, cu_seq_lens_q, cu_seq_lens_k, **given):
+        assert attention_mask is None
+        assert len(query) == 1
+        assert torch.equal(cu_seq_lens_q, cu_seq_lens_k)
+        lengths = torch.diff(cu_seq_lens_q).long()
+        assert (given["max_length_q"], given["max_length_k"]) == (lengths.max(), lengths.max())
+        which = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        mask = (which[:, None] == which[None, :]).tril()
+        key, value = (t.repeat_interleave(module.num_key_value_groups, dim=1) for t in (key, value))
+        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+        return out.transpose(1, 2), None
+
+    AttentionInterface.register("flash_stand_in", attention)
+    yield "flash_stand_in"
+    del AttentionInterface._global_mapping["flash_stand_in"]
+
+
+def test_flash_attention_is_told_of_documents_in_batches_of_several_rows(flash_stand_in):
+    model = fresh_llama(SHAPE, 50, seed=0).eval()
+    rng = np.random.default_rng(2)
+    positions = np.stack([np.r_[np.arange(9), np.arange(15)], np.r_[np.arange(20), np.arange(4)]])
+    batch = Batch(rng.integers(0, 50, (2, 24)), positions)
+    expected = CausalLoss(model)(*tensors(batch))
+    model.config._attn_implementation = flash_stand_in  # the setter would look for a kernel of that name
+    bounds, longest = documents_within(batch, flash_stand_in)
+    assert bounds.tolist() == [0, 9, 24, 44, 48]
+    assert longest == 20
+    torch.testing.assert_close(
+        CausalLoss(model)(*tensors(batch), torch.from_numpy(bounds), longest), expected, rtol=1e-5, atol=1e-4
+    )
+
+
+def test_one_text_has_two_bounds_and_several_rows_of_one_text_need_none():
+    bounds, longest = documents_within(Batch(np.zeros((1, 24), int)), "flash_attention_2")
+    assert (bounds.tolist(), longest) == ([0, 24], 24)
+    assert documents_within(Batch(np.zeros((2, 24), int)), "flash_attention_2") == (None, 0)
+    assert documents_within(Batch(np.zeros((1, 24), int)), "sdpa") == (None, 0)
+
+
+def test_transformers_is_not_let_to_ask_for_documents(monkeypatch):
+    def asked(position_ids):
+        raise AssertionError("this waits for the GPU")
+
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", asked)
+    model = fresh_llama(SHAPE, 50, seed=0).eval()
+    ids, positions = np.zeros((1, 24), int), np.arange(24)[None] % 9
+    CausalLoss(model)(*tensors(Batch(ids, positions)))
+    with pytest.raises(AssertionError, match="waits"):
+        model(torch.from_numpy(ids), position_ids=torch.from_numpy(positions), use_cache=False)
 
 
 def test_a_head_of_its_own_is_not_passed_by():

@@ -232,7 +232,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_written(
     monkeypatch.setattr(sys, "argv", ["ropewalk", "tune", *words, *given, "-o", str(tmp_path / "tuned")])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    assert stop.value.code == 1
+    assert stop.value.code == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -332,3 +332,55 @@ def test_two_processes_that_share_out_the_weights_come_to_what_one_does(request,
     assert wrapped.count("DecoderLayer") == SHAPE.layers
     assert "CausalLoss" in wrapped
     check_equal(tmp_path, tied=model == "tied")
+
+
+RING = """
+import contextlib
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import experimental
+from torch.nn import functional
+attend = functional.scaled_dot_product_attention
+class Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mine):
+        parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, mine.contiguous())
+        return torch.cat(parts, 2)
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size(), 2)[dist.get_rank()]
+def ring(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    assert is_causal and attn_mask is None
+    key, value = Gathered.apply(key), Gathered.apply(value)
+    mine = torch.arange(query.shape[2])[:, None] + dist.get_rank() * query.shape[2]
+    mask = mine >= torch.arange(key.shape[2])
+    return attend(query, key, value, attn_mask=mask, scale=scale, enable_gqa=enable_gqa)
+@contextlib.contextmanager
+def context_parallel(mesh, *, buffers, buffer_seq_dims, no_restore_buffers):
+    for buffer, dim in zip(buffers, buffer_seq_dims):
+        part = buffer.chunk(mesh.size(), dim)[mesh.get_local_rank()].clone()
+        buffer.resize_(part.shape).copy_(part)
+    print("cut:", [tuple(buffer.shape) for buffer in buffers], flush=True)
+    functional.scaled_dot_product_attention = ring
+    yield
+    functional.scaled_dot_product_attention = attend
+experimental.context_parallel = context_parallel
+"""
+"""A stand-in for ring attention, whose kernels need a GPU: keys and values of all processes are gathered."""
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_a_sequence_come_to_what_one_does(words, tmp_path):
+    (tmp_path / "ring.py").write_text(RING + SHARDED)
+    cut = Layout(shard=True, context_parallel=2, checkpoint_every=4, attention="sdpa")
+    status, said = processes(tmp_path, words, "one", SHORT, Layout(checkpoint_every=4))
+    assert status == 0, said[-2000:]
+    status, said = processes(tmp_path, words, "two", SHORT, cut, start=TWO, module=(str(tmp_path / "ring.py"),))
+    assert status == 0, said[-3000:]
+    # Ids, targets and places of half of each sequence.
+    half = (SHORT.sequences, SHORT.length // 2)
+    assert f"cut: {[half] * 3}" in said
+    check_equal(tmp_path, tied=False)

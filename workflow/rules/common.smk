@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from ropewalk import warm
@@ -14,10 +15,13 @@ from ropewalk.errors import UserError
 from ropewalk.files import files_below
 from ropewalk.models.sources import CHECKPOINT_FILES
 from ropewalk.options import plain, to_json
+from ropewalk.partitions import Partition, partition_of, partitions
 from ropewalk.study import read_study
+from ropewalk.study.needs import needs_of
 from ropewalk.study.paths import Paths
+from ropewalk.study.questions import questions_name, questions_of
 from ropewalk.study.times import stage_times, times_text
-from ropewalk.tracking import pending
+from ropewalk.tracking import COPY_UP_TO, pending
 
 try:
     STUDY = read_study(config)
@@ -66,7 +70,11 @@ wildcard_constraints:
     task=r"[^/]+/[^/]+",
     report=r"[^/]+/[^/]+",
     worker=r"\d+",
+    questions=r"[^/]+",
 
+
+# For what sends files to MLflow, in jobs and at the end.
+os.environ[COPY_UP_TO] = str(round(STUDY.config.copy_up_to * 2**30))
 
 # Short jobs leave their records to the end of the workflow, which a fault of MLflow must not fail.
 DELIVER = f"ropewalk deliver {TRACKING} || true"
@@ -156,16 +164,51 @@ def tracked(kind, name, *artifacts, flags=""):
     attached = " ".join(f"--artifact {artifact}" for artifact in artifacts)
     return (
         f"ropewalk track --experiment {STUDY.config.name}/{kind} --name {name} --root {TRACKING} "
-        f"--tag code={{params.code}} --log {{log}} {attached} {flags} -- "
+        f"--attempt {{resources.attempt}} --tag code={{params.code}} --log {{log}} {attached} {flags} -- "
     )
 
 
-def resources_of(kind, gpus=True):
-    """Memory and time that double with each attempt, and GPUs of one machine, which Slurm would else collect from several."""
+@cache
+def partition_for(name):
+    """The Slurm partition of a rule; one without limits where jobs do not go to a Slurm."""
+    settings = workflow.resource_settings
+    # Which executor it will be is not known yet, but that it starts jobs elsewhere.
+    if settings.nodes is None:
+        return Partition("")
+    asked = [
+        settings.overwrite_resources.get(name, {}),
+        settings.default_resources or {},
+    ]
+    named = [found["slurm_partition"] for found in asked if "slurm_partition" in found]
+    # What was given on the command line or in a profile may be an expression, and its text is the name.
+    return partition_of(
+        partitions(), str(named[0].raw or named[0].value) if named else None
+    )
+
+
+def resources_of(kind, gpus=True, of=None):
+    """Memory and time that double with each attempt, up to what the partition has, and GPUs of one machine, which Slurm
+    would else collect from several.
+    """
     wanted = getattr(STUDY.config.resources, kind)
+
+    def grown(resource):
+        first = getattr(wanted, resource)
+
+        def asked(wildcards, attempt):
+            partition = partition_for(of or kind)
+            try:
+                partition.check(kind, resource, first)
+            except UserError as error:
+                raise WorkflowError(str(error)) from None
+            return partition.capped(resource, first * 2 ** (attempt - 1))
+
+        return asked
+
     return {
-        "mem_mb": lambda wildcards, attempt: wanted.mem_mb * 2 ** (attempt - 1),
-        "runtime": lambda wildcards, attempt: wanted.runtime * 2 ** (attempt - 1),
+        "mem_mb": grown("mem_mb"),
+        "runtime": grown("runtime"),
+        "attempt": lambda wildcards, attempt: attempt,
         "nodes": 1,
         **gpus_of(wanted.gpu if gpus else 0),
     }

@@ -33,15 +33,17 @@ def tune_resources():
     }
 
 
-def tune_launcher(wildcards):
+def tune_launcher():
     """What starts a tuning: one process, or several on one node or more."""
-    launcher = STUDY.models[wildcards.model].launcher
     wanted = STUDY.config.resources.tune
     if wanted.nodes == 1:
-        return f"{launcher} -m ropewalk.cli tune" if launcher else "ropewalk tune"
-    script = (
-        f'exec {launcher or "accelerate launch"} {MEETING} -m ropewalk.cli tune "$@"'
-    )
+        several = wanted.gpu > 1
+        return (
+            f"python -m ropewalk.launch {wanted.gpu} tune"
+            if several
+            else "ropewalk tune"
+        )
+    script = f'exec accelerate launch {MEETING} -m ropewalk.cli tune "$@"'
     return (
         f"srun --nodes={wanted.nodes} --ntasks={wanted.nodes} --ntasks-per-node=1 --cpus-per-task={wanted.threads} "
         f"--kill-on-bad-exit=1 sh -c {shlex.quote(script)} tune"
@@ -83,6 +85,32 @@ def rope_table(wildcards, input):
         "--length",
         str(table.length),
     ]
+
+
+def corpus_needs(wildcards):
+    """What a study asks a corpus for, as its job gets it."""
+    return json.dumps([vars(need) for need in needs_of(STUDY, wildcards.corpus)])
+
+
+QUESTIONS = questions_of(STUDY)
+
+
+def questions_source(name):
+    """Where questions come from, as their job is told."""
+    found = QUESTIONS[name]
+    revision = ["--revision", found.revision] if found.revision else []
+    return [found.data, *revision]
+
+
+def questions_folder(name):
+    """Where the questions of a name lie."""
+    return f"{RESULTS}/questions/{name}"
+
+
+def reading_questions(wildcards):
+    """The questions that a reading asks, if they come from the hub."""
+    name = questions_name(STUDY.readings[wildcards.reading])
+    return [questions_folder(name)] if name else []
 
 
 def reading_files(wildcards):

@@ -21,6 +21,9 @@ rule corpus:
     params:
         options=of_row("corpora", lambda found: to_json(found.options)),
         tokenizer=lambda wildcards, input: input.tokenizer or "byte",
+        # Derived from the input as far as Snakemake can tell: another need tokenises nothing again.
+        needs=lambda wildcards, input: corpus_needs(wildcards),
+        state=f"{STATE}/corpora/{{corpus}}",
         code=code_hash("ropewalk.corpora.store"),
     message:
         "tokenise the corpus {wildcards.corpus}"
@@ -31,7 +34,8 @@ rule corpus:
             "{output}/corpus.json",
             "{output}/documents.parquet",
         )
-        + "ropewalk corpus --tokenizer {params.tokenizer} --options {params.options:q} -o {output}"
+        + "ropewalk corpus --threads {threads} --tokenizer {params.tokenizer} --options {params.options:q} "
+        "--needs {params.needs:q} --state {params.state} -o {output}"
 
 
 rule fetch:
@@ -51,7 +55,7 @@ rule fetch:
         "../../envs/ropewalk.yaml"
     threads: 1
     resources:
-        **resources_of("pretrain", gpus=False),
+        **resources_of("pretrain", gpus=False, of="fetch"),
     params:
         source=of_row("models", lambda found: found.source),
         revision=of_row(
@@ -70,6 +74,28 @@ rule fetch:
             "{output}/source.json",
         )
         + "ropewalk fetch {params.source:q} {params.revision:q} -o {output}"
+
+
+rule questions:
+    output:
+        directory(f"{RESULTS}/questions/{{questions}}"),
+    log:
+        f"{LOGS}/questions/{{questions}}.log",
+    benchmark:
+        f"{BENCHMARKS}/questions/{{questions}}.tsv"
+    conda:
+        "../../envs/ropewalk.yaml"
+    threads: 1
+    resources:
+        **resources_of("corpus", of="questions"),
+    params:
+        source=lambda wildcards: questions_source(wildcards.questions),
+        code=code_hash("ropewalk.reading.leval.data"),
+    message:
+        "fetch the questions {wildcards.questions}"
+    shell:
+        tracked("questions", "{wildcards.questions}", "{output}/source.json")
+        + "ropewalk leval fetch {params.source:q} -o {output}"
 
 
 rule pretrain:
@@ -138,7 +164,7 @@ rule tune:
         columns=of_row("models", columns_json),
         # Derived from the input as far as Snakemake can tell, so that a change of them trains nothing again.
         layout=lambda wildcards, input: to_json(STUDY.models[wildcards.model].layout),
-        launcher=lambda wildcards, input: tune_launcher(wildcards),
+        launcher=lambda wildcards, input: tune_launcher(),
         state=f"{STATE}/models/{{model}}",
         code=code_hash("ropewalk.training.tuning"),
     message:

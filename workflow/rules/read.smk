@@ -19,6 +19,7 @@ rule read:
             STUDY.ropes[STUDY.readings[wildcards.reading].rope]
         ),
         corpora=corpora_of("readings"),
+        questions=reading_questions,
     output:
         directory(f"{RESULTS}/readings/{{reading}}"),
     log:
@@ -35,6 +36,9 @@ rule read:
         corpora=all_of("--corpus"),
         options=of_row("readings", lambda found: to_json(found.options)),
         columns=of_row("readings", columns_json),
+        questions=lambda wildcards, input: each(
+            "--questions", input.get("questions", [])
+        ),
         state=f"{STATE}/readings/{{reading}}",
         code=of_row("readings", lambda found: READER_CODE[found.kind]),
     message:
@@ -48,4 +52,4 @@ rule read:
             flags="--metrics {output}/metrics.jsonl --scores {output}/scores.json",
         )
         + "ropewalk read {params.kind} --model {input.model} --rope {input.rope} {params.corpora:q} "
-        "--options {params.options:q} --columns {params.columns:q} --state {params.state} -o {output}"
+        "{params.questions:q} --options {params.options:q} --columns {params.columns:q} --state {params.state} -o {output}"

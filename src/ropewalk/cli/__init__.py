@@ -88,14 +88,14 @@ app.add_typer(studies.config_app, name="config")
 
 
 def main() -> None:
-    """Run the command line; a fault that a person can mend is one sentence and exit status 1."""
+    """Run the command line; a fault that a person can mend is one sentence, and its status says whether it must be."""
     # It warns of two keys at every start that other engines need, and keeps them.
     logging.getLogger("transformers.modeling_rope_utils").addFilter(lambda said: "_mscale" not in said.getMessage())
     try:
         app(prog_name="ropewalk")
     except UserError as error:
         print(f"ropewalk: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
         print(f"ropewalk: {error.strerror or error}{place}.", file=sys.stderr)

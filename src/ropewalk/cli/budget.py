@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.options import JsonLayout, JsonOptions, documented, from_json
+from ropewalk.cli.options import (
+    GPU_MEMORY,
+    PEAK_TFLOPS,
+    UTILISATION,
+    GpuMemory,
+    JsonLayout,
+    JsonOptions,
+    PeakTflops,
+    Utilisation,
+    documented,
+    from_json,
+)
 
 
 def budget(
@@ -14,11 +25,14 @@ def budget(
     options: JsonOptions,
     layout: JsonLayout = "{}",
     gpus: Annotated[int, typer.Option(help="GPUs that it would run on")] = 1,
-    utilisation: Annotated[float, typer.Option(help="share of their peak that is reached")] = 0.4,
-    peak_tflops: Annotated[float, typer.Option(help="of one GPU in bfloat16; 989 is an H100")] = 989.0,
-    gpu_memory: Annotated[float, typer.Option(help="GiB of one GPU")] = 80.0,
+    utilisation: Utilisation = UTILISATION,
+    peak_tflops: PeakTflops = PEAK_TFLOPS,
+    gpu_memory: GpuMemory = GPU_MEMORY,
 ) -> None:
-    """Say what a tuning would cost before anything is spent: memory a GPU, tokens a second, hours."""
+    """Say what a tuning would cost before anything is spent: memory a GPU, tokens a second, hours.
+
+    `ropewalk study CONFIG --cost` says it of all tunings of a study.
+    """
     from ropewalk.training.options import Layout, TuningOptions
 
     given, laid_out = from_json(TuningOptions, options), from_json(Layout, layout, "--layout")

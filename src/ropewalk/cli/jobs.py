@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +27,9 @@ from ropewalk.cli.options import (
     open_corpora,
 )
 from ropewalk.errors import UserError
+
+if TYPE_CHECKING:
+    from ropewalk.corpora.options import Need
 
 
 class Kind(StrEnum):
@@ -53,8 +58,19 @@ def corpus(
     tokenizer: Annotated[str, typer.Option(help="the model whose tokenizer to use; or byte: one token a byte")],
     options: JsonOptions,
     output: Output,
+    state: State = None,
+    needs: Annotated[
+        str,
+        typer.Option(help='JSON: what it must have, as [{"split": "test", "length": 32768, "documents": 20}]'),
+    ] = "[]",
+    threads: Annotated[int | None, typer.Option(min=1, help="of the tokenizer; as many as there are cores")] = None,
 ) -> None:
-    """Tokenise a corpus once and split its documents into train, search, selection and test."""
+    """Tokenise a corpus once and split its documents into train, search, selection and test.
+
+    Killed and called again, it goes on after the last documents it tokenised.
+    """
+    if threads:
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
     from ropewalk.corpora import build
     from ropewalk.corpora.options import CorpusOptions
     from ropewalk.models.sources import ModelSource
@@ -71,10 +87,21 @@ def corpus(
             revision=given.revision,
             text_key=given.text_key,
             limit=given.limit,
+            state=beside(state, output, ".state"),
+            needs=_needs(needs),
             progress=lambda documents, tokens: bar.advance(documents - bar.count, note=f"{tokens:,} tokens"),
         )
     for split, counts in built.info["splits"].items():
         print(f"{split:>9}: {counts['documents']:6,} documents {counts['tokens']:12,} tokens")
+
+
+def _needs(text: str) -> list[Need]:
+    from ropewalk.corpora.options import Need
+
+    try:
+        return [Need(str(one["split"]), int(one["length"]), int(one["documents"])) for one in json.loads(text)]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"--needs is {text[:200]!r}; expected a JSON list of split, length and documents.") from None
 
 
 def pretrain(
@@ -157,6 +184,9 @@ def read(
     corpus: Annotated[list[Path] | None, typer.Option(help="corpus folder; repeat it for more")] = None,
     columns: JsonColumns = "{}",
     state: State = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="folder that the data of leval were brought into by `ropewalk leval fetch`")
+    ] = None,
 ) -> None:
     """Read a model with a rope: documents (nll), strings to copy, hidden facts (needle), questions (leval) or probes.
 
@@ -190,7 +220,7 @@ def read(
     elif kind == Kind.leval:
         from ropewalk.reading.leval.predict import read_leval
 
-        read_leval(source, bound, given, columns=called, state=resume, folder=output)
+        read_leval(source, bound, given, columns=called, state=resume, folder=output, brought=questions)
     else:
         from ropewalk.search.probe import probe
 

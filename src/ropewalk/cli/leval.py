@@ -35,6 +35,19 @@ def score(
     print(scores_text(scored, confidence, published=published))
 
 
+@leval_app.command()
+def fetch(
+    source: Annotated[str, typer.Argument(help="hub:L4NLP/LEval, or folder:PATH")],
+    output: Output,
+    revision: Annotated[str | None, typer.Option(help="revision on the hub; a commit hash pins it")] = None,
+) -> None:
+    """Put the documents and questions of all tasks into a folder, to be read without the network afterwards."""
+    from ropewalk.reading.leval.data import DataSource
+    from ropewalk.reading.leval.data import fetch as run
+
+    run(DataSource.parse(source, revision), output)
+
+
 @leval_app.command(cls=documented("ropewalk.reading.options:PocketOptions"))
 def pocket(output: Output, options: JsonOptions = "{}") -> None:
     """Make small tasks in the same format, offline, of invented people and places."""

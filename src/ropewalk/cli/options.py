@@ -30,6 +30,10 @@ State = Annotated[
 ]
 Metrics = Annotated[Path | None, typer.Option(help="JSON lines to write while working; OUTPUT.jsonl where not given")]
 Confidence = Annotated[float, typer.Option(help="confidence of the intervals")]
+Utilisation = Annotated[float, typer.Option(help="share of the GPUs' peak that is reached")]
+PeakTflops = Annotated[float, typer.Option(help="of one GPU in bfloat16; 989 is an H100")]
+GpuMemory = Annotated[float, typer.Option(help="GiB of one GPU")]
+UTILISATION, PEAK_TFLOPS, GPU_MEMORY = 0.4, 989.0, 80.0
 JsonOptions = Annotated[str, typer.Option("--options", help="JSON; its keys are listed below")]
 JsonLayout = Annotated[str, typer.Option("--layout", help="JSON of what changes no result; its keys are listed below")]
 JsonColumns = Annotated[str, typer.Option("--columns", help="JSON: what the row is called in tables")]

@@ -26,6 +26,7 @@ def track(
         Path | None, typer.Option(help="folder that the job writes, with a folder for each part that is a run below it")
     ] = None,
     log: Annotated[Path | None, typer.Option(help="where the job's output goes besides the screen")] = None,
+    attempt: Annotated[int, typer.Option(help="which attempt this is; after a mistake no other is made")] = 1,
 ) -> None:
     """Run a command and record it as one MLflow run: ropewalk track … -- COMMAND …
 
@@ -53,7 +54,7 @@ def track(
         log=log,
         runs=runs,
     )
-    raise typer.Exit(run_tracked(job, context.args, root=root))
+    raise typer.Exit(run_tracked(job, context.args, root=root, attempt=attempt))
 
 
 def _settings(command: list[str]) -> dict[str, Any]:

@@ -31,3 +31,16 @@ class CorpusOptions(Options):
                 f"source is {self.source!r}; expected package:books, package:government, package:mathematics, "
                 "folder:PATH, hub:pg19, hub:govreport or hub:proof-pile."
             )
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a study will ask of a corpus: so many documents of a split with so many tokens at least.
+
+    The token that begins a text, where the tokenizer has one, counts as one of them in ``test``, ``selection`` and
+    ``search``, as it does in readings.
+    """
+
+    split: str
+    length: int
+    documents: int

@@ -11,13 +11,13 @@ import csv
 import importlib.metadata
 import importlib.util
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ropewalk.corpora import hub
 from ropewalk.corpora.options import CorpusOptions
 from ropewalk.errors import UserError
 from ropewalk.files import files_below
@@ -73,18 +73,18 @@ def describe(source: str, *, revision: str | None = None) -> dict[str, Any]:
         return {"kind": kind, "packages": {pip: _version(module, pip) for module, pip in PACKAGES[name].needs.items()}}
     if kind == "folder":
         return {"kind": kind, "folder": name}
-    wanted = HUB[name]
+    wanted = hub.HUB[name]
     return {
         "kind": kind,
         "dataset": wanted.dataset,
         "files": list(wanted.files),
-        "revision": _hub_commit(name, revision),
+        "revision": hub.commit(name, revision),
     }
 
 
 def _parse(source: str, revision: str | None) -> tuple[str, str]:
     kind, _, name = source.partition(":")
-    known = {"package": set(PACKAGES), "hub": set(HUB)}
+    known = {"package": set(PACKAGES), "hub": set(hub.HUB)}
     if not name or kind not in {*known, "folder"} or (kind in known and name not in known[kind]):
         choices = [f"{each}:{one}" for each, names in known.items() for one in sorted(names)]
         raise UserError(f"{source!r} is no source of text; expected one of {', '.join(choices)} or folder:PATH.")
@@ -220,76 +220,7 @@ def _read_lines(path: Path, name: str, text_key: str) -> Iterator[Document]:
 # --------------------------------------------------------------------------------------------------------------- hub
 
 
-@dataclass(frozen=True)
-class HubText:
-    """A data set on the Hugging Face hub: the format and the paths of the files wanted of it, and their text column.
-
-    Files rather than configurations are named, since ``datasets`` no longer runs the script that proof-pile's needs.
-    """
-
-    dataset: str
-    format: str
-    files: tuple[str, ...]
-    column: str
-
-
-HUB = {
-    # The training books, since models are tuned on them; held-out books come from this project's own splits.
-    "pg19": HubText("emozilla/pg19", "parquet", ("data/train-*.parquet",), "text"),
-    # Read for evaluation only: the parts that GovReport and Proof-pile themselves hold out.
-    "govreport": HubText(
-        "ccdv/govreport-summarization",
-        "parquet",
-        ("document/test-*.parquet", "document/validation-*.parquet"),
-        "report",
-    ),
-    "proof-pile": HubText("hoskinson-center/proof-pile", "json", ("test/proofpile_test.jsonl.gz",), "text"),
-}
-
-
 def _read_hub(name: str, revision: str | None) -> Iterator[Document]:
-    wanted = HUB[name]
-    load_dataset = _load_dataset()
-    commit = _hub_commit(name, revision)
-    try:
-        rows = load_dataset(
-            wanted.format,
-            data_files=[f"hf://datasets/{wanted.dataset}@{commit}/{file}" for file in wanted.files],
-            split="train",  # what datasets calls files that are given by path
-            streaming=True,
-        )
-        for number, row in enumerate(rows):
-            if row[wanted.column].strip():  # not ours to mend: an empty row is passed over, and keeps its number
-                yield Document(f"{name}/{number:06d}", _clean(row[wanted.column]))
-    except Exception as error:
-        raise _unreachable(name, commit, error) from None
-
-
-def _hub_commit(name: str, revision: str | None) -> str:
-    """The commit that ``revision`` of a data set stands for; a commit in full stands for itself, and asks nobody."""
-    _load_dataset()  # what is missing here should be said before anything is asked over there
-    revision = revision or "main"
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    from huggingface_hub import HfApi
-
-    try:
-        return str(HfApi().dataset_info(HUB[name].dataset, revision=revision).sha)
-    except Exception as error:
-        raise _unreachable(name, revision, error) from None
-
-
-def _load_dataset() -> Callable[..., Any]:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UserError("Data sets on the hub need the package datasets; run: uv sync --extra hub.") from None
-    return load_dataset  # type: ignore[no-any-return, unused-ignore]
-
-
-def _unreachable(name: str, revision: str, error: Exception) -> UserError:
-    # Any exception will do: which ones mean "offline" changes with the version of the hub's client and of its backend.
-    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-    return UserError(
-        f"hub:{name} ({HUB[name].dataset} at revision {revision}) cannot be read from the Hugging Face hub: {reason}."
-    )
+    for number, text in enumerate(hub.rows(name, hub.commit(name, revision))):
+        if text.strip():  # not ours to mend: an empty row is passed over, and keeps its number
+            yield Document(f"{name}/{number:06d}", _clean(text))

@@ -9,24 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
-from ropewalk.corpora.options import CorpusOptions
+from ropewalk.corpora.options import CorpusOptions, Need
 from ropewalk.corpora.sources import Document, describe, read_source
 from ropewalk.corpora.splits import SPLITS, split_of, text_hash
 from ropewalk.errors import UserError
-from ropewalk.files import read_json, whole_folder, write_json
+from ropewalk.files import claim_state, only_one, read_json, whole_folder, whole_lines, write_json
 
-BATCH_CHARACTERS = 1_000_000
-"""Characters tokenised at a time: enough to keep the tokenizer's threads busy, little enough to hold as lists."""
+BATCH_CHARACTERS = 2_000_000
+"""Characters tokenised at a time for each thread of the tokenizer: a few books, of which each takes one."""
 
+Row = tuple[str, int, int, int, str, str]
+"""Id, first token, tokens, characters, split, and hash of the text of a document."""
 COLUMNS = ("id", "start", "length", "characters", "split", "sha256")
 
 
@@ -48,65 +52,119 @@ def build(
     revision: str | None = None,
     text_key: str = CorpusOptions.text_key,
     limit: int | None = None,
+    state: Path | None = None,
+    needs: Sequence[Need] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
     """Tokenise ``source`` into ``folder``, which is whole or absent whatever happens, and open it.
+
+    Killed and called again, it goes on after the last batch of documents that was tokenised.
 
     Args:
         source: see ``ropewalk.corpora.sources.read_source``, also for ``revision``, ``text_key`` and ``limit``.
         tokenizer: a fast tokenizer of transformers. No special tokens are added to the text.
         folder: is replaced where it exists.
+        state: folder of what was tokenised so far, removed at the end; beside ``folder`` where None.
+        needs: what will be asked of the corpus.
         progress: called now and then with the documents and the tokens done so far.
 
     Raises:
-        UserError: the source cannot be read, or holds no text.
+        UserError: the source cannot be read, holds no text, or less than what is needed.
     """
     provenance = describe(source, revision=revision)
     # Read what was described, even if a branch of the hub moves in between.
     documents = read_source(source, revision=provenance.get("revision"), text_key=text_key, limit=limit)
     vocabulary = len(tokenizer)
+    about = {
+        "source": source,
+        "provenance": provenance,
+        "tokenizer": {
+            "fingerprint": fingerprint(tokenizer),
+            "vocabulary": vocabulary,
+            "bos_id": _bos_id(tokenizer),
+        },
+    }
     dtype = np.dtype(np.uint16 if vocabulary < 2**16 else np.uint32)
-    rows: list[tuple[str, int, int, int, str, str]] = []
-    total = 0
-    with whole_folder(folder) as temporary:
-        with (temporary / "tokens.npy").open("wb") as file:
-            _write_header(file, dtype, 0)
-            for batch in _batches(documents):
-                for document, ids in zip(batch, _tokenise(tokenizer, [each.text for each in batch]), strict=True):
-                    file.write(np.asarray(ids, dtype).tobytes())
-                    text = document.text
-                    rows.append((document.id, total, len(ids), len(text), split_of(text), text_hash(text)))
-                    total += len(ids)
-                if progress is not None:
-                    progress(len(rows), total)
-            # The header is padded by NumPy so that it can be written again when the length has become known.
-            file.seek(0)
-            _write_header(file, dtype, total)
+    state = state or Path(f"{os.fspath(folder)}.state")
+    with only_one(state):
+        claim_state(state, {**about, "text_key": text_key})
+        rows = _tokenised(documents, tokenizer, state, dtype, progress)
+        total = sum(row[2] for row in rows)
         if not total:
             raise UserError(f"{source} holds no text.")
         table = pd.DataFrame(rows, columns=list(COLUMNS))
-        table.to_parquet(temporary / "documents.parquet", index=False)
         by_split = table.groupby("split")["length"].agg(["size", "sum"])
-        write_json(
-            temporary / "corpus.json",
-            {
-                "source": source,
-                "limit": limit,
-                "provenance": provenance,
-                "tokenizer": {
-                    "fingerprint": fingerprint(tokenizer),
-                    "vocabulary": vocabulary,
-                    "bos_id": _bos_id(tokenizer),
+        with whole_folder(folder) as temporary:
+            with (temporary / "tokens.npy").open("wb") as file, (state / "tokens").open("rb") as tokens:
+                _write_header(file, dtype, total)
+                shutil.copyfileobj(tokens, file, 2**24)
+            table.to_parquet(temporary / "documents.parquet", index=False)
+            write_json(
+                temporary / "corpus.json",
+                {
+                    "source": source,
+                    "limit": limit,
+                    "provenance": provenance,
+                    "tokenizer": about["tokenizer"],
+                    "documents": len(rows),
+                    "tokens": total,
+                    "splits": {
+                        split: {"documents": int(documents), "tokens": int(tokens)}
+                        for split, documents, tokens in by_split.reindex(list(SPLITS), fill_value=0).itertuples()
+                    },
                 },
-                "documents": len(rows),
-                "tokens": total,
-                "splits": {
-                    split: {"documents": int(documents), "tokens": int(tokens)}
-                    for split, documents, tokens in by_split.reindex(list(SPLITS), fill_value=0).itertuples()
-                },
-            },
-        )
+            )
+            # Before anything is spent on models; what is tokenised stays for another try with other lengths.
+            built = Corpus.open(temporary)
+            for need in needs:
+                front = built.bos_id is not None and need.split != "train"
+                built.select(need.split, need.length - front, need.documents)
+        shutil.rmtree(state)
     return Corpus.open(folder)
+
+
+def _tokenised(
+    documents: Iterable[Document],
+    tokenizer: Any,
+    state: Path,
+    dtype: np.dtype[Any],
+    progress: Callable[[int, int], None] | None,
+) -> list[Row]:
+    """Bring the tokens of all documents into ``state/tokens``, and return a row for each document.
+
+    What an earlier call left there is kept as far as the documents are still those that it read.
+    """
+    rows: list[Row] = []
+    documents = iter(documents)
+    first: list[Document] = []
+    (state / "tokens").touch()
+    kept = (state / "tokens").stat().st_size // dtype.itemsize
+    for known in whole_lines(state / "documents.jsonl"):
+        document = next(documents, None)
+        same = document is not None and [document.id, text_hash(document.text)] == [known[0], known[5]]
+        if not same or known[1] + known[2] > kept:
+            first = [document] if document else []
+            break
+        rows.append(tuple(known))
+    total = sum(row[2] for row in rows)
+    (state / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (state / "tokens").open("ab") as file, (state / "documents.jsonl").open("a") as lines:
+        file.truncate(total * dtype.itemsize)
+        for batch in _batches(chain(first, documents)):
+            done = []
+            for document, ids in zip(batch, _tokenise(tokenizer, [each.text for each in batch]), strict=True):
+                file.write(np.asarray(ids, dtype).tobytes())
+                text = document.text
+                done.append((document.id, total, len(ids), len(text), split_of(text), text_hash(text)))
+                total += len(ids)
+            # Tokens first: a row says that they are there.
+            file.flush()
+            lines.write("".join(json.dumps(row) + "\n" for row in done))
+            lines.flush()
+            rows += done
+            if progress is not None:
+                progress(len(rows), total)
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,12 +317,13 @@ def _write_header(file: BinaryIO, dtype: np.dtype[Any], length: int) -> None:
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    together = BATCH_CHARACTERS * int(os.environ.get("RAYON_NUM_THREADS") or len(os.sched_getaffinity(0)))
     batch: list[Document] = []
     characters = 0
     for document in documents:
         batch.append(document)
         characters += len(document.text)
-        if characters >= BATCH_CHARACTERS:
+        if characters >= together:
             yield batch
             batch, characters = [], 0
     if batch:
@@ -272,15 +331,11 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    encoded = tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,  # says nothing of texts beyond the model's length: they are the point
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    """The ids of texts, from all threads of the tokenizer, and without the place of each token in its text."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _bos_id(tokenizer: Any) -> int | None:

@@ -47,11 +47,16 @@ def rotary_modules(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def patch(model: PreTrainedModel, rope: Rope) -> None:
+def patch(model: PreTrainedModel, rope: Rope, *, prove: bool = True) -> None:
     """Bind a rope to a loaded model by overwriting its inverse frequencies, in place.
 
     The buffers become float32 whatever the model's dtype. Binding another rope replaces this one; saving the model
     loses it. The first time it is proved on a few tokens that the model follows what is bound to it.
+
+    Args:
+        model: is changed.
+        rope: static.
+        prove: whether to; a model without weights cannot show it.
 
     Raises:
         UserError: the rope was made for another model, is not static (take ``rope.at(length)`` first), asks for
@@ -65,7 +70,7 @@ def patch(model: PreTrainedModel, rope: Rope) -> None:
     if is_nested(text_config(model.config)):
         for module in modules:
             _restore(module)
-    if kinds not in _PROVED.setdefault(model, set()):
+    if prove and kinds not in _PROVED.setdefault(model, set()):
         _prove(model, modules, kinds, torch.tensor(rope.original_inv_freq, dtype=torch.float32))
         _PROVED[model].add(kinds)
     _set_all(modules, kinds, torch.tensor(rope.inv_freq, dtype=torch.float32), float(rope.attention_factor))

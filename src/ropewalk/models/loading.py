@@ -6,17 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ropewalk.devices import has_gpu
-from ropewalk.errors import UserError
-from ropewalk.files import whole_folder
+from ropewalk.errors import PassingError, UserError
+from ropewalk.files import read_json, whole_folder
 from ropewalk.models import gguf
 from ropewalk.models.configurations import load_config
 from ropewalk.models.sources import CHECKPOINT_FILES, ModelSource, failure, gguf_path
@@ -73,6 +73,31 @@ def load_model(
     return model.to(device).eval()
 
 
+def load_empty(source: ModelSource, *, attention: str | None = None) -> PreTrainedModel:
+    """The model in float32 on the CPU with weights that were never written, and so take no memory.
+
+    For processes that get theirs from another one: eight that each load seven billion weights would take 216 GB.
+
+    Args:
+        source: where its configuration is.
+        attention: implementation of attention in transformers; its own choice where None.
+
+    Raises:
+        UserError: the configuration cannot be found or read.
+    """
+    config = load_config(source)
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention
+        )
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = torch.nn.Parameter(torch.empty(weight.shape))
+    model.tie_weights()
+    return model.eval()
+
+
 def fetch(source: ModelSource, folder: str | Path) -> None:
     """Put a model and its tokenizer into ``folder`` in Hugging Face format, whole or not at all.
 
@@ -96,6 +121,7 @@ def fetch(source: ModelSource, folder: str | Path) -> None:
         except Exception as error:
             raise failure(source, error) from error
         revision = origin.name
+    _check_shards(source, origin)
     with whole_folder(folder) as temporary:
         known = {path.name: path for pattern in CHECKPOINT_FILES for path in origin.glob(pattern)}
         for path in (known[name] for name in one_set(known)):
@@ -105,14 +131,28 @@ def fetch(source: ModelSource, folder: str | Path) -> None:
         _write_origin(temporary, source, revision)
 
 
-def _downloaded(source: ModelSource) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+def _check_shards(source: ModelSource, folder: Path) -> None:
+    """Refuse a checkpoint that lacks some of its weights, as a download that was cut short leaves it in the cache."""
+    for index in folder.glob("*.index.json"):
+        shards = set(read_json(index, "an index of weights").get("weight_map", {}).values())
+        missing = sorted(name for name in shards if not (folder / name).is_file())
+        # Of several formats one is enough.
+        if missing and missing[0] in one_set(shards | {path.name for path in folder.iterdir()}):
+            raise PassingError(f"model {source}: {missing[0]} is missing, and {len(missing) - 1} more of its weights.")
 
-    wanted = list(CHECKPOINT_FILES)
-    # Without the network the cache serves, with whatever it holds.
-    with suppress(Exception):
+
+def _downloaded(source: ModelSource) -> Path:
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+
+    try:
         names = HfApi().list_repo_files(source.name, revision=source.revision)
-        wanted = one_set(name for name in names if any(fnmatch(name, each) for each in CHECKPOINT_FILES))
+    except Exception:
+        # Without the network the cache serves, with whatever it holds.
+        kept = try_to_load_from_cache(source.name, "config.json", revision=source.revision)
+        if isinstance(kept, str):
+            return Path(kept).parent
+        raise
+    wanted = one_set(name for name in names if any(fnmatch(name, each) for each in CHECKPOINT_FILES))
     return Path(snapshot_download(source.name, revision=source.revision, allow_patterns=wanted))
 
 

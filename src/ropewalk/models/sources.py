@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ropewalk.errors import UserError
 from ropewalk.files import read_json
+from ropewalk.hub import refusal
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
 """The files of a checkpoint folder."""
@@ -129,12 +130,8 @@ def _package_file(name: str) -> Path:
 def failure(source: ModelSource, error: Exception) -> UserError:
     """What went wrong in loading a model, in one sentence."""
     text = " ".join(str(error).split())
-    offline = any(word in text for word in ("couldn't connect", "offline", "MaxRetry", "ConnectError", "resolve"))
-    if source.kind == "hub" and (offline or isinstance(error, ConnectionError)):
-        return UserError(
-            f"model {source}: the Hugging Face hub cannot be reached; "
-            "check the network, or name a downloaded copy as folder:PATH."
-        )
+    if source.kind == "hub" and (said := refusal(f"model {source}", error, "model")):
+        return said
     if "trust_remote_code" in text:
         return UserError(f"model {source} needs code of its own, which is never run here; it cannot be loaded.")
     return UserError(f"model {source} cannot be loaded: {text[:300]}")

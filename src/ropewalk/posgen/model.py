@@ -137,9 +137,10 @@ class StackedDecoder(nn.Module):
         """A stack of some of these models, in the given order and as often as they are named; weights are copied."""
         with torch.device(self.norm.device):
             chosen = StackedDecoder(self.options, [])
+        which = torch.tensor(list(models), device=self.norm.device)
         for name, parameter in self.named_parameters():
             owner, _, key = name.rpartition(".")
-            copied = nn.Parameter(parameter.detach()[list(models)], requires_grad=False)
+            copied = nn.Parameter(parameter.detach()[which], requires_grad=False)
             setattr(chosen.get_submodule(owner), key, copied)
         chosen.models = len(models)
         return chosen

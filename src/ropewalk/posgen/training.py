@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from ropewalk import checkpoints
+from ropewalk.devices import copied
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, whole_file
 from ropewalk.metrics import MetricsFile
@@ -147,7 +148,7 @@ def train(
     with Progress(name, options.steps, done=start) as progress:
         for step in range(start, options.steps):
             rows = np.stack([batch_rows(len(tokens), options.batch_size, step, seed) for seed in seeds])
-            run.step(rotation, sequences[torch.from_numpy(rows[which]).to(device)])
+            run.step(rotation, sequences[copied(rows[which], device)])
             last = step + 1 == options.steps
             if (step + 1) % options.validate_every == 0 or last:
                 losses = run.mean_losses()
@@ -224,8 +225,12 @@ class _Run:
         now = torch.tensor(accuracy, dtype=self.best_accuracy.dtype)
         better = now > self.best_accuracy
         self.best_accuracy = torch.where(better, now, self.best_accuracy)
+        if not better.any():
+            return
+        moved = better.to(self.best[0].device)
         for kept, parameter in zip(self.best, self.decoder.parameters(), strict=True):
-            kept[better.to(kept.device)] = parameter.detach()[better.to(kept.device)]
+            of_models = moved.view(-1, *[1] * (kept.dim() - 1))
+            kept.copy_(torch.where(of_models, parameter.detach(), kept))
 
     def restore_best(self) -> None:
         for kept, parameter in zip(self.best, self.decoder.parameters(), strict=False):

@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from ropewalk.corpora.store import Corpus
-from ropewalk.errors import UserError
+from ropewalk.errors import PassingError, UserError
 from ropewalk.files import whole_file
 from ropewalk.models import binding
 from ropewalk.models.heads import decoder, has_plain_head
@@ -51,23 +51,24 @@ def _kept_heads(config: PretrainedConfig) -> int:
     return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
-def check_memory(model: PreTrainedModel, length: int, chunk: int) -> None:
+def check_memory(model: PreTrainedModel, length: int, chunk: int, *, rows: int = 1) -> None:
     """Refuse a length that cannot fit, before anything is run: an overfull machine kills the job without a word.
 
     Raises:
-        UserError: the key/value cache of ``length`` tokens and the logits of a chunk exceed the free memory.
+        PassingError: the key/value cache of ``rows`` texts of ``length`` tokens, and the logits of a chunk of each,
+            exceed the free memory.
     """
     config = text_config(model.config)
     heads = _kept_heads(config)
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
     kept = sum(min(window, length) if kind == "sliding_attention" else length for kind in kinds)
-    cache = 2 * kept * heads * head_dim(config) * model.dtype.itemsize
+    cache = rows * 2 * kept * heads * head_dim(config) * model.dtype.itemsize
     # In the model's dtype, in float32, and their softmax.
-    logits = min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
+    logits = rows * min(chunk, length) * config.vocab_size * (model.dtype.itemsize + 8)
     free, gib = free_memory(model.device), 2**30
     if cache + logits > free:
-        raise UserError(
+        raise PassingError(
             f"a length of {length} tokens needs {(cache + logits) / gib:.1f} GiB for its key/value cache and logits; "
             f"{free / gib:.1f} GiB are free. Evaluate shorter lengths, or use smaller chunks than {chunk} tokens."
         )
@@ -86,7 +87,7 @@ def memory_errors(length: int) -> Iterator[None]:
         untyped = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
         if untyped and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
-        raise UserError(
+        raise PassingError(
             f"memory ran out at a length of {length} tokens; evaluate shorter lengths or use smaller chunks."
         ) from None
 
@@ -133,7 +134,7 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
         start, stop, and logits of shape (rows, stop - start, vocabulary).
     """
     last = ids.shape[1] - 1  # the last token is only ever predicted
-    if last > chunk and one_pass_fits(model, ids.shape[0], last) and has_plain_head(model):
+    if read_at_once(model, ids.shape[0], last, chunk):
         hidden = decoder(model)(input_ids=ids[:, :last], use_cache=False).last_hidden_state
         for start in range(0, last, chunk):
             stop = min(start + chunk, last)
@@ -150,6 +151,11 @@ def chunk_logits(model: PreTrainedModel, ids: torch.Tensor, chunk: int) -> Itera
         start = stop
 
 
+def read_at_once(model: PreTrainedModel, rows: int, length: int, chunk: int) -> bool:
+    """Whether texts of more tokens than a chunk go through the layers in one pass, which needs no key/value cache."""
+    return length > chunk and one_pass_fits(model, rows, length) and has_plain_head(model)
+
+
 def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
     """Whether the activations of one pass take no more than half of the free memory, without a key/value cache."""
     config, size = text_config(model.config), model.dtype.itemsize
@@ -160,7 +166,9 @@ def one_pass_fits(model: PreTrainedModel, rows: int, length: int) -> bool:
     width = config.hidden_size * (3 * size + 8) + heads * head_dim(config) * (size + 8) + 3 * inner * size
     needed = rows * length * width
     attention = getattr(model.config, "_attn_implementation", None)
-    if attention == "eager":
+    # On a GPU, torch has no kernel of its own for float32 where several heads share their keys.
+    plain = model.device.type == "cuda" and size == 4 and _kept_heads(config) < config.num_attention_heads
+    if attention == "eager" or plain:
         needed += rows * config.num_attention_heads * length**2 * (size + 4)
     elif getattr(config, "sliding_window", None):
         needed += length**2 * (1 + size)  # a mask
@@ -294,9 +302,10 @@ def score(
     frames = []
     with Progress("NLL", len(passes) * len(wanted), unit="text") as progress:
         for length in passes:
-            check_memory(model, length, max(chunk, window or 0))
             binding.patch(model, rope.at(length))
             binding.check_float32(model)
+            if not read_at_once(model, 1, length - 1, chunk):
+                check_memory(model, length, max(chunk, window or 0))
             for k, text in enumerate(wanted):
                 if len(text.tokens) < length:
                     raise UserError(

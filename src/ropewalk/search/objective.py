@@ -173,7 +173,7 @@ class Reader:
         self.length = len(probes[0].text)
         self.rows = max(1, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"]) // self.length)
         self.chunk = max(1, min(self.length, LOGIT_BYTES // (4 * text_config(model.config).vocab_size * self.rows)))
-        check_memory(model, self.length, self.chunk * self.rows)
+        check_memory(model, self.length, self.chunk, rows=self.rows)
         self.text = torch.from_numpy(np.stack([probe.text for probe in probes])).to(model.device)
         strings = [probe.string for probe in probes if probe.string is not None]
         self.strings = torch.from_numpy(np.stack(strings)).to(model.device) if strings else None
@@ -218,8 +218,10 @@ class Reader:
         go_on: Callable[[ProbeResults], bool],
     ) -> bool:
         wanted = wanted and go_on(measured)
-        nll, right = self._predict(self.text[batch, : None if wanted else self.train_length])
-        values["short"][batch] = nll[:, : self.train_length - 1].mean(1).cpu()
+        # Off the device at once: each look at a number there waits for it.
+        read = self._predict(self.text[batch, : None if wanted else self.train_length])
+        nll, right = (numbers.cpu() for numbers in read)
+        values["short"][batch] = nll[:, : self.train_length - 1].mean(1)
         if not np.isfinite(values["short"][batch]).all():
             raise UserError(
                 f"the model's NLL on texts of {self.train_length} tokens is no number: its weights are damaged "

@@ -142,9 +142,6 @@ class TuningRows(Options):
     """options of every tuning; `ropewalk tune --help` lists them"""
     layout: Layout = Layout()
     """where and in which pieces it is trained"""
-    launcher: str | None = None
-    """what starts a training on several GPUs, as accelerate launch --num_processes 8; on several nodes
-    (resources.tune.nodes) Slurm says how many processes"""
     read_as: str | None = None
     """readings of kind nll whose corpora, options and reported lengths serve before and after tuning; without a report
     where null"""
@@ -337,7 +334,7 @@ class Resources(Options):
     runtime: Count = 30
     """minutes; a retry asks for twice as much"""
     gpu: Annotated[int, Range(at_least=0)] = 0
-    """GPUs, on each node; asked of a cluster, used where there are any"""
+    """GPUs, on each node; asked of a cluster, used where there are any. A tuning runs as one process on each"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -449,6 +446,8 @@ class Config(Options):
     """PosGen experiments, by name"""
     resources: JobResources = JobResources()
     """what jobs ask for, by kind"""
+    copy_up_to: Annotated[float, Range(at_least=0)] = 1.0
+    """GiB up to which a file is copied into MLflow; of a larger one its path, size and hash are recorded"""
 
     def check(self) -> None:
         if not NAME.fullmatch(self.name):

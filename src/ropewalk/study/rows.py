@@ -79,7 +79,6 @@ class ModelRow:
         layout: where its training runs.
         base: id of the model that was tuned.
         rope: id of the rope that it was tuned with.
-        launcher: what starts a tuning on several GPUs.
         columns: what it is called in tables.
     """
 
@@ -95,7 +94,6 @@ class ModelRow:
     layout: Layout = Layout()
     base: str | None = None
     rope: str | None = None
-    launcher: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 

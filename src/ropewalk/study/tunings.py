@@ -94,7 +94,6 @@ def put_tuned(
         layout=given.layout,
         base=base.id,
         rope=rope.id,
-        launcher=getattr(given, "launcher", None),
         columns={"model": id_, **columns},
     )
     return maker.put(maker.study.models, row)

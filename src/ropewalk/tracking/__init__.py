@@ -15,6 +15,6 @@ from __future__ import annotations
 from ropewalk.tracking.delivery import Delivery, deliver
 from ropewalk.tracking.jobs import run_tracked
 from ropewalk.tracking.records import Job, pending
-from ropewalk.tracking.store import tracking_uri
+from ropewalk.tracking.store import COPY_UP_TO, tracking_uri
 
-__all__ = ["Delivery", "Job", "deliver", "pending", "run_tracked", "tracking_uri"]
+__all__ = ["COPY_UP_TO", "Delivery", "Job", "deliver", "pending", "run_tracked", "tracking_uri"]

@@ -80,22 +80,45 @@ class Live:
                 return
 
     def finish(self) -> bool:
-        """Deliver the closed record, unless its job was short; say whether it was."""
+        """Deliver the closed record, unless its job was short; say whether it was.
+
+        Files wait where the job has a GPU of a cluster, which nobody else can use meanwhile.
+        """
         self.over.set()
         if self.thread:
             self.thread.join()
         if not self.due:
             return False
         self.store = self.store or Store()
-        send(self.store, self.path, self.record, self.offset)
+        send(self.store, self.path, self.record, self.offset, files=not holds_gpu())
         return True
 
 
-def send(store: Store, path: Path, record: dict[str, Any], offset: int = 0) -> None:
-    """Deliver a closed record, mark it, and delete the delivered records of its folder that are not the newest."""
+def holds_gpu() -> bool:
+    """Whether this process runs in a job of Slurm that was given a GPU."""
+    return bool(os.environ.get("SLURM_JOB_GPUS"))
+
+
+def send(store: Store, path: Path, record: dict[str, Any], offset: int = 0, *, files: bool = True) -> None:
+    """Deliver a closed record, mark it, and delete the delivered records of its folder that are not the newest.
+
+    Args:
+        store: where to.
+        path: of the record.
+        record: is changed.
+        offset: bytes of its metrics that were sent before.
+        files: whether its files go too; else the run is ended, and the record waits for who delivers them.
+    """
     if record["run_id"] is None:
         store.begin(record)
-    store.end(record, offset, with_files=is_newest(path))
+    if not record.get("ended"):
+        store.end(record, offset, newest=is_newest(path))
+        record["ended"] = True
+    if not files:
+        write_json(path, record)
+        return
+    if is_newest(path):
+        store.attach(record)
     record["delivered"] = True
     write_json(path, record)
     for other in sorted(path.parent.glob("record-*.json"))[:-1]:

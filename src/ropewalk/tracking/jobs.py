@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk import warm
-from ropewalk.errors import UserError
+from ropewalk.errors import MISTAKE, UserError
+from ropewalk.files import read_json
 from ropewalk.processes import die_with_parent
 from ropewalk.tracking import delivery
 from ropewalk.tracking.delivery import OTHERS, Live, send_orphans, warn
@@ -26,17 +27,25 @@ SHORT = 60.0
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run_tracked(job: Job, command: list[str], root: Path | None = None, patience: float = SHORT) -> int:
+def run_tracked(
+    job: Job, command: list[str], root: Path | None = None, patience: float = SHORT, attempt: int = 1
+) -> int:
     """Run ``command`` and record it; return its exit status (128 + n if signal n ended it).
 
     Its output goes to the terminal's stderr and to ``job.log``. SIGTERM, SIGINT and SIGHUP are passed on to it. Older
     records that wait below ``root`` are delivered too. A job that ends within ``patience`` seconds sends nothing and
     does not import MLflow, which could take longer than the job: its record waits for the next delivery.
 
+    An ``attempt`` after the first is not made where the one before ended with a mistake, which a person has to mend.
+
     Raises:
         UserError: the command cannot be started, or the log cannot be written.
     """
     log = _create_log(job.log)
+    if attempt > 1 and (mistake := _last_mistake(job.folder)) is not None:
+        # Snakemake has deleted the log of that attempt.
+        _say(f"{mistake}\nropewalk: {job.name} is not tried again: another attempt would end so too.\n".encode(), log)
+        return MISTAKE
     path, record = open_record(job, command)
     try:
         child = subprocess.Popen(
@@ -72,11 +81,14 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
         tee.join(timeout=5)  # not for ever: a daemon that the child left behind may hold the pipe open
         killed = code != 0 and (killed or -code in (*_FORWARDED, signal.SIGKILL))
         try:
+            if code == MISTAKE and job.log:
+                record["said"] = last_line(job.log)
             close(path, record, "KILLED" if killed else "FAILED" if code else "FINISHED", code, time.time())
             delivering = True
             if code == 0:
                 _record_parts(job, command, record)
-            if live.finish() and not killed:  # who kills a job gives it little time to end
+            # Who kills a job gives it little time to end.
+            if live.finish() and not killed and not delivery.holds_gpu():
                 send_orphans(root or job.folder, live.store, patience=0, seconds=OTHERS)
         except (Exception, KeyboardInterrupt) as error:
             delivering = False
@@ -87,6 +99,19 @@ def run_tracked(job: Job, command: list[str], root: Path | None = None, patience
             ended.set()
             release(path, record)
     return 128 - code if code < 0 else code
+
+
+def _last_mistake(folder: Path) -> str | None:
+    """The last words of the newest attempt of a job, if a person has to mend what it ended with."""
+    newest = max(folder.glob("record-*.json"), default=None)
+    record = read_json(newest, "a record of a job") if newest else {"exit": None}
+    return record.get("said", "") if record["exit"] == MISTAKE else None
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def _record_parts(job: Job, command: list[str], record: dict[str, Any]) -> None:
@@ -116,13 +141,18 @@ def _tee(child: subprocess.Popen[bytes], log: int | None) -> None:
     """Copy the child's output. A full disk or a closed terminal must not block the child, so errors are passed over."""
     assert child.stdout is not None
     while data := os.read(child.stdout.fileno(), 65536):
-        for sink in (2, log):
-            with suppress(OSError):
-                rest = data
-                while sink is not None and rest:
-                    rest = rest[os.write(sink, rest) :]
+        _say(data, log)
     if log is not None:
         os.close(log)
+
+
+def _say(data: bytes, log: int | None) -> None:
+    """Write to the terminal's stderr and to the log, as far as they can be written."""
+    for sink in (2, log):
+        with suppress(OSError):
+            rest = data
+            while sink is not None and rest:
+                rest = rest[os.write(sink, rest) :]
 
 
 def _beat(path: Path, ended: threading.Event) -> None:

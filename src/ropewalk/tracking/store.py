@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -14,10 +15,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from ropewalk.files import files_below
 from ropewalk.tracking.records import flat, is_number, is_own
 
 _NAME_LENGTH, _PARAM_LENGTH, _TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in characters
 _PARAM_BATCH, _METRIC_BATCH = 100, 1000  # ... and in entries of one request
+COPY_UP_TO = "ROPEWALK_COPY_UP_TO"
+"""The environment variable that says, in bytes, which files are copied."""
 _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,6 +38,18 @@ _ENVIRONMENT = {
 def tracking_uri() -> str:
     """Return ``MLFLOW_TRACKING_URI``, or else an SQLite file in the working folder, absolute."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def copy_up_to() -> int:
+    """Bytes up to which a file is copied into MLflow; of a larger one its path, size and hash are recorded."""
+    return int(os.environ.get(COPY_UP_TO) or 2**30)
+
+
+def reference(file: Path) -> dict[str, Any]:
+    """What tells a file that is not copied: ``path``, ``bytes`` and ``sha256``."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return {"path": str(file.resolve()), "bytes": file.stat().st_size, "sha256": digest}
 
 
 class Store:
@@ -95,17 +111,20 @@ class Store:
         self._log(record["run_id"], points)
         return offset + end
 
-    def end(self, record: dict[str, Any], offset: int, with_files: bool) -> None:
-        """Send what a job left behind, and end its run."""
+    def end(self, record: dict[str, Any], offset: int, newest: bool) -> None:
+        """Send the numbers that a job left behind, and end its run; files of an older attempt are the newest one's."""
         run_id = record["run_id"]
         self._log(run_id, ((name, value, record["end"], 0) for name, value in record["scores"].items()))
-        if with_files:
+        if newest:
             self.send_points(record, offset)
-            with _slow_answers():
-                self._log_files(record)
         if record["exit"] is not None:
             self.client.set_tag(run_id, "ropewalk.exit", str(record["exit"]))
         self.client.set_terminated(run_id, record["status"], end_time=_ms(record["end"]))
+
+    def attach(self, record: dict[str, Any]) -> None:
+        """Send the files that a job left behind; of those above ``copy_up_to()``, what tells them."""
+        with _slow_answers():
+            self._log_files(record)
 
     def _run_of(self, experiment: str, record_id: str) -> Any:
         found = self.client.search_runs([experiment], f"tags.`ropewalk.record` = '{record_id}'", max_results=1)
@@ -157,12 +176,28 @@ class Store:
                     print(f"tracking: {path} is missing and was not uploaded.", file=sys.stderr)
             elif is_own(record, path):
                 parent = os.path.basename(os.path.dirname(path)) if names.count(name) > 1 else ""
-                if os.path.isdir(path):
-                    self.client.log_artifacts(record["run_id"], path, os.path.join(parent, name))
-                else:
-                    self.client.log_artifact(record["run_id"], path, parent or None)
+                self._log_artifact(record["run_id"], Path(path), parent)
         if record["log"] and os.path.exists(record["log"]):
             self.client.log_artifact(record["run_id"], record["log"], "log")
+
+    def _log_artifact(self, run_id: str, path: Path, parent: str) -> None:
+        files, limit = list(files_below(path)) if path.is_dir() else [path], copy_up_to()
+        large = [file for file in files if file.stat().st_size > limit]
+        if not large:
+            if path.is_dir():
+                self.client.log_artifacts(run_id, str(path), os.path.join(parent, path.name))
+            else:
+                self.client.log_artifact(run_id, str(path), parent or None)
+            return
+        for file in files:
+            place = os.path.join(parent, file.relative_to(path.parent).parent)
+            if file in large:
+                known = reference(file)
+                self.client.log_dict(run_id, known, os.path.join(place, f"{file.name}.reference.json"))
+                told = f"{known['path']} ({known['bytes']:,} bytes, sha256 {known['sha256']})"
+                self.client.set_tag(run_id, _name(f"reference.{file.name}"), told[:_TAG_LENGTH])
+            else:
+                self.client.log_artifact(run_id, str(file), place or None)
 
 
 def _points(line: bytes, start: float) -> Iterator[tuple[str, float, float, int]]:

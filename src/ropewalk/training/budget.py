@@ -2,15 +2,17 @@
 
 FLOPs of a forward pass over a sequence of S tokens are 2 N S for N weights in products, and 2 L d S² for causal
 attention in L layers of d query dimensions; a backward pass is twice that. Memory follows the tensors that training
-keeps: 16 bytes a trained weight (weight, gradient and two moments in float32), the activations, and the logits.
+keeps: 16 bytes a trained weight (weight, gradient and two moments in float32), the activations, and the logits. Where
+weights are shared out (FSDP2), a process also holds whole layers for a while, see :func:`gathered`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ropewalk.errors import UserError
 from ropewalk.models.rope_reading import head_dim, text_config
@@ -76,6 +78,34 @@ def forward_flops(config: PreTrainedConfig, weights: int, length: int) -> float:
     return 2.0 * weights * length + 2.0 * config.num_hidden_layers * dims * float(length) ** 2
 
 
+def weight_groups(model: PreTrainedModel) -> list[tuple[int, int]]:
+    """Weights, and trained weights, that FSDP2 gathers together: those outside of all layers, then those of each."""
+    layers = [one for one in model.modules() if type(one).__name__ in (model._no_split_modules or ())]
+    counted = [count_parameters(layer) for layer in layers]
+    trained, every = count_parameters(model)
+    outside = (every - sum(a for _, a in counted), trained - sum(t for t, _ in counted))
+    return [outside, *((a, t) for t, a in counted)]
+
+
+def gathered(groups: Sequence[tuple[int, int]], *, weight: int = 2, reduced: int = 4) -> float:
+    """The most bytes of whole weights and gradients that a process holds at once where they are shared out.
+
+    It is in the backward pass of a layer: the first group stays gathered, the layer's own weights are there and those
+    of the next are being gathered, and gradients exist whole until they are summed over the processes, for which they
+    are written once more. Or it is at the end, when the gradients of the first group are summed.
+
+    Args:
+        groups: weights and trained weights, the first those outside of all layers; see :func:`weight_groups`.
+        weight: bytes of a gathered weight, and of its gradient.
+        reduced: bytes of a gradient while it is summed.
+    """
+    (outside, trained), others = groups[0], groups[1:]
+    largest = max((every for every, _ in others), default=0)
+    most = max((some for _, some in others), default=0)
+    in_a_layer = weight * (outside + 2 * largest + trained + most) + reduced * most
+    return float(max(in_a_layer, (weight + reduced) * trained))
+
+
 def budget(
     config: PreTrainedConfig,
     options: TuningOptions,
@@ -124,16 +154,23 @@ def budget(
     here = options.batch_tokens / (gpus * options.accumulation)
     shards = gpus if layout.shard else 1
     layers, hidden = config.num_hidden_layers, config.hidden_size
-    # In bfloat16: norms, projections, rotated queries and keys, attention; four tensors of the feed-forward's width.
-    layer = 2 * here * (8 * hidden + 4 * config.intermediate_size)
+    # The stream between layers is as wide as the weights: autocast leaves it in float32, shared weights are bfloat16.
+    stream = 2.0 if layout.shard else 4.0
+    # In the stream's type: two norms and their inputs. In bfloat16: queries, keys, values, attention; four tensors of
+    # the feed-forward's width.
+    layer = here * (4 * stream * hidden + 2 * (4 * hidden + 4 * config.intermediate_size))
     kept = {
-        "layer inputs": 2.0 * layers * here * hidden,
+        "layer inputs": stream * layers * here * hidden,
         "activations of one layer": layer,
     }
     logits = 4.0 * here * config.vocab_size
     memory = {
         "weights, gradients, moments": (STATE_BYTES * trainable + 4.0 * (parameters - trainable)) / shards,
-        "bfloat16 copies of weights": 2.0 * parameters / (layers / 2 if layout.shard else 1),
+        **(
+            {"gathered weights, gradients": gathered(weight_groups(model))}
+            if layout.shard
+            else {"bfloat16 copies of weights": 2.0 * parameters}
+        ),
         **(kept if layout.activation_checkpointing else {"activations": layers * layer}),
         "logits": 0.0 if fused_loss else min(logits, float(LOGIT_BYTES)) * 2,
     }

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
+from ropewalk.devices import has_gpu
 from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.options import plain
@@ -52,7 +52,7 @@ def train_to_folder(
         columns: what the row is called in tables; no part of what it is.
     """
     # Without saying so, two processes without a GPU do not find each other.
-    main = PartialState(cpu=not torch.cuda.is_available()).is_main_process
+    main = PartialState(cpu=not has_gpu()).is_main_process
     with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
         result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, layout=layout)
     if not main:

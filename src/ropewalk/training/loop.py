@@ -23,14 +23,14 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel
 
 from ropewalk import checkpoints
-from ropewalk.devices import has_gpu
+from ropewalk.devices import copied, has_gpu
 from ropewalk.errors import UserError
 from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
 from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.training.batches import Batch, Batches
-from ropewalk.training.loss import CausalLoss
+from ropewalk.training.loss import CausalLoss, documents_within
 from ropewalk.training.options import Layout, TrainingOptions
 
 STEPS_BETWEEN_METRICS = 10
@@ -107,6 +107,7 @@ def train(
     # Sharded checkpoints are files of another kind.
     shards = {"shards": accelerator.num_processes} if layout.shard else {}
     reached = _resume(accelerator, state, {**identity, "options": plain(options), **shards})
+    attention = getattr(model.config, "_attn_implementation", None)
     start, loss, earlier = reached["step"], reached["loss"], reached["tokens"]
     if sink is not None and accelerator.is_main_process:
         sink.resume(start)
@@ -122,7 +123,9 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             batch = batches(step)
-            step_loss, norm = _step(accelerator, loss_model, optimizer, batch, options, layout.context_parallel)
+            step_loss, norm = _step(
+                accelerator, loss_model, optimizer, batch, options, layout.context_parallel, attention
+            )
             losses.append(step_loss)
             tokens += batch.ids.size
             last, note = step + 1 == options.steps, ""
@@ -163,7 +166,7 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=torch.cuda.is_available())
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=has_gpu())
 
 
 def _accelerator(layout: Layout) -> Accelerator:
@@ -174,7 +177,11 @@ def _accelerator(layout: Layout) -> Accelerator:
     # Gradients are summed in float32, and the loss leaves the model as it is: in bfloat16 one of 3173.3 became 3168.
     precision = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if gpu else None, reduce_dtype=torch.float32)
     plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", mixed_precision_policy=precision
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        mixed_precision_policy=precision,
+        # The first process has the weights, and gives them to the others.
+        cpu_ram_efficient_loading=True,
     )
     processes, cut = int(os.environ.get("WORLD_SIZE", "1")), layout.context_parallel
     if processes % cut:
@@ -190,6 +197,7 @@ def _step(
     batch: Batch,
     options: TrainingOptions,
     context_parallel: int,
+    attention: str | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimiser step; returns the mean loss over the whole batch and the norm of the gradient."""
     processes = accelerator.num_processes // context_parallel
@@ -200,19 +208,19 @@ def _step(
             f"times {options.accumulation} micro-batches."
         )
     targets = batch.targets
-    parts = [batch.ids, targets] if batch.positions is None else [batch.ids, targets, batch.positions]
-    mine = [np.split(part, processes)[accelerator.process_index // context_parallel] for part in parts]
-    micro_batches = zip(
-        *(torch.from_numpy(part).to(accelerator.device).chunk(options.accumulation) for part in mine), strict=True
-    )
+    mine = _part(batch, accelerator.process_index // context_parallel, processes)
     # Processes are averaged, and texts may have different numbers of targets.
     share = accelerator.num_processes / int((targets >= 0).sum())
     total = torch.zeros((), device=accelerator.device)
-    for i, micro_batch in enumerate(micro_batches):
-        tensors = list(micro_batch)
+    arrays = [mine.ids, mine.targets] if mine.positions is None else [mine.ids, mine.targets, mine.positions]
+    moved = [copied(array, accelerator.device).chunk(options.accumulation) for array in arrays]
+    for i in range(options.accumulation):
+        tensors = [parts[i] for parts in moved]
         if context_parallel > 1 and len(tensors) < 3:
             # Each process has a part of the sequence, and must know which.
             tensors.append(torch.arange(tensors[0].shape[1], device=accelerator.device).expand_as(tensors[0]).clone())
+        bounds, longest = documents_within(_part(mine, i, options.accumulation), attention)
+        documents = {} if bounds is None else {"bounds": copied(bounds, accelerator.device), "longest": longest}
         # Gradients travel between processes with the last micro-batch only, where each has room for all of them.
         quiet = i + 1 < options.accumulation and accelerator.distributed_type != DistributedType.FSDP
         with ExitStack() as stack:
@@ -225,7 +233,7 @@ def _step(
                         buffers=tensors, buffer_seq_dims=dims, no_restore_buffers=set(tensors)
                     )
                 )
-            loss = model(*tensors) * share
+            loss = model(*tensors, **documents) * share
             accelerator.backward(loss)
         total += loss.detach()
     limit = options.clip_norm or math.inf
@@ -233,6 +241,15 @@ def _step(
     optimizer.step()
     optimizer.zero_grad()
     return accelerator.reduce(total, "mean"), norm
+
+
+def _part(batch: Batch, which: int, parts: int) -> Batch:
+    """One of several equal parts of a batch."""
+    ids, positions = (
+        None if array is None else np.split(array, parts)[which] for array in (batch.ids, batch.positions)
+    )
+    assert ids is not None
+    return Batch(ids, positions)
 
 
 def _gather(accelerator: Accelerator, prepared: nn.Module, model: PreTrainedModel) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, masking_utils
 
 from ropewalk.models.heads import decoder, scales_logits
-from ropewalk.training.batches import IGNORED
+from ropewalk.training.batches import IGNORED, Batch
 
 LOGIT_BYTES = 2**28
 """Memory for the float32 logits of one piece."""
@@ -34,19 +38,43 @@ class CausalLoss(nn.Module):
         # Sharding goes by these layers. The head is none of them: its weight is read here, outside of its own pass.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
 
-    def forward(self, ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+    def tie_weights(self) -> None:
+        """Tie what the model ties, after its weights were replaced."""
+        self.model.tie_weights()
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        targets: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        bounds: torch.Tensor | None = None,
+        longest: int = 0,
+    ) -> torch.Tensor:
         """The summed NLL of the targets, in nats; -100 counts nothing.
 
         Args:
             ids: token ids, shape (sequences, length).
             targets: the token to be predicted at each place, of the same shape.
             positions: place of each token in its document, of the same shape; 0 begins a document.
+            bounds: see :func:`documents_within`; where given, all sequences go through the model as one.
+            longest: tokens of the longest document; with ``bounds``.
         """
-        if not self.plain_head:
-            logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits
-            return _nll(logits.flatten(0, 1), targets.flatten())
-        body, head = decoder(self.model), self.model.get_output_embeddings()
-        hidden = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state.flatten(0, 1)
+        given: dict[str, Any] = {"use_cache": False}
+        if bounds is not None:
+            # Flash attention looks for documents in a batch of one row only, and else attends from one to another.
+            ids, positions = ids.flatten()[None], None if positions is None else positions.flatten()[None]
+            given |= {
+                "cu_seq_lens_q": bounds,
+                "cu_seq_lens_k": bounds,
+                "max_length_q": longest,
+                "max_length_k": longest,
+            }
+        with _documents_known(positions):
+            if not self.plain_head:
+                logits = self.model(input_ids=ids, position_ids=positions, **given).logits
+                return _nll(logits.flatten(0, 1), targets.flatten())
+            body, head = decoder(self.model), self.model.get_output_embeddings()
+            hidden = body(input_ids=ids, position_ids=positions, **given).last_hidden_state.flatten(0, 1)
         wanted = targets.flatten()
         if fused(hidden.device):
             from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
@@ -62,6 +90,44 @@ class CausalLoss(nn.Module):
             for h, t in zip(hidden.split(rows), wanted.split(rows), strict=True)
         ]
         return torch.stack(pieces).sum()
+
+
+def documents_within(batch: Batch, attention: str | None) -> tuple[np.ndarray | None, int]:
+    """Where documents begin and end, for kernels that take documents of different lengths one after the other.
+
+    Given on the CPU, since a model that has to find them out waits for the GPU in every layer.
+
+    Args:
+        batch: what goes through the model at once.
+        attention: transformers' name of the kernel; only flash attention takes them.
+
+    Returns:
+        The bounds of all documents, int32, from 0 to the tokens of the batch, and the tokens of the longest document;
+        None and 0 where the kernel needs none.
+    """
+    one_text = batch.positions is None
+    if "flash" not in (attention or "") or (one_text and len(batch.ids) > 1):
+        return None, 0
+    starts = np.zeros(1, np.int64) if batch.positions is None else np.flatnonzero(batch.positions.ravel() == 0)
+    bounds = np.append(starts, batch.ids.size)
+    return bounds.astype(np.int32), int(np.diff(bounds).max())
+
+
+@contextmanager
+def _documents_known(positions: torch.Tensor | None) -> Iterator[None]:
+    """Keep transformers from asking the GPU, once a pass, whether a sequence has several documents: it waits for it."""
+
+    def found(position_ids: torch.Tensor) -> torch.Tensor | None:
+        if positions is None:
+            return None
+        return (torch.diff(positions, prepend=positions[:, :1] - 1, dim=-1) != 1).cumsum(-1)
+
+    before = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = found
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = before
 
 
 def _nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

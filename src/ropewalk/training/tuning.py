@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 from ropewalk.corpora.store import Corpus
 from ropewalk.errors import UserError
 from ropewalk.models.binding import patch
-from ropewalk.models.loading import load_model
+from ropewalk.models.loading import load_empty, load_model
 from ropewalk.models.rope_writing import write_rope
 from ropewalk.models.sources import ModelSource, weights_hash
 from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
@@ -69,12 +70,16 @@ def tune(
         batches = TrainingBatches(
             corpora, options.length, options.sequences, options.copy_fraction, symbols, options.seed, STAGE
         )
-    # The loop moves it to its device, each process to its own.
-    model = load_model(source, dtype="float32", device="cpu", attention=layout.attention)
+    # The loop moves it to its device, each process to its own; weights that are shared out, from the first process.
+    loads = not layout.shard or int(os.environ.get("RANK", "0")) == 0
+    if loads:
+        model = load_model(source, dtype="float32", device="cpu", attention=layout.attention)
+    else:
+        model = load_empty(source, attention=layout.attention)
     served = max(options.length, rope.original_length)
     # What cannot be saved in the end is refused in the beginning.
     write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served, native=False)
-    patch(model, rope)
+    patch(model, rope, prove=loads)
     adapted: Any = add_adapters(model, options.lora, options.seed) if options.lora else None
 
     def finish(trained: PreTrainedModel) -> PreTrainedModel:

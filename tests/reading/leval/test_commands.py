@@ -43,7 +43,7 @@ def test_from_pocket_to_report(monkeypatch, tmp_path, tiny_model, capsys):
 
 def test_faults_are_one_sentence(monkeypatch, tmp_path, capsys):
     (tmp_path / "tpo.jsonl").write_text("{")
-    assert run(monkeypatch, "leval", "score", tmp_path / "tpo.jsonl", "--json") == 1
+    assert run(monkeypatch, "leval", "score", tmp_path / "tpo.jsonl", "--json") == 2
     error = capsys.readouterr().err
     assert "tpo.jsonl:1 is no JSON" in error
     assert error.count("\n") == 1

@@ -34,7 +34,7 @@ def test_bad_lines_are_named(tmp_path, lines, message):
 def test_missing_files_and_unreachable_hubs_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no quality\.jsonl there"):
         load_task(DataSource.parse(f"folder:{tmp_path}"), TASKS["quality"])
-    with pytest.raises(UserError, match=r"tasks hub:a/b at revision c: tpo\.jsonl cannot be had"):
+    with pytest.raises(UserError, match=r"tasks hub:a/b at revision c: tpo\.jsonl is not kept"):
         load_task(DataSource.parse("hub:a/b", "c"), TASKS["tpo"])
     with pytest.raises(UserError, match="expected folder:PATH or hub:"):
         DataSource.parse("ftp:x")

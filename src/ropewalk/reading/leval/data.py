@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import UserError
+from ropewalk.files import whole_folder, write_json
+from ropewalk.hub import refusal
 from ropewalk.reading.leval.lines import json_lines
-from ropewalk.reading.leval.tasks import ExamTask
+from ropewalk.reading.leval.tasks import TASKS, ExamTask
 
 HUB = "hub:L4NLP/LEval"
 HUB_FOLDER = "LEval/Exam"
@@ -65,18 +68,32 @@ class DataSource:
             return path
         from huggingface_hub import hf_hub_download
 
+        name = f"{HUB_FOLDER}/{task.name}.jsonl"
         try:
-            return Path(
-                hf_hub_download(
-                    self.name, f"{HUB_FOLDER}/{task.name}.jsonl", repo_type="dataset", revision=self.revision
-                )
-            )
+            return Path(hf_hub_download(self.name, name, repo_type="dataset", revision=self.revision))
         except Exception as error:
-            text = " ".join(str(error).split())
-            raise UserError(
-                f"tasks {self}: {task.name}.jsonl cannot be had from the Hugging Face hub ({text[:200]}); "
-                "check the network, or name a downloaded copy as folder:PATH."
-            ) from error
+            said = refusal(f"tasks {self}: {task.name}.jsonl", error, "data set")
+            raise said or UserError(f"tasks {self}: {task.name}.jsonl cannot be had ({error}).") from error
+
+
+def fetch(source: DataSource, folder: Path) -> None:
+    """Put all tasks of a source into ``folder``, whole or not at all; ``source.json`` says where they came from.
+
+    Raises:
+        UserError: a task is missing, malformed, or cannot be had.
+    """
+    commit = None
+    if source.kind == "hub":
+        # In the hub's cache a file lies below the commit that it is of; the others are taken from the same one.
+        commit = source.file(TASKS["tpo"]).parents[2].name
+        source = DataSource(source.kind, source.name, commit)
+    files = {task.name: source.file(task) for task in TASKS.values()}
+    with whole_folder(folder) as temporary:
+        for name, path in files.items():
+            shutil.copyfile(path, temporary / f"{name}.jsonl")
+        for task in TASKS.values():
+            load_task(DataSource("folder", str(temporary)), task)
+        write_json(temporary / "source.json", {"kind": source.kind, "name": source.name, "revision": commit})
 
 
 def load_task(source: DataSource, task: ExamTask) -> list[ExamDocument]:

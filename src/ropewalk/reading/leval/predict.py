@@ -44,10 +44,15 @@ def read_leval(
     columns: Mapping[str, Any],
     state: Path,
     folder: Path,
+    brought: Path | None = None,
 ) -> None:
-    """Answer the tasks that the options name, those of the pocket edition made on the spot; see :func:`predict`."""
+    """Answer the tasks that the options name, those of the pocket edition made on the spot; see :func:`predict`.
+
+    Args:
+        brought: folder that the data were brought into; they are looked for where the options say where None.
+    """
     if options.data != "pocket":
-        data = DataSource.parse(options.data, options.revision)
+        data = DataSource("folder", str(brought)) if brought else DataSource.parse(options.data, options.revision)
         predict(source, rope, data, options, columns=columns, state=state, folder=folder)
         return
     with tempfile.TemporaryDirectory() as made:
