@@ -1,7 +1,7 @@
 """Put what a part of docs/gpu/one-hour.sh has made beside what made it: `python docs/gpu/collect.py RESULTS OUT`.
 
-Of a study's reports their pages, figures and numbers, without models and texts; and ``provenance.json``: commit, device,
-driver, versions, date and time.
+Of a study's reports their pages, figures and numbers, without models and texts; and ``provenance.json``: commit,
+device, driver, versions, date and time.
 """
 
 from __future__ import annotations
