@@ -27,10 +27,11 @@ FLOORS = {
     "scaling": {"rope", "reading"},
     "search": {"rope", "corpora", "models", "reading"},
     "export": {"rope", "models"},
+    "doctor": {"rope", "models"},
     "report": {"rope", "reading", "posgen", "scaling", "search"},
     "study": {"rope", "corpora", "models", "training", "reading", "posgen", "scaling", "search", "report"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "reading", "posgen", "scaling", "report", "study"}
-    | {"search", "export"},
+    | {"search", "export", "doctor"},
 }
 """What each room may import, beside itself and the ground."""
 UP = {"warm": {"cli"}}

@@ -12,6 +12,7 @@ import typer
 
 from ropewalk.cli import (
     budget,
+    doctor,
     export,
     harness,
     jobs,
@@ -84,6 +85,7 @@ app.command(
 app.command()(reports.summary)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
+app.add_typer(doctor.doctor_app, name="doctor")
 app.add_typer(studies.config_app, name="config")
 
 
