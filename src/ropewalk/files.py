@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -142,6 +143,12 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
         raise UserError(f"{path}: no such file; expected {what}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged or not {what}: {error}.") from None
+
+
+def file_hash(path: Path) -> bytes:
+    """The sha256 of what a file holds."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def _umask() -> int:

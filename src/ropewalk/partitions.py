@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from ropewalk.errors import UserError
 
@@ -49,6 +50,7 @@ class Partition:
         return wanted if most is None else min(wanted, most)
 
 
+@cache
 def partitions() -> dict[str, Partition]:
     """The partitions of the cluster by name, and the default one under ``""``; none where Slurm does not answer."""
     if shutil.which("sinfo") is None:

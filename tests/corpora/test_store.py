@@ -120,15 +120,25 @@ def stop_after(batches: int) -> Callable[[int, int], None]:
     return progress
 
 
+def numbered(folder: Path, documents: list[str]) -> Path:
+    """A folder of documents."""
+    folder.mkdir()
+    for k, text in enumerate(documents):
+        (folder / f"{k}.txt").write_text(text)
+    return folder
+
+
+def one_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch, documents: list[str]) -> Path:
+    """A folder of documents, each of which is a batch of its own."""
+    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1)
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    return numbered(folder / "texts", documents)
+
+
 def test_a_killed_build_goes_on_after_its_last_batch(
     byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1)
-    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    texts = tmp_path / "texts"
-    texts.mkdir()
-    for k in range(6):
-        (texts / f"{k}.txt").write_text(f"document {k} " * (k + 1))
+    texts = one_at_a_time(tmp_path, monkeypatch, [f"document {k} " * (k + 1) for k in range(6)])
     whole = build(f"folder:{texts}", byte_tokenizer, tmp_path / "whole")
     with pytest.raises(Stop):
         build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut", progress=stop_after(4))
@@ -158,12 +168,7 @@ def spied(tokenise: Callable[..., Any], seen: list[int]) -> Callable[..., Any]:
 def test_a_text_that_changed_is_tokenised_again_with_all_behind_it(
     byte_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BATCH_CHARACTERS", 1)
-    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    texts = tmp_path / "texts"
-    texts.mkdir()
-    for k in range(4):
-        (texts / f"{k}.txt").write_text(f"document {k}")
+    texts = one_at_a_time(tmp_path, monkeypatch, [f"document {k}" for k in range(4)])
     with pytest.raises(Stop):
         build(f"folder:{texts}", byte_tokenizer, tmp_path / "cut", progress=stop_after(3))
     (texts / "1.txt").write_text("another text altogether")
@@ -176,10 +181,7 @@ def test_a_text_that_changed_is_tokenised_again_with_all_behind_it(
 
 
 def test_a_corpus_that_a_study_needs_more_of_is_refused_before_it_stands(byte_tokenizer: Any, tmp_path: Path) -> None:
-    texts = tmp_path / "texts"
-    texts.mkdir()
-    for k in range(40):
-        (texts / f"{k}.txt").write_text(f"document {k} " * 10)
+    texts = numbered(tmp_path / "texts", [f"document {k} " * 10 for k in range(40)])
     with pytest.raises(UserError, match=r"of the 2 wanted documents of at least 500 tokens in its split test"):
         build(f"folder:{texts}", byte_tokenizer, tmp_path / "c", needs=[Need("test", 500, 2)])
     assert not (tmp_path / "c").exists()

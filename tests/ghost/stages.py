@@ -116,10 +116,7 @@ def pretraining(material: Material, folder: Path, layout: Layout = SEEN, **chang
         replace(PRETRAINING, **changed),
         [material.corpus],
         layout=layout,
-        state=folder / "state",
-        folder=folder / "model",
-        metrics=folder / "metrics.jsonl",
-        columns={},
+        **_places(folder),
     )
     return _trained(folder)
 
@@ -132,12 +129,19 @@ def tuning(material: Material, folder: Path, layout: Layout = SEEN, **changed: A
         replace(TUNING, **changed),
         [material.corpus],
         layout=layout,
-        state=folder / "state",
-        folder=folder / "model",
-        metrics=folder / "metrics.jsonl",
-        columns={},
+        **_places(folder),
     )
     return _trained(folder)
+
+
+def _places(folder: Path) -> dict[str, Any]:
+    """Where a training writes, and what its row is called."""
+    return {
+        "state": folder / "state",
+        "folder": folder / "model",
+        "metrics": folder / "metrics.jsonl",
+        "columns": {},
+    }
 
 
 def _trained(folder: Path) -> dict[str, Any]:

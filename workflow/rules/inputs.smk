@@ -36,13 +36,10 @@ def tune_resources():
 def tune_launcher():
     """What starts a tuning: one process, or several on one node or more."""
     wanted = STUDY.config.resources.tune
+    if wanted.nodes == 1 and wanted.gpu < 2:
+        return "ropewalk tune"
     if wanted.nodes == 1:
-        several = wanted.gpu > 1
-        return (
-            f"python -m ropewalk.launch {wanted.gpu} tune"
-            if several
-            else "ropewalk tune"
-        )
+        return f"python -m ropewalk.launch {wanted.gpu} tune"
     script = f'exec accelerate launch {MEETING} -m ropewalk.cli tune "$@"'
     return (
         f"srun --nodes={wanted.nodes} --ntasks={wanted.nodes} --ntasks-per-node=1 --cpus-per-task={wanted.threads} "

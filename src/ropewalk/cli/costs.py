@@ -13,11 +13,8 @@ from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.study.rows import ModelRow, Study
-from ropewalk.training.budget import GIB, Budget, budget
+from ropewalk.training.budget import Budget, budget
 from ropewalk.training.options import TuningOptions
-
-FITS = 0.92
-"""Share of a GPU's memory that a training may be told to take: the rest goes to fragments, kernels and CUDA itself."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +33,11 @@ class Cost:
     cost: Budget
     asked: float
 
-    @property
-    def gib(self) -> float:
-        """GiB of memory a GPU."""
-        return sum(self.cost.memory.values()) / GIB
-
     def faults(self, gpu_memory: float) -> list[str]:
         """What keeps it from running, for GPUs of so many GiB."""
         found = []
-        if self.gib > FITS * gpu_memory:
-            found.append(f"takes {self.gib:.0f} GiB of {gpu_memory:g} on each GPU")
+        if not self.cost.fits(gpu_memory):
+            found.append(f"takes {self.cost.gib:.0f} GiB of {gpu_memory:g} on each GPU")
         if self.cost.hours > self.asked:
             found.append(
                 f"takes {self.cost.hours:.1f} h of the {self.asked:.1f} h that resources.tune.runtime asks for"
@@ -109,7 +101,7 @@ def costs_text(costs: list[Cost], gpu_memory: float) -> str:
     for one in costs:
         together = len(one.models) * one.cost.hours * one.gpus
         lines.append(
-            f"{len(one.models):7}  {one.gpus:4}  {one.gib:8.1f}  {one.cost.hours:10.2f}  {one.asked:5.1f}  "
+            f"{len(one.models):7}  {one.gpus:4}  {one.cost.gib:8.1f}  {one.cost.hours:10.2f}  {one.asked:5.1f}  "
             f"{together:22.1f}  {one.models[0]}{' …' if len(one.models) > 1 else ''}"
         )
         lines += [f"         {fault}" for fault in one.faults(gpu_memory)]

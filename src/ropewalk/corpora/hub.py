@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import PassingError, UserError
+from ropewalk.files import files_below
 from ropewalk.hub import refusal
 
 
@@ -72,8 +73,9 @@ def rows(name: str, revision: str) -> Iterator[str]:
         UserError: a file cannot be had or read, or lacks the key of the text.
     """
     wanted = HUB[name]
+    known = _listed(name, revision) if any("*" in pattern for pattern in wanted.files) else []
     for pattern in wanted.files:
-        for file in _files(name, revision, pattern):
+        for file in _files(name, revision, pattern, known):
             path = _brought(name, revision, file)
             try:
                 yield from _parquet(path, wanted.column) if path.suffix == ".parquet" else _lines(path, wanted.column)
@@ -81,35 +83,40 @@ def rows(name: str, revision: str) -> Iterator[str]:
                 raise _unreachable(name, revision, error, f"{file} ") from None
 
 
-def _files(name: str, revision: str, pattern: str) -> list[str]:
-    """The files that a pattern stands for, in order; those that a file's own name counts, where the network is away."""
+def _listed(name: str, revision: str) -> list[str]:
+    """The files of a data set, or those of it that are kept on this machine, where the network is away."""
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    if "*" not in pattern:
-        return [pattern]
     dataset = HUB[name].dataset
     try:
         if not constants.HF_HUB_OFFLINE:
-            known = HfApi().list_repo_files(dataset, repo_type="dataset", revision=revision)
-            found = sorted(file for file in known if fnmatch(file, pattern))
-        else:
-            kept = Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True))
-            found = _counted(sorted(file.relative_to(kept).as_posix() for file in kept.glob(pattern)))
+            return list(HfApi().list_repo_files(dataset, repo_type="dataset", revision=revision))
+        kept = Path(snapshot_download(dataset, repo_type="dataset", revision=revision, local_files_only=True))
+        return [file.relative_to(kept).as_posix() for file in files_below(kept)]
     except Exception as error:
         raise _unreachable(name, revision, error) from None
-    if not found and constants.HF_HUB_OFFLINE:
+
+
+def _files(name: str, revision: str, pattern: str, known: list[str]) -> list[str]:
+    """The files that a pattern stands for, in order; those that a file's own name counts, where the network is away."""
+    from huggingface_hub import constants
+
+    if "*" not in pattern:
+        return [pattern]
+    found = sorted(file for file in known if fnmatch(file, pattern))
+    if found:
+        return _counted(found) if constants.HF_HUB_OFFLINE else found
+    place = f"hub:{name} ({HUB[name].dataset} at revision {revision})"
+    if constants.HF_HUB_OFFLINE:
         raise PassingError(
-            f"hub:{name} ({dataset} at revision {revision}): {pattern} is not kept on this machine, and the "
-            "Hugging Face hub cannot be asked (offline)."
+            f"{place}: {pattern} is not kept on this machine, and the Hugging Face hub cannot be asked (offline)."
         )
-    if not found:
-        raise UserError(f"hub:{name} ({dataset} at revision {revision}) has no file {pattern}.")
-    return found
+    raise UserError(f"{place} has no file {pattern}.")
 
 
 def _counted(kept: list[str]) -> list[str]:
     """All files of a set such as ``train-00002-of-00023.parquet``, of which some are kept."""
-    together = re.search(r"-(\d{5})-of-(\d{5})\.", kept[0]) if kept else None
+    together = re.search(r"-(\d{5})-of-(\d{5})\.", kept[0])
     if together is None:
         return kept
     front, back = kept[0][: together.start()], kept[0][together.end() :]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ropewalk.errors import UserError
-from ropewalk.files import read_json
+from ropewalk.files import file_hash, read_json
 from ropewalk.hub import refusal
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
@@ -89,8 +89,7 @@ def weights_hash(source: ModelSource) -> str | None:
     files = [gguf_path(source.name)] if source.kind == "gguf" else _weights(Path(source.name))
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(file_hash(path))
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ropewalk.files import files_below
+from ropewalk.files import file_hash, files_below
 from ropewalk.tracking.records import flat, is_number, is_own
 
 _NAME_LENGTH, _PARAM_LENGTH, _TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in characters
@@ -47,9 +46,7 @@ def copy_up_to() -> int:
 
 def reference(file: Path) -> dict[str, Any]:
     """What tells a file that is not copied: ``path``, ``bytes`` and ``sha256``."""
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return {"path": str(file.resolve()), "bytes": file.stat().st_size, "sha256": digest}
+    return {"path": str(file.resolve()), "bytes": file.stat().st_size, "sha256": file_hash(file).hex()}
 
 
 class Store:

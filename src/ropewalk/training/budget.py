@@ -22,6 +22,8 @@ from ropewalk.training.loss import LOGIT_BYTES
 from ropewalk.training.options import Layout, TuningOptions
 
 GIB = 2**30
+FITS = 0.92
+"""Share of a GPU's memory that a training may be told to take: the rest goes to fragments, kernels and CUDA itself."""
 STATE_BYTES = 16
 """Of a trained weight: itself, its gradient and Adam's two moments, in float32."""
 
@@ -48,10 +50,18 @@ class Budget:
     hours: float
     memory: dict[str, float]
 
+    @property
+    def gib(self) -> float:
+        """GiB a GPU, of everything together."""
+        return sum(self.memory.values()) / GIB
+
+    def fits(self, gpu_memory: float) -> bool:
+        """Whether GPUs of so many GiB are large enough."""
+        return self.gib < FITS * gpu_memory
+
     def text(self, gpu_memory: float) -> str:
         """The budget as lines for a terminal; ``gpu_memory`` in GiB."""
-        total = sum(self.memory.values()) / GIB
-        verdict = "fits" if total < 0.92 * gpu_memory else "does not fit"
+        verdict = "fits" if self.fits(gpu_memory) else "does not fit"
         lines = [
             f"weights             {self.parameters:>16,}  ({self.trainable:,} trained)",
             f"tokens              {self.tokens:>16,}",
@@ -60,7 +70,7 @@ class Budget:
             f"hours               {self.hours:>16.2f}",
             "memory a GPU, GiB",
             *(f"  {name:<30} {size / GIB:>8.2f}" for name, size in self.memory.items()),
-            f"  {'together':<30} {total:>8.2f}  {verdict} into {gpu_memory:g} GiB",
+            f"  {'together':<30} {self.gib:>8.2f}  {verdict} into {gpu_memory:g} GiB",
         ]
         return "\n".join(lines)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.parallelism_config import ParallelismConfig
@@ -208,7 +207,7 @@ def _step(
             f"times {options.accumulation} micro-batches."
         )
     targets = batch.targets
-    mine = _part(batch, accelerator.process_index // context_parallel, processes)
+    mine = batch.part(accelerator.process_index // context_parallel, processes)
     # Processes are averaged, and texts may have different numbers of targets.
     share = accelerator.num_processes / int((targets >= 0).sum())
     total = torch.zeros((), device=accelerator.device)
@@ -219,7 +218,7 @@ def _step(
         if context_parallel > 1 and len(tensors) < 3:
             # Each process has a part of the sequence, and must know which.
             tensors.append(torch.arange(tensors[0].shape[1], device=accelerator.device).expand_as(tensors[0]).clone())
-        bounds, longest = documents_within(_part(mine, i, options.accumulation), attention)
+        bounds, longest = documents_within(mine.part(i, options.accumulation), attention)
         documents = {} if bounds is None else {"bounds": copied(bounds, accelerator.device), "longest": longest}
         # Gradients travel between processes with the last micro-batch only, where each has room for all of them.
         quiet = i + 1 < options.accumulation and accelerator.distributed_type != DistributedType.FSDP
@@ -241,15 +240,6 @@ def _step(
     optimizer.step()
     optimizer.zero_grad()
     return accelerator.reduce(total, "mean"), norm
-
-
-def _part(batch: Batch, which: int, parts: int) -> Batch:
-    """One of several equal parts of a batch."""
-    ids, positions = (
-        None if array is None else np.split(array, parts)[which] for array in (batch.ids, batch.positions)
-    )
-    assert ids is not None
-    return Batch(ids, positions)
 
 
 def _gather(accelerator: Accelerator, prepared: nn.Module, model: PreTrainedModel) -> None:
