@@ -6,11 +6,12 @@ import sys
 
 from ropewalk.launch import command
 
-MEETS = """
-import sys
+MEETS = r"""
+import os, sys
 from accelerate import PartialState
 state = PartialState(cpu=True)
-print(f"process {state.process_index} of {state.num_processes}", *sys.argv[1:], flush=True)
+# In one write: what two processes print may otherwise be mixed.
+os.write(1, f"process {state.process_index} of {state.num_processes} {' '.join(sys.argv[1:])}\n".encode())
 """
 
 
