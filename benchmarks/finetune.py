@@ -20,10 +20,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 
+from ropewalk.models.flops import forward_flops
 from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.shape import ModelShape
 from ropewalk.training.batches import Batch
-from ropewalk.training.budget import forward_flops
 from ropewalk.training.loop import train
 from ropewalk.training.options import Layout, TrainingOptions
 

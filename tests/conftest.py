@@ -14,6 +14,11 @@ WINDOW, TEXT = 128, 2048
 LONGEST = ("test_workflow.py", "test_slurm.py", "test_load.py", "test_storage.py")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: tests of workflows, of Slurm and of servers wait for much of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Files that take minutes go first, a worker each: at the end, one would work while the others wait."""

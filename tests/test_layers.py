@@ -29,9 +29,10 @@ FLOORS = {
     "export": {"rope", "models"},
     "doctor": {"rope", "models"},
     "report": {"rope", "reading", "posgen", "scaling", "search"},
+    "extending": {"rope", "corpora", "models", "reading", "search", "export", "report"},
     "study": {"rope", "corpora", "models", "training", "reading", "posgen", "scaling", "search", "report"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "reading", "posgen", "scaling", "report", "study"}
-    | {"search", "export", "doctor"},
+    | {"search", "export", "doctor", "extending"},
 }
 """What each room may import, beside itself and the ground."""
 UP = {"warm": {"cli"}}

@@ -54,6 +54,10 @@ class NoRoomError(UserError):
         self.length, self.needed = length, needed
 
 
+class NoRopeError(UserError):
+    """A search tried ropes, and none keeps to its bound."""
+
+
 class OptionError(UserError, ValueError):
     """An option has a value that it cannot have; the message begins with the option's name.
 

@@ -304,15 +304,15 @@ def tied(words, tmp_path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changed", "layout"),
+    ("model", "changed", "layout"),
     [
-        ({}, Layout(shard=True)),
-        ({"accumulation": 2}, Layout(shard=True, activation_checkpointing=True)),
-        ({"lora": AdapterOptions(rank=4, alpha=8.0)}, Layout(shard=True)),
+        ("words", {}, Layout(shard=True)),
+        ("words", {"accumulation": 2}, Layout(shard=True, activation_checkpointing=True)),
+        ("tied", {}, Layout(shard=True)),
+        ("tied", {"lora": AdapterOptions(rank=4, alpha=8.0)}, Layout(shard=True)),
     ],
-    ids=["whole", "checkpointed", "adapters"],
+    ids=["whole", "checkpointed", "tied", "adapters"],
 )
-@pytest.mark.parametrize("model", ["words", "tied"])
 def test_two_processes_that_share_out_the_weights_come_to_what_one_does(request, tmp_path, changed, layout, model):
     words, options = request.getfixturevalue(model), replace(SHORT, **changed)
     (tmp_path / "sharded.py").write_text(SHARDED)

@@ -14,6 +14,7 @@ from ropewalk.cli import (
     budget,
     doctor,
     export,
+    extend,
     harness,
     jobs,
     leval,
@@ -42,6 +43,7 @@ READING, TRAINING, REPORT = (f"ropewalk.{room}.options" for room in ("reading", 
 LAYOUT = f"--layout={TRAINING}:Layout"
 
 app.command()(studies.study)
+app.command()(extend.extend)
 app.add_typer(ropes.rope_app, name="rope")
 app.command()(ropes.show)
 app.command()(predict.predict)

@@ -35,7 +35,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ropewalk.errors import UserError
+from ropewalk.errors import NoRopeError, UserError
 from ropewalk.files import whole_file
 from ropewalk.options import plain
 from ropewalk.progress import Progress
@@ -387,12 +387,12 @@ class SearchLoop:
         """Numbers of the best trials that are allowed and read all documents, best first.
 
         Raises:
-            UserError: there is none.
+            NoRopeError: there is none.
         """
         whole = trials[trials["allowed"] & trials["whole"]]
         if whole.empty:
             least = trials["excess"].min()
-            raise UserError(
+            raise NoRopeError(
                 f"none of {len(trials)} ropes keeps the cost of short texts within its bound; the nearest is "
                 f"{least:.4f} nats a token above it. Allow more with short_cost, or more trials with budget."
             )

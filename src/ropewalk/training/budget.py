@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ropewalk.errors import UserError
-from ropewalk.models.rope_reading import head_dim, text_config
+from ropewalk.models.flops import forward_flops
+from ropewalk.models.rope_reading import text_config
 from ropewalk.training.loop import count_parameters
 from ropewalk.training.lora import add_adapters
 from ropewalk.training.loss import LOGIT_BYTES
@@ -73,19 +74,6 @@ class Budget:
             f"  {'together':<30} {self.gib:>8.2f}  {verdict} into {gpu_memory:g} GiB",
         ]
         return "\n".join(lines)
-
-
-def forward_flops(config: PreTrainedConfig, weights: int, length: int) -> float:
-    """FLOPs of one forward pass over a sequence.
-
-    Args:
-        config: of the model.
-        weights: in matrix products.
-        length: tokens.
-    """
-    config = text_config(config)
-    dims = config.num_attention_heads * head_dim(config)
-    return 2.0 * weights * length + 2.0 * config.num_hidden_layers * dims * float(length) ** 2
 
 
 def weight_groups(model: PreTrainedModel) -> list[tuple[int, int]]:
