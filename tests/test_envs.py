@@ -35,7 +35,8 @@ def test_every_package_has_a_hash():
 
 def test_the_lock_satisfies_the_project():
     optional = PROJECT["project"]["optional-dependencies"]
-    needed = [*PROJECT["project"]["dependencies"], *optional["gguf"], *PROJECT["dependency-groups"]["smollm2"]]
+    needed = [*PROJECT["project"]["dependencies"], *optional["study"], *optional["gguf"]]
+    needed += PROJECT["dependency-groups"]["smollm2"]
     for requirement in map(Requirement, needed):
         if requirement.name != "ropewalk":
             pin = pins()[canonicalize_name(requirement.name)]

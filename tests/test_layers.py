@@ -30,6 +30,7 @@ FLOORS = {
     "doctor": {"rope", "models"},
     "report": {"rope", "reading", "posgen", "scaling", "search"},
     "extending": {"rope", "corpora", "models", "reading", "search", "export", "report"},
+    "api": {"rope", "models", "reading", "export"},
     "study": {"rope", "corpora", "models", "training", "reading", "posgen", "scaling", "search", "report"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "reading", "posgen", "scaling", "report", "study"}
     | {"search", "export", "doctor", "extending"},

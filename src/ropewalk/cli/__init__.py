@@ -28,7 +28,7 @@ from ropewalk.cli import (
     tracking,
 )
 from ropewalk.cli.options import documented
-from ropewalk.errors import UserError
+from ropewalk.errors import MISTAKE, UserError
 
 app = typer.Typer(
     name="ropewalk",
@@ -100,6 +100,12 @@ def main() -> None:
     except UserError as error:
         print(f"ropewalk: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "ropewalk"):
+            raise
+        print(f"ropewalk: this needs the package {package}; install ropewalk[study], which has it.", file=sys.stderr)
+        sys.exit(MISTAKE)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
         print(f"ropewalk: {error.strerror or error}{place}.", file=sys.stderr)

@@ -20,12 +20,12 @@ def write_page(answer: Mapping[str, Any], folder: Path) -> None:
     """Write ``page.html`` and ``front.png``."""
     draw_front(answer, folder / "front.png")
     figure = b64encode((folder / "front.png").read_bytes()).decode()
-    name = answer["model"].partition(":")[2]
+    name = answer["model"].partition(":")[2].rstrip("/").rpartition("/")[2]
     text = render(
         "extend",
         f"{name} at {answer['length']:,} tokens",
         width="46em",
-        said=sentence(answer),
+        answer_in_words=sentence(answer),
         figure=figure,
         fewest=FEWEST,
         worth=WORTH,
@@ -105,16 +105,9 @@ def draw_front(answer: Mapping[str, Any], path: Path) -> None:
         left.append(cost["mean"])
     span = max(right) - min(left)
     axes.set_xlim(min(left) - 0.1 * span, max(right) + 0.35 * span)
-    axes.annotate(
-        "too dear",
-        (answer["short_cost"], axes.get_ylim()[1]),
-        xytext=(4, -2),
-        textcoords="offset points",
-        va="top",
-        color=SECOND,
-        fontsize=8,
-    )
-    axes.set_xlabel("what short texts lose (nats a token)")
-    axes.set_ylabel("what long texts gain (nats)")
-    axes.set_title(f"Up to {answer['native_length']:,} tokens against {answer['length']:,}", loc="left")
+    axes.margins(y=0.12)
+    bound = f"more than {answer['short_cost']:g}: too dear"
+    axes.annotate(bound, (answer["short_cost"], 1.01), xycoords=("data", "axes fraction"), color=SECOND, fontsize=8)
+    axes.set_xlabel(f"what texts up to {answer['native_length']:,} tokens lose (nats a token)")
+    axes.set_ylabel(f"what texts of {answer['length']:,} tokens gain (nats)")
     save(figure, path)

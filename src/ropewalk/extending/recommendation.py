@@ -21,7 +21,7 @@ from ropewalk.extending.measurements import Measured
 from ropewalk.intervals import Interval, student
 from ropewalk.search.value import document_values
 
-FEWEST = 4
+FEWEST = 3
 """Documents below which nothing is decided."""
 WORTH = 0.02
 """Nats of gain that are not worth another rope: a rope that surely gains no more is of no use."""

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,8 @@ class _Run:
         """Documents that a trial of a search reads, or why nothing can be searched."""
         if self.subject.rope.changes:
             return 0, "the model was lengthened before, and searches start from an original rope"
+        if find_spec("optuna") is None:
+            return 0, "the package optuna is not installed; ropewalk[study] has it"
         if self.wish.native:
             return 0, "the native length was given by hand"
         corpora = self._searchable()

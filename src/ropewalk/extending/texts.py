@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
@@ -13,8 +14,6 @@ from ropewalk.corpora.sources import PACKAGES
 from ropewalk.corpora.store import build
 from ropewalk.errors import UserError
 
-EMBEDDED = tuple(f"package:{name}" for name in PACKAGES)
-"""What is read where no texts are given."""
 CHOOSING = 4
 """One in so many documents is kept to choose ropes by, in turn for searching and for selecting; the rest reports."""
 
@@ -34,8 +33,9 @@ def open_texts(
     Raises:
         UserError: a corpus cannot be read, or none has a document that is long enough.
     """
+    embedded = [f"package:{name}" for name, text in PACKAGES.items() if all(map(find_spec, text.needs))]
     found, longest = {}, 0
-    for one in wanted or EMBEDDED:
+    for one in wanted or embedded:
         name, corpus = _open(one, tokenizer, folder)
         if name in found:
             raise UserError(f"two corpora are called {name}; expected folders of different names.")
@@ -45,8 +45,8 @@ def open_texts(
             found[name] = dealt
     if not found:
         raise UserError(
-            f"no text has {length} tokens (the longest has {longest}); expected longer texts "
-            f"({'--corpus FOLDER' if not wanted else 'in --corpus'}) or a smaller --length."
+            f"no text has {length} tokens (the longest of {', '.join(wanted or embedded)} has {longest}); expected "
+            f"longer texts {'in' if wanted else 'by'} --corpus, or a smaller --length."
         )
     return found
 
