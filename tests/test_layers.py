@@ -30,10 +30,11 @@ FLOORS = {
     "doctor": {"rope", "models"},
     "report": {"rope", "reading", "posgen", "scaling", "search"},
     "extending": {"rope", "corpora", "models", "reading", "search", "export", "report"},
+    "zoo": {"rope"},
     "api": {"rope", "models", "reading", "export"},
     "study": {"rope", "corpora", "models", "training", "reading", "posgen", "scaling", "search", "report"},
     "cli": {"rope", "corpora", "models", "tracking", "training", "reading", "posgen", "scaling", "report", "study"}
-    | {"search", "export", "doctor", "extending"},
+    | {"search", "export", "doctor", "extending", "zoo"},
 }
 """What each room may import, beside itself and the ground."""
 UP = {"warm": {"cli"}}

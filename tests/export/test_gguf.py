@@ -173,6 +173,7 @@ PI = methods.pi(TABLE, factor=2.0)
         ("llama", methods.dynamic_ntk(TABLE, factor=2.0), "follows the length cannot be given to llama.cpp"),
         ("llama", methods.log_scaling(PI), "log-scaled attention cannot be given to llama.cpp"),
         ("llama", methods.layers(PI, which="local"), "for local layers; llama.cpp takes one for global layers"),
+        ("qwen2", methods.yarn(TABLE, factor=4.0, beta_fast=4.0), "passes over YaRN's beta_fast 4 and beta_slow 1"),
     ],
 )
 def test_ropes_that_no_file_holds_are_refused(arch, rope, message, tmp_path):

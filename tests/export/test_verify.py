@@ -151,9 +151,9 @@ TWO = methods.longrope(
         ("phi3", TWO),
         ("phi3", methods.resonance(methods.yarn(TABLE, factor=4.0))),
         ("qwen2", methods.yarn(TABLE, factor=4.0)),
-        ("qwen2", methods.yarn(TABLE, factor=4.0, beta_fast=4.0, attention_factor=1.0)),
+        ("qwen2", methods.yarn(TABLE, factor=4.0, attention_factor=1.0)),
         ("qwen2", methods.pi(TABLE, factor=4.0)),
-        ("qwen3", methods.yarn(TABLE, factor=4.0, beta_fast=8.0)),
+        ("qwen3", methods.yarn(TABLE, factor=4.0)),
         ("qwen3", methods.ntk(TABLE, factor=4.0)),
     ],
 )

@@ -63,9 +63,12 @@ def test_nothing_to_gain_is_left_alone():
 
 def test_intervals_that_leave_it_open_say_undecided():
     assert asked({"a": (0.05, 0.01)}, noise=1.0).answer == "undecided"
-    assert asked({"a": (1.0, BOUND)}).answer == "undecided"
+    at_the_bound = [asked({"a": (1.0, BOUND)}, seed=seed).answer for seed in range(100)]
+    # Each of the two other verdicts is wrong in 5 % of the cases.
+    assert at_the_bound.count("undecided") > 80
+    assert {at_the_bound.count("use") > 12, at_the_bound.count("too dear") > 12} == {False}
     # One open rope keeps the question open, though another one is surely of no use.
-    assert asked({"a": (1.0, BOUND), "b": (-1.0, 0.0)}).answer == "undecided"
+    assert asked({"a": (0.05, 0.0), "b": (-9.0, 0.0)}, noise=1.0).answer == "undecided"
 
 
 def test_few_documents_decide_nothing():
@@ -84,13 +87,13 @@ def test_comparisons_are_counted_and_corrected_for():
     """With scipy's own interval at Bonferroni's level."""
     table = found({"a": (1.0, 0.01), "b": (0.5, 0.02), "c": (0.1, 0.03)})
     said = recommend(table, BOUND, 0.95)
-    assert said.comparisons == 6
+    assert said.comparisons == 3
     for k, one in enumerate(said.judged, start=1):
         for interval, values in (
             (one.gain, table.tail[0] - table.tail[k]),
             (one.cost, table.short[k] - table.short[0]),
         ):
-            wanted = ttest_1samp(values, 0).confidence_interval(1 - 0.05 / 6)
+            wanted = ttest_1samp(values, 0).confidence_interval(1 - 2 * 0.05 / 3)
             assert (interval.low, interval.high) == pytest.approx(tuple(wanted))
 
 

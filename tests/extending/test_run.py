@@ -52,7 +52,7 @@ def test_an_answer_has_a_page_a_figure_and_all_ropes(answered):
     names = [row["rope"] for row in found["ropes"]]
     assert names == ["native", "yarn", "mrrope-pro", "ntk", "yarn, tuned", "searched"]
     assert len(found["documents"]) == 18
-    assert found["comparisons"] == 10
+    assert found["comparisons"] == 5
     assert found == json.loads((folder / "answer.json").read_text())
     page = (folder / "page.html").read_text()
     assert run.__name__ not in page

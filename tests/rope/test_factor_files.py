@@ -16,6 +16,7 @@ FACTORS = [1.0, 1.5, 4.25]
         ("a.csv", "1.0\n1.5\n4.25\n"),
         ("a.csv", "1.000000000000000000e+00\n1.5e0\n4.25\n\n"),
         ("a.csv", "1,1.5,4.25"),
+        ("a.csv", "1 1.5 4.25\n1 1.5 4.25\n"),
         ("a.csv", "1,1.5,4.25\n1,1.5,4.25\n"),
         ("c.json", json.dumps({"rope_scaling": {"long_factor": FACTORS, "short_factor": [1, 1, 1]}})),
         ("c.json", json.dumps({"rope_parameters": {"long_factor": FACTORS}, "rope_scaling": None})),

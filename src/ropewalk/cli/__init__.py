@@ -26,6 +26,7 @@ from ropewalk.cli import (
     ropes,
     studies,
     tracking,
+    zoo,
 )
 from ropewalk.cli.options import documented
 from ropewalk.errors import MISTAKE, UserError
@@ -88,6 +89,7 @@ app.command()(reports.summary)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tracking.track)
 app.command()(tracking.deliver)
 app.add_typer(doctor.doctor_app, name="doctor")
+app.add_typer(zoo.zoo_app, name="zoo")
 app.add_typer(studies.config_app, name="config")
 
 

@@ -131,7 +131,8 @@ def convert(source: ModelSource, rope: Rope, target: Path, length: int) -> Expor
     with whole_file(target) as temporary:
         writer = gguf.GGUFWriter(temporary, family)
         writer.add_type(gguf.GGUFType.MODEL)
-        writer.add_name(Path(source.name).name)
+        # llama.cpp takes some names for those of other models: a Phi-3 of that name is not loaded.
+        writer.add_name("ropewalk export")
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         writer.add_block_count(config.num_hidden_layers)
         writer.add_embedding_length(config.hidden_size)

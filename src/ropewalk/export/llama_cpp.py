@@ -69,7 +69,18 @@ def held(arch: str, rope: Rope) -> Held:
             f"llama.cpp ignores divisors of the frequencies in architecture {arch!r}, where only another base, linear "
             f"scaling or YaRN can be expressed; those that take divisors are {', '.join(sorted(ARCHITECTURES))}."
         )
+    betas = (keys.keys.get("yarn_beta_fast", _BETAS[0]), keys.keys.get("yarn_beta_slow", _BETAS[1]))
+    if betas != _BETAS:
+        raise UserError(
+            f"llama.cpp passes over YaRN's beta_fast {betas[0]:g} and beta_slow {betas[1]:g} in a file of architecture "
+            f"{arch!r} and takes {_BETAS[0]:g} and {_BETAS[1]:g}; flags can say them: `ropewalk export … --print "
+            "llama.cpp`."
+        )
     return keys
+
+
+_BETAS = (32.0, 1.0)
+"""Ends of YaRN's ramp in turns that llama.cpp takes whatever a file says; seen with Qwen 2 and 3."""
 
 
 def in_keys(rope: Rope) -> Held | None:

@@ -65,7 +65,9 @@ import llama_cpp, numpy
 path, tokens, positions, output = sys.argv[1:]
 tokens, positions = (numpy.load(file).tolist() for file in (tokens, positions))
 f32 = llama_cpp.GGML_TYPE_F32
-model = llama_cpp.Llama(path, n_ctx=len(tokens), type_k=f32, type_v=f32, verbose=False)
+# Its own defaults of YaRN's ramp would overrule what the file says.
+ramp = {"yarn_beta_fast": -1.0, "yarn_beta_slow": -1.0}
+model = llama_cpp.Llama(path, n_ctx=len(tokens), type_k=f32, type_v=f32, verbose=False, **ramp)
 rows, start = [], 0
 for position in positions:
     model.eval(tokens[start : position + 1])

@@ -13,7 +13,7 @@ from ropewalk.extending.candidates import NATIVE
 from ropewalk.extending.recommendation import FEWEST, WORTH
 from ropewalk.files import whole_file
 from ropewalk.report.html import render
-from ropewalk.report.style import ACCENT, GREY, INK, SECOND, save
+from ropewalk.report.style import ACCENT, GREY, INK, SECOND, Label, label_points, save
 
 
 def write_page(answer: Mapping[str, Any], folder: Path) -> None:
@@ -86,6 +86,7 @@ def draw_front(answer: Mapping[str, Any], path: Path) -> None:
     axes.plot([0], [0], "o", color=INK, ms=6)
     axes.annotate(NATIVE, (0, 0), xytext=(6, -12), textcoords="offset points", color=INK)
     right, left = [answer["short_cost"] * 1.3], [0.0]
+    labels: list[Label] = []
     colours = {"use": ACCENT, "too dear": SECOND}
     for row in answer["ropes"]:
         gain, cost = row["gain"], row["cost"]
@@ -99,15 +100,15 @@ def draw_front(answer: Mapping[str, Any], path: Path) -> None:
                 "yerr": [[gain["mean"] - gain["low"]], [gain["high"] - gain["mean"]]],
             }
         axes.errorbar([cost["mean"]], [gain["mean"]], fmt="o", color=colour, ms=6, lw=1.2, **ends)
-        label = f"{row['rope']} ({row['verdict']})"
-        axes.annotate(label, (cost["mean"], gain["mean"]), xytext=(6, 6), textcoords="offset points", color=colour)
+        labels.append(Label(f"{row['rope']} ({row['verdict']})", cost["mean"], gain["mean"], colour))
         right.append(cost["mean"])
         left.append(cost["mean"])
     span = max(right) - min(left)
-    axes.set_xlim(min(left) - 0.1 * span, max(right) + 0.35 * span)
+    axes.set_xlim(min(left) - 0.1 * span, max(right) + 0.1 * span)
     axes.margins(y=0.12)
     bound = f"more than {answer['short_cost']:g}: too dear"
     axes.annotate(bound, (answer["short_cost"], 1.01), xycoords=("data", "axes fraction"), color=SECOND, fontsize=8)
+    label_points(axes, labels)
     axes.set_xlabel(f"what texts up to {answer['native_length']:,} tokens lose (nats a token)")
     axes.set_ylabel(f"what texts of {answer['length']:,} tokens gain (nats)")
     save(figure, path)

@@ -6,8 +6,11 @@ For each rope but the model's own, two questions, each of which is paired by doc
   and half that of the tokens beyond the native length), in nats, above 0 where the rope is better;
 - the cost: nats a token that texts up to the native length lose.
 
-Intervals are Student's t over documents, at a confidence that Bonferroni's correction for all questions makes higher.
-A rope is to be used if the whole interval of its gain is above 0 and that of its cost within the bound.
+A rope is to be used if the whole interval of its gain is above 0 and that of its cost within the bound. Intervals are
+Student's t over documents, and each of their ends is a bound of its own, at 1 - (1 - confidence) / ropes: the chance
+that any rope is recommended that gains nothing or costs too much is at most 1 - confidence. Both questions have to be
+answered for that, so that only the ropes are corrected for (Bonferroni), not the questions (Berger, "Multiparameter
+Hypothesis Testing and Acceptance Sampling", Technometrics 24, 1982).
 """
 
 from __future__ import annotations
@@ -56,8 +59,8 @@ class Recommendation:
         rope: name of the rope to use, or None.
         ties: other ropes that may be used, and of which nobody can say that they are worse.
         judged: each rope but the model's own.
-        comparisons: intervals that were corrected for.
-        confidence: of all intervals together.
+        comparisons: ropes that were corrected for.
+        confidence: that no rope is recommended that gains nothing or costs too much.
         documents: that were read with all ropes.
     """
 
@@ -76,11 +79,11 @@ def recommend(found: Measured, bound: float, confidence: float) -> Recommendatio
     Args:
         found: of the model's own rope, first, and others.
         bound: nats a token that short texts may lose.
-        confidence: that no interval misses what it is to cover.
+        confidence: that no rope is recommended that gains nothing or costs too much.
     """
     count, others = len(found.documents), range(1, len(found.names))
-    comparisons = 2 * len(others)
-    each = 1 - (1 - confidence) / max(1, comparisons)
+    # Two-sided, so that each end is one-sided at half of the rest.
+    each = 1 - 2 * (1 - confidence) / max(1, len(others))
     gains = {k: -document_values(found.tail[k], found.answer[k], found.tail[0], found.answer[0]) for k in others}
     judged = tuple(
         _judged(found.names[k], student(gains[k], confidence=each), _cost(found, k, each), bound) for k in others
@@ -90,11 +93,11 @@ def recommend(found: Measured, bound: float, confidence: float) -> Recommendatio
     best = max(usable, key=lambda k: float(gains[k].mean()), default=None)
     ties: tuple[str, ...] = ()
     if best is not None and len(usable) > 1:
-        between = 1 - (1 - confidence) / (len(usable) - 1)
+        between = 1 - 2 * (1 - confidence) / (len(usable) - 1)
         rest = [k for k in usable if k != best]
         ties = tuple(found.names[k] for k in rest if not student(gains[best] - gains[k], confidence=between).low > 0)
     name = None if best is None else found.names[best]
-    return Recommendation(answer, name, ties, judged, comparisons, confidence, count)
+    return Recommendation(answer, name, ties, judged, len(others), confidence, count)
 
 
 def _cost(found: Measured, k: int, confidence: float) -> Interval:

@@ -63,7 +63,7 @@ class Wish:
         engines: that are to be told what to type.
         budget: seconds of reading.
         short_cost: nats a token that texts up to the native length may lose.
-        confidence: of all intervals together.
+        confidence: that no rope is recommended that gains nothing or costs too much.
         native: tokens that the model reads, where its configuration is wrong.
         dtype: of the weights.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ def read_factors(file: Path, key: str) -> list[float]:
     """One divisor a pair.
 
     Args:
-        file: a ``.csv`` with a number a line, or one line of numbers, or the same line for each layer, as the
-            repository of LongRoPE (arXiv 2402.13753) has them; or a ``.json``, a model's configuration.
+        file: a ``.csv`` with a number a line, or one line of numbers with commas or spaces between them, or the same
+            line for each layer, as the repository of LongRoPE (arXiv 2402.13753) has them; or a ``.json``, a model's
+            configuration.
         key: ``long_factor`` or ``short_factor``, which is taken from a configuration.
 
     Raises:
@@ -24,7 +26,7 @@ def read_factors(file: Path, key: str) -> list[float]:
     if file.suffix == ".json":
         return _of_configuration(read_json(file, "a model configuration"), file, key)
     try:
-        lines = [line.split(",") for line in file.read_text().splitlines() if line.strip()]
+        lines = [re.split(r"[,\s]+", line.strip()) for line in file.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: expected a CSV file of divisors ({error}).") from None
     if lines and all(len(line) == 1 for line in lines):

@@ -1,0 +1,1 @@
+"""Ropes that were published or found, with where they come from and what was measured."""
