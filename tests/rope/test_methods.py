@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -20,7 +21,9 @@ GEOMETRIES = [
     for base, length in ((10_000.0, 4096), (500_000.0, 8192), (100.0, 64), (100.0, 4096))
 ]
 SCALED_BY_FACTOR = [
-    name for name, method in METHODS.items() if "factor" in inspect.signature(method).parameters and name != "longrope"
+    name
+    for name, method in METHODS.items()
+    if "factor" in inspect.signature(method).parameters and name not in ("longrope", "drope")
 ]
 
 
@@ -100,6 +103,7 @@ def test_factor_below_one_is_refused(llama2: Rope, name: str) -> None:
 
 def test_every_parameter_is_recorded_documented_and_annotated(llama2: Rope) -> None:
     required = {"factor": 2.0, "new_base": 20_000.0, "p": 0.5, "long_factor": [2.0] * 64, "which": "all"}
+    required |= {"clipped": 20, "window": 16, "group": 8, "chunk": 512, "shift": 100}
     for name, method in METHODS.items():
         parameters = list(inspect.signature(method).parameters.values())
         needed = {p.name: required[p.name] for p in parameters[1:] if p.default is p.empty}
@@ -285,3 +289,29 @@ def test_tables_too_small_for_a_method_are_named() -> None:
     for inverse in ("continuous", "discrete"):
         with pytest.raises(UserError, match="original_length is 4"):
             apply(default_rope(64, 10_000.0, 4), "ntk_critical", factor=2, inverse=inverse)
+
+
+def test_cope_multiplies_as_its_authors_do():
+    """hrlics/CoPE: 20 of 64 pairs, a half cosine from 1 to 0 over torch's linspace."""
+    table = methods.default_rope(128, 5e5, 8192)
+    theta = torch.linspace(0.0, torch.pi, steps=20, dtype=torch.float64)
+    wanted = table.inv_freq[-20:] * (0.5 * (1.0 + theta.cos())).numpy()
+    found = methods.cope(table, clipped=20)
+    np.testing.assert_allclose(found.inv_freq[-20:], wanted, rtol=1e-12, atol=1e-20)
+    np.testing.assert_array_equal(found.inv_freq[:-20], table.inv_freq[:-20])
+    # The control: what p-RoPE stops.
+    hard = methods.cope(table, clipped=16, hard=True)
+    np.testing.assert_array_equal(hard.inv_freq, methods.p_rope(table, p=0.75).inv_freq)
+    with pytest.raises(UserError, match="clipped is 65; expected at most 64"):
+        methods.cope(table, clipped=65)
+
+
+def test_drope_turns_nothing_and_warms_by_its_temperature():
+    table = methods.default_rope(64, 1e4, 2048)
+    found = methods.drope(table, factor=4.0, temperature=0.4)
+    assert not found.inv_freq.any()
+    # cos and sin are multiplied by it, so that logits are by its square.
+    assert found.attention_factor**2 == pytest.approx(1 + 0.4 * np.log(4))
+    assert methods.drope(table).attention_factor == 1.0
+    with pytest.raises(UserError, match="keeps 1 \\+ c ln s above 0"):
+        methods.drope(table, factor=4.0, temperature=-1.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,14 +18,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ropewalk.errors import UserError
-from ropewalk.models import families
+from ropewalk.models import families, mapped_attention
 from ropewalk.models.heads import decoder, few_tokens
+from ropewalk.models.mapped_attention import Layout
 from ropewalk.models.rope_reading import is_nested, sites, text_config
 from ropewalk.models.rope_writing import check_fits
-from ropewalk.rope import Rope
+from ropewalk.rope import Rope, default_rope
+from ropewalk.rope.position_map import PositionMap
 
 _HANDLES, _OWN = "_ropewalk_log_scaling", "_ropewalk_own"
 _PROVED: WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = WeakKeyDictionary()
+_LAYOUTS: WeakKeyDictionary[nn.Module, Layout] = WeakKeyDictionary()
 _PROOF_TOKENS = 8
 
 
@@ -70,11 +74,15 @@ def patch(model: PreTrainedModel, rope: Rope, *, prove: bool = True) -> None:
     if is_nested(text_config(model.config)):
         for module in modules:
             _restore(module)
+    mapped_attention.release(model)
+    layout = _layout(model, rope, modules, kinds) if rope.position_map is not None else None
     if prove and kinds not in _PROVED.setdefault(model, set()):
         _prove(model, modules, kinds, torch.tensor(rope.original_inv_freq, dtype=torch.float32))
         _PROVED[model].add(kinds)
     _set_all(modules, kinds, torch.tensor(rope.inv_freq, dtype=torch.float32), float(rope.attention_factor))
     _bind_log_scaling(model, rope.log_scaling_length)
+    if layout is not None:
+        mapped_attention.bind(model, rope, layout)
 
 
 def _set_all(modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tensor, factor: float) -> None:
@@ -105,6 +113,42 @@ def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, .
                 f"model type {model.config.model_type!r} does not follow a rope that is bound to it: another one"
                 f"{where}, different in {what}, changes none of its logits."
             )
+
+
+@torch.no_grad()
+def _layout(model: PreTrainedModel, rope: Rope, modules: list[nn.Module], kinds: tuple[str, ...]) -> Layout:
+    """Which dimensions a model rotates together, by its logits.
+
+    A map that halves every distance is a rope whose frequencies are half: the model is asked for both.
+
+    Raises:
+        UserError: it does not follow a map either way.
+    """
+    if model in _LAYOUTS:
+        return _LAYOUTS[model]
+    tokens, training = few_tokens(model, _PROOF_TOKENS), model.training
+    model.eval()
+    table = torch.tensor(rope.original_inv_freq, dtype=torch.float32)
+    plain = default_rope(rope.rotary_dim, rope.base, rope.original_length)
+    halved = replace(plain, position_map=PositionMap("leaky_rerope", 0, 2.0))
+    _set_all(modules, kinds, table / 2, 1.0)
+    wanted = model(tokens, use_cache=False).logits.float()
+    _set_all(modules, kinds, table, 1.0)
+    differences = {}
+    for layout in mapped_attention.LAYOUTS:
+        mapped_attention.bind(model, halved, layout)
+        differences[layout] = float((model(tokens, use_cache=False).logits.float() - wanted).abs().max())
+        mapped_attention.release(model)
+    model.train(training)
+    best = min(differences, key=lambda layout: differences[layout])
+    other = max(differences.values())
+    if not differences[best] < 0.05 * other:
+        raise UserError(
+            f"model type {model.config.model_type!r} does not follow a map of positions: halving all distances is not "
+            "what half of its frequencies is."
+        )
+    _LAYOUTS[model] = best
+    return best
 
 
 def _restore(module: Any) -> None:

@@ -91,6 +91,11 @@ def write_rope(config: PreTrainedConfig, rope: Rope, length: int, *, native: boo
         raise UserError(f"model type {text.model_type!r} has no rope parameters in its configuration to write to.")
     if rope.log_scaling_length is not None:
         raise UserError("log-scaled attention cannot be written into a configuration; no engine reads it there.")
+    if rope.position_map is not None:
+        raise UserError(
+            f"a map of positions ({rope.position_map.kind}) cannot be written into a configuration; no engine reads it "
+            "there. It can be bound to a loaded model; llama.cpp has flags for self_extend."
+        )
     for place in sites(config, rope):
         before = deepcopy(text.rope_parameters)
         for new in _forms(text, place, rope, length) if native else _divided(place, rope, length):

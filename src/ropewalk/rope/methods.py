@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ropewalk.errors import UserError
+from ropewalk.rope.position_map import PositionMap
 from ropewalk.rope.rope import LAYERS, FloatArray, Rope, Step, as_integer, as_number, inverse_frequencies
 from ropewalk.rope.theory import critical_base, critical_dimension
 
@@ -339,6 +340,95 @@ def p_rope(rope: Rope, *, p: float) -> Rope:
     return _stepped(rope, "p_rope", {"p": p}, np.where(rotating, rope.inv_freq, 0.0))
 
 
+def cope(rope: Rope, *, clipped: int, hard: bool = False) -> Rope:
+    """CoPE: the slowest n pairs are slowed down, the last one to nothing (arXiv 2602.05258).
+
+    With D pairs, theta'_(D-n+j) = theta_(D-n+j) (1 + cos(pi j / (n - 1))) / 2, j = 0 … n - 1; the hard clip stops
+    all n. The authors clip 20 of 64 pairs of Llama 3 and train on.
+
+    Args:
+        rope: the rope to start from.
+        clipped: n, pairs that are clipped; at least 2.
+        hard: stop all of them, as the authors' control does.
+    """
+    clipped = as_integer("clipped", clipped, at_least=2)
+    if clipped > rope.pairs:
+        raise UserError(f"clipped is {clipped}; expected at most {rope.pairs}, the pairs that there are.")
+    multiplier = np.ones(rope.pairs)
+    multiplier[-clipped:] = 0.0 if hard else (1 + np.cos(np.linspace(0, np.pi, clipped))) / 2
+    return _stepped(rope, "cope", {"clipped": clipped, "hard": hard}, rope.inv_freq * multiplier)
+
+
+def drope(rope: Rope, *, factor: float = 1.0, temperature: float = 0.0) -> Rope:
+    """DroPE: no rotation at all (arXiv 2512.12167), which a model takes after a short tuning at its training length.
+
+    Longer texts are read with logits that are multiplied by 1 + c ln s: the attention factor is its square root.
+
+    Args:
+        rope: the rope to start from.
+        factor: s, target length over pre-training length; at least 1.
+        temperature: c; the authors choose it for each model. 0 leaves logits alone.
+    """
+    factor, temperature = _factor(factor), as_number("temperature", temperature)
+    scale = 1 + temperature * math.log(factor)
+    if scale <= 0:
+        raise UserError(f"temperature is {temperature:g}; expected one that keeps 1 + c ln s above 0.")
+    params = {"factor": factor, "temperature": temperature}
+    return _stepped(rope, "drope", params, np.zeros(rope.pairs), math.sqrt(scale))
+
+
+def self_extend(rope: Rope, *, window: int, group: int) -> Rope:
+    """Self-Extend: far keys are seen in groups, near ones as they are (Jin et al., arXiv 2401.01325).
+
+    Args:
+        rope: the rope to start from, which stays.
+        window: tokens that are near.
+        group: tokens of a group.
+    """
+    return _mapped(rope, "self_extend", {"window": window, "group": group}, PositionMap("self_extend", window, group))
+
+
+def leaky_rerope(rope: Rope, *, window: int, group: float) -> Rope:
+    """Leaky ReRoPE: distances beyond a window grow more slowly (Su, 2023).
+
+    Args:
+        rope: the rope to start from, which stays.
+        window: tokens that are near.
+        group: what the distance beyond the window is divided by.
+    """
+    group = as_number("group", group)
+    return _mapped(rope, "leaky_rerope", {"window": window, "group": group}, PositionMap("leaky_rerope", window, group))
+
+
+def dual_chunk(rope: Rope, *, chunk: int, window: int) -> Rope:
+    """Dual chunk attention: positions within chunks, and a local window across their border (arXiv 2402.17463).
+
+    Args:
+        rope: the rope to start from, which stays.
+        chunk: tokens of a chunk; with the window, at most the training length.
+        window: tokens that are near across the border of chunks.
+    """
+    if rope.original_length < chunk + window:
+        raise UserError(
+            f"chunk is {chunk} and window {window}; expected together at most {rope.original_length} tokens, the "
+            "length of training."
+        )
+    return _mapped(rope, "dual_chunk", {"chunk": chunk, "window": window}, PositionMap("dual_chunk", window, chunk))
+
+
+def string(rope: Rope, *, shift: int, window: int) -> Rope:
+    """STRING: distances from a shift on become that much shorter, but for a window (An et al., arXiv 2410.18745).
+
+    Rare, large distances take the place of frequent, smaller ones.
+
+    Args:
+        rope: the rope to start from, which stays.
+        shift: tokens from which on distances are shifted; the authors take a third of the training length.
+        window: tokens that are kept between shifted distances and the nearest; the authors take 32 to 128.
+    """
+    return _mapped(rope, "string", {"shift": shift, "window": window}, PositionMap("string", window, shift))
+
+
 def log_scaling(rope: Rope, *, length: int | None = None) -> Rope:
     """Log-scaled attention: logits of the query at 1-based position t are multiplied by max(1, ln t / ln L0).
 
@@ -391,6 +481,12 @@ METHODS: dict[str, Callable[..., Rope]] = {
     "mrrope_uni": mrrope_uni,
     "mrrope_pro": mrrope_pro,
     "p_rope": p_rope,
+    "cope": cope,
+    "drope": drope,
+    "self_extend": self_extend,
+    "leaky_rerope": leaky_rerope,
+    "dual_chunk": dual_chunk,
+    "string": string,
     "log_scaling": log_scaling,
     "resonance": resonance,
     "layers": layers,
@@ -460,6 +556,12 @@ def _stepped(
         attention_factor=rope.attention_factor * attention_factor,
         steps=(*rope.steps, Step(method, params)),
     )
+
+
+def _mapped(rope: Rope, method: str, params: dict[str, Any], wanted: PositionMap) -> Rope:
+    if rope.position_map is not None:
+        raise UserError(f"{method} maps positions that {rope.position_map.kind} has mapped already; expected one map.")
+    return replace(_stepped(rope, method, params, rope.inv_freq), position_map=wanted)
 
 
 def _base_change(rope: Rope, new_base: float) -> FloatArray:

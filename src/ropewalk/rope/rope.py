@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ropewalk.errors import UserError, ValueFault
 from ropewalk.files import read_json, write_json
+from ropewalk.rope.position_map import PositionMap
 
 FORMAT = "ropewalk.rope/1"
 
@@ -51,6 +52,7 @@ class Rope:
         static: False where ``inv_freq`` depends on the current length; see :meth:`at`.
         layers: which layers take it where a model has a rope for each type of layer: ``global``, those that see the
             whole text; ``local``, those that see a sliding window; or ``all``. The others keep the model's own.
+        position_map: which relative position attention gives a distance; the distance itself where None.
     """
 
     rotary_dim: int
@@ -62,6 +64,7 @@ class Rope:
     steps: tuple[Step, ...] = ()
     static: bool = True
     layers: str = GLOBAL
+    position_map: PositionMap | None = None
 
     def __post_init__(self) -> None:
         rotary_dim = as_integer("rotary_dim", self.rotary_dim, at_least=2)
@@ -109,7 +112,8 @@ class Rope:
 
     def __hash__(self) -> int:
         # 0.0 and -0.0 are equal, so the bytes of the table must not tell them apart.
-        return hash((self.rotary_dim, self.base, self.original_length, tuple(self.inv_freq), self.attention_factor))
+        known = (self.rotary_dim, self.base, self.original_length, self.attention_factor, self.position_map)
+        return hash((*known, tuple(self.inv_freq)))
 
     @property
     def pairs(self) -> int:
@@ -161,6 +165,7 @@ class Rope:
             "static": self.static,
             # Of most ropes nothing is said: few models have several.
             **({"layers": self.layers} if self.layers != "global" else {}),
+            **({"position_map": self.position_map.to_json()} if self.position_map is not None else {}),
         }
 
     @classmethod
@@ -173,7 +178,7 @@ class Rope:
         if not isinstance(value, Mapping) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, Mapping) else type(value).__name__
             raise ValueFault("format", f"is {found!r}; expected {FORMAT!r}.")
-        value = {"layers": "global", **value}
+        value = {"layers": "global", "position_map": None, **value}
         missing = [entry.name for entry in fields(cls) if entry.name not in value]
         if missing:
             raise UserError(f"{', '.join(missing)} missing; expected every key of a {FORMAT} object.")
@@ -183,7 +188,10 @@ class Rope:
             steps = tuple(Step(str(step["method"]), dict(step["params"])) for step in value["steps"])
         except (KeyError, TypeError, ValueError):
             raise ValueFault("steps", f"is {value['steps']!r}; expected a list of {{method, params}}.") from None
-        return cls(**{entry.name: value[entry.name] for entry in fields(cls)} | {"steps": steps})
+        given = {entry.name: value[entry.name] for entry in fields(cls)} | {"steps": steps}
+        if given["position_map"] is not None:
+            given["position_map"] = PositionMap.from_json(given["position_map"])
+        return cls(**given)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rope to a JSON file, whole or not at all."""
