@@ -86,14 +86,14 @@ def extend(
 
 
 def read(
-    model: PreTrainedModel, tokens: Sequence[int] | NDArray[Any] | torch.Tensor, *, chunk: int = 1024
+    model: PreTrainedModel, tokens: Sequence[int] | NDArray[Any] | torch.Tensor, *, chunk: int | None = None
 ) -> NDArray[np.float32]:
     """The negative log-likelihood of each token of a text given all before it, from one causal pass.
 
     Args:
         model: a causal language model of transformers.
         tokens: token ids, shape (length,).
-        chunk: tokens whose logits exist at a time; memory, not the result, depends on it.
+        chunk: tokens whose logits exist at a time, 1,024 where None; memory, not the result, depends on it.
 
     Returns:
         Nats, shape (length - 1,): entry i is about token i + 1.
@@ -101,12 +101,12 @@ def read(
     Raises:
         UserError: the tokens are no vector of at least two, or memory ran out.
     """
-    from ropewalk.reading.nll import token_nll
+    from ropewalk.reading.nll import DEFAULT_CHUNK, token_nll
 
     ids = np.asarray(tokens.cpu() if hasattr(tokens, "cpu") else list(tokens))
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise UserError(f"tokens have shape {ids.shape} and type {ids.dtype}; expected a vector of whole numbers.")
-    return token_nll(model, ids, chunk=chunk)
+    return token_nll(model, ids, chunk=DEFAULT_CHUNK if chunk is None else chunk)
 
 
 def predict(

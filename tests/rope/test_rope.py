@@ -21,6 +21,7 @@ EXAMPLES = {
     "abf": {"new_base": 123_456.7},
     "longrope": {"long_factor": FACTORS, "short_factor": [1.0] * 64, "factor": 4.0},
     "p_rope": {"p": 0.3},
+    "switched": {},
     "cope": {"clipped": 20},
     "drope": {"factor": 4.0, "temperature": 0.3},
     "self_extend": {"window": 64, "group": 8},

@@ -178,9 +178,26 @@ def test_a_target_within_the_training_length_is_refused(factor, said):
 
 
 def test_other_faults_are_one_sentence():
-    with pytest.raises(UserError, match="space 'rmap': expected one of ramp, bands"):
+    with pytest.raises(UserError, match="space 'rmap': expected one of ramp, mapped-ramp, bands"):
         make_space("rmap", LLAMA2, 4)
     with pytest.raises(UserError, match="changed already"):
         make_space("ramp", methods.yarn(LLAMA2, factor=2), 4)
     with pytest.raises(UserError, match="rotary_dim is 8; expected more than 16"):
         make_space("bands", default_rope(8, 1e4, 128), 4)
+
+
+def test_a_mapped_ramp_is_a_ramp_with_a_map_and_no_map_is_in_it():
+    space, ramp = make_space("mapped-ramp", LLAMA2, 4), make_space("ramp", LLAMA2, 4)
+    yarn = methods.yarn(LLAMA2, factor=4)
+    values = space.point(yarn)
+    assert (values["window"], values["group"]) == (LLAMA2.original_length, 1.0)
+    rope = space.rope(values)
+    np.testing.assert_allclose(rope.inv_freq, ramp.rope(ramp.point(yarn)).inv_freq)
+    positions = np.arange(0, 16_384, 97)
+    # A divisor of 1 leaves every distance as it is.
+    np.testing.assert_allclose(
+        np.tril(rope.position_map.relative(positions, positions)), np.tril(positions[:, None] - positions[None])
+    )
+    mapped = space.rope({**values, "window": 512.0, "group": 8.0})
+    assert (mapped.position_map.window, mapped.position_map.group) == (512, 8.0)
+    assert space.distance(yarn) == pytest.approx(ramp.distance(yarn))

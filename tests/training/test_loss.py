@@ -6,11 +6,15 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, Gemma2Config, Gemma2ForCausalLM, masking_utils
 
+from ropewalk.models import binding
 from ropewalk.models.fresh import fresh_llama
+from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.shape import ModelShape
+from ropewalk.rope import apply
 from ropewalk.training import loss as module
 from ropewalk.training.batches import Batch
 from ropewalk.training.loss import CausalLoss, documents_within
+from ropewalk.training.options import FarOptions
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=32, length=64)
 
@@ -118,3 +122,56 @@ def test_a_head_of_its_own_is_not_passed_by():
     total = CausalLoss(model)(*tensors(Batch(ids)))
     expected = model(input_ids=torch.from_numpy(ids), labels=torch.from_numpy(ids)).loss * 2 * 19
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_what_the_far_context_tells_weighs_more(monkeypatch, pieces):
+    """LongCE by hand: each token with the whole context, and with the window that it is in the last half of."""
+    model = fresh_llama(SHAPE, 50, seed=0)
+    for parameter in model.parameters():
+        parameter.data.mul_(4)  # so that context matters
+    ids = np.random.default_rng(3).integers(0, 50, (2, 40))
+    monkeypatch.setattr(module, "LOGIT_BYTES", 4 * 50 * (80 // pieces))
+    total = CausalLoss(model, FarOptions(window=16, ceiling=2.0))(*tensors(Batch(ids)))
+    total.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    expected, seen = torch.zeros(()), []
+    for row in ids:
+        near = []
+        for place in range(39):
+            start = max(s for s in (0, 8, 16, 24) if place >= s + (8 if s else 0))
+            with torch.no_grad():
+                last = model(torch.from_numpy(row[start : place + 1])[None]).logits[0, -1]
+            near.append(functional.cross_entropy(last, torch.tensor(row[place + 1])))
+        near = torch.stack(near)
+        logits = model(torch.from_numpy(row)[None]).logits[0, :-1]
+        far = functional.cross_entropy(logits, torch.from_numpy(row)[1:], reduction="none")
+        weights = (near - far.detach()).exp().clamp(max=2.0)
+        expected = expected + (weights * far).sum()
+        seen.append(weights)
+    expected.backward()
+    torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-3)
+    for mine, parameter in zip(gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(mine, parameter.grad, rtol=1e-3, atol=1e-3)
+    weights = torch.stack(seen)
+    # Near and far are the same in the first window; some tokens weigh as much as they may, and some less than one.
+    torch.testing.assert_close(weights[:, :15], torch.ones(2, 15), rtol=1e-4, atol=1e-4)
+    assert (weights == 2.0).any()
+    assert (weights < 0.9).any()
+
+
+def test_of_two_tables_each_pass_takes_its_own():
+    model = fresh_llama(SHAPE, 50, seed=0)
+    own = read_rope(model.config)
+    longer = apply(own, "pi", factor=4.0)
+    ids = np.random.default_rng(4).integers(0, 50, (2, 40))
+    both = CausalLoss(model, tables=(own, longer))
+    with torch.no_grad():
+        found = [both(*tensors(Batch(ids)), short=short) for short in (True, False, True)]
+        wanted = []
+        for rope in (own, longer, own):
+            binding.patch(model, rope)
+            wanted.append(CausalLoss(model)(*tensors(Batch(ids))))
+    assert found == wanted
+    assert found[0] != found[1]

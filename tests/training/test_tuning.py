@@ -23,9 +23,9 @@ from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.options import plain, to_json
 from ropewalk.rope import Rope, apply, default_rope
 from ropewalk.scores import Scores
-from ropewalk.training import tuning
+from ropewalk.training import loss, tuning
 from ropewalk.training.batches import TrainingBatches
-from ropewalk.training.options import AdapterOptions, Layout, TuningOptions
+from ropewalk.training.options import AdapterOptions, FarOptions, Layout, TuningOptions
 
 SHAPE = ModelShape(hidden_size=32, layers=1, heads=1, kv_heads=1, intermediate_size=32, length=32)
 OPTIONS = TuningOptions(steps=20, learning_rate=5e-3, warmup_steps=2, length=64, batch_tokens=256, copy_fraction=0.25)
@@ -384,3 +384,45 @@ def test_two_processes_that_share_a_sequence_come_to_what_one_does(words, tmp_pa
     half = (SHORT.sequences, SHORT.length // 2)
     assert f"cut: {[half] * 3}" in said
     check_equal(tmp_path, tied=False)
+
+
+def test_mixed_windows_train_both_tables_and_deliver_both(source, corpus, tmp_path, monkeypatch):
+    rope = apply(apply(ORIGINAL, "yarn", factor=2.0), "switched")
+    seen = []
+    real = loss.patch
+
+    def patched(model, bound, *, prove):
+        seen.append(bound)
+        real(model, bound, prove=prove)
+
+    monkeypatch.setattr(loss, "patch", patched)
+    result = tune(source, corpus, tmp_path / "tuned", rope, short_share=0.5, steps=6)
+    assert result.tokens == 6 * 256
+    # Of four sequences of 64 tokens, two are cut into four of 32.
+    assert seen == [rope.at(64), rope.at(32)] * 6
+    batch = TrainingBatches([corpus], 64, 2, 0.0, [], 0, 1, TrainingBatches([corpus], 32, 4, 0.0, [], 0, 2))(0)
+    assert (batch.ids.shape, batch.short.ids.shape, batch.tokens) == ((2, 64), (4, 32), 256)
+    restored = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned", dtype=torch.float32).eval()
+    for length in (32, 64):
+        ids = torch.tensor(np.random.default_rng(0).integers(0, 255, (1, length)))
+        with torch.no_grad():
+            own = restored(ids).logits
+            plain_model = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned", dtype=torch.float32).eval()
+            binding.patch(plain_model, rope.at(length))
+            torch.testing.assert_close(own, plain_model(ids).logits, atol=1e-4, rtol=1e-4)
+    assert (rope.at(32).inv_freq == ORIGINAL.inv_freq).all()
+    assert (rope.at(64).inv_freq != ORIGINAL.inv_freq).any()
+
+
+def test_mixed_windows_and_far_context_want_what_fits(source, corpus, tmp_path):
+    yarn = apply(ORIGINAL, "yarn", factor=2.0)
+    with pytest.raises(UserError, match="expected a rope of two tables"):
+        tune(source, corpus, tmp_path / "tuned", yarn, short_share=0.5)
+    with pytest.raises(UserError, match="short_share is 0.05"):
+        replace(OPTIONS, short_share=0.05)
+    with pytest.raises(UserError, match="far.window is 64"):
+        replace(OPTIONS, far=FarOptions(window=64))
+    with pytest.raises(UserError, match="window is 9"):
+        FarOptions(window=9)
+    result = tune(source, corpus, tmp_path / "tuned", yarn, far=FarOptions(window=16), steps=4)
+    assert np.isfinite(result.final_loss)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ropewalk.cli.options import Confidence
-from ropewalk.options import CONFIDENCE
+from ropewalk.options import CONFIDENCE, DTYPE
 
 
 def extend(
@@ -40,7 +40,7 @@ def extend(
         int | None,
         typer.Option(help="tokens that the model reads, where its configuration does not say it or is wrong"),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16 or float16")] = "auto",
+    dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16 or float16")] = DTYPE,
     confidence: Confidence = CONFIDENCE,
     revision: Annotated[str | None, typer.Option(help="revision of a model on the hub")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

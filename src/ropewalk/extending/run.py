@@ -36,6 +36,7 @@ from ropewalk.models.loading import load_model
 from ropewalk.models.rope_reading import text_config
 from ropewalk.models.sources import ModelSource, training_record, weights_hash
 from ropewalk.models.tokenizers import load_tokenizer
+from ropewalk.options import DTYPE
 from ropewalk.progress import Progress, clock
 from ropewalk.reading.nll import token_nll
 from ropewalk.rope import Rope
@@ -76,7 +77,7 @@ class Wish:
     short_cost: float
     confidence: float
     native: int | None = None
-    dtype: str = "auto"
+    dtype: str = DTYPE
 
 
 @dataclass(frozen=True)

@@ -326,6 +326,21 @@ def mrrope_pro(rope: Rope, *, factor: float, beta_fast: float = _FAST_TURNS, bet
     return _mrrope(rope, "mrrope_pro", factor, (beta_fast, beta_slow), lambda t, n: t * (t + 1) / (n * (n + 1)))
 
 
+def switched(rope: Rope, *, length: int | None = None) -> Rope:
+    """Two tables: that of pre-training up to L tokens, and the rope's own beyond, as LongRoPE and Phi-3 have them.
+
+    The attention factor is the same for both, since no configuration has room for two. The result is not static:
+    ``rope.at(l)`` chooses.
+
+    Args:
+        rope: the rope for texts of more than L tokens.
+        length: the current length in tokens; L where not given.
+    """
+    current = rope.original_length if length is None else as_integer("length", length, at_least=1)
+    table = rope.inv_freq if current > rope.original_length else rope.original_inv_freq
+    return replace(_stepped(rope, "switched", {"length": length}, table), static=False)
+
+
 def p_rope(rope: Rope, *, p: float) -> Rope:
     """p-RoPE: keep the fastest floor(p d/2) pairs rotating and stop the others (Barbero et al., arXiv 2410.06205).
 
@@ -480,6 +495,7 @@ METHODS: dict[str, Callable[..., Rope]] = {
     "longrope": longrope,
     "mrrope_uni": mrrope_uni,
     "mrrope_pro": mrrope_pro,
+    "switched": switched,
     "p_rope": p_rope,
     "cope": cope,
     "drope": drope,
@@ -493,7 +509,7 @@ METHODS: dict[str, Callable[..., Rope]] = {
 }
 
 # Methods whose ``length`` is the current length of the sequence, which replay sets.
-_FOLLOWS_LENGTH = ("dynamic_ntk", "longrope")
+_FOLLOWS_LENGTH = ("dynamic_ntk", "longrope", "switched")
 
 
 def apply(rope: Rope, method_name: str, **params: Any) -> Rope:

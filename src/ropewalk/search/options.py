@@ -31,6 +31,7 @@ class SearchOptions(Options):
     evolution, a coordinate scan (of groups), or nobody: grid tries every constant of a hand-made method"""
     space: Literal[
         "ramp",
+        "mapped-ramp",
         "bands",
         "tail",
         "pairs",
@@ -42,9 +43,9 @@ class SearchOptions(Options):
         "mrrope-pro",
         "step",
     ] = "ramp"
-    """what is searched: six numbers, nine numbers, a critical pair and all after it, every pair, eight groups in any
-    order, wavelengths near YaRN's that are whole tokens or need not be; or, with grid, the constants of a hand-made
-    method"""
+    """what is searched: six numbers, these and a map of positions, nine numbers, a critical pair and all after it,
+    every pair, eight groups in any order, wavelengths near YaRN's that are whole tokens or need not be; or, with grid,
+    the constants of a hand-made method"""
     budget: Count = 64
     """trials to finish, the hand-made ropes among them; raised later, the search goes on. A grid has as many as it has
     ropes"""

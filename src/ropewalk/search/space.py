@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import default_rope, longrope, mrrope_pro, mrrope_uni, yarn
+from ropewalk.rope.methods import default_rope, leaky_rerope, longrope, mrrope_pro, mrrope_uni, yarn
 from ropewalk.rope.rope import FloatArray, as_number
 
 YARN_TEMPERATURE = 0.1
@@ -222,6 +222,33 @@ class Ramp(Space):
         if error(best) > 1e-12:
             best = minimize(error, best, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-12}).x
         return values | shape(best)
+
+
+class MappedRamp(Ramp):
+    """A ramp and a map of positions: the six numbers of ``ramp``, a window and the divisor of distances beyond it.
+
+    The map is leaky ReRoPE, whose two numbers go smoothly to no map at all: with a divisor of 1, or a window that holds
+    the text.
+    """
+
+    name = "mapped-ramp"
+    description = "the six numbers of ramp, and a map of positions: its window and the divisor of distances beyond it"
+
+    def __init__(self, table: Rope, factor: float) -> None:
+        super().__init__(table, factor)
+        length = table.original_length
+        self.parameters = (
+            *self.parameters,
+            Parameter("window", min(8, length), length, log=True, integer=True),
+            Parameter("group", 1.0, 4 * factor, log=True),
+        )
+
+    def nearest(self, log_divisors: FloatArray) -> dict[str, float]:
+        # A hand-made rope has no map.
+        return super().nearest(log_divisors) | {"window": self.table.original_length, "group": 1.0}
+
+    def rope(self, values: Mapping[str, float]) -> Rope:
+        return leaky_rerope(super().rope(values), window=int(values["window"]), group=values["group"])
 
 
 class Bands(Space):
@@ -513,7 +540,7 @@ class TunedStep(ByHand):
 
 
 SPACES: dict[str, type[Space]] = {
-    space.name: space for space in (Ramp, Bands, Tail, Pairs, Groups, Wavelengths, FreeWavelengths)
+    space.name: space for space in (Ramp, MappedRamp, Bands, Tail, Pairs, Groups, Wavelengths, FreeWavelengths)
 }
 """What samplers search."""
 BY_HAND: dict[str, type[ByHand]] = {

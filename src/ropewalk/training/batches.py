@@ -18,10 +18,17 @@ class Batch:
         ids: token ids, int64, shape (sequences, length).
         positions: place of each token in its document, from 0, of the same shape; None where a sequence is one text.
             Attention does not look past a document's first token.
+        short: further sequences, of the training length, that are read with the short table of a rope of two.
     """
 
     ids: np.ndarray
     positions: np.ndarray | None = None
+    short: Batch | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return self.ids.size + (0 if self.short is None else self.short.tokens)
 
     @property
     def targets(self) -> np.ndarray:
@@ -77,6 +84,7 @@ class TrainingBatches:
         symbols: token ids of the alphabet of the periodic strings.
         seed: with the step, fixes a batch.
         stage: tells apart trainings that follow each other with one seed, so that none repeats another's batches.
+        short: sequences that each batch has beside these; see :class:`Batch`.
     """
 
     corpora: Sequence[Corpus]
@@ -86,9 +94,10 @@ class TrainingBatches:
     symbols: Sequence[int]
     seed: int
     stage: int = 0
+    short: TrainingBatches | None = None
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step, of ``size`` sequences."""
+        """The batch of one step, of ``size`` sequences, and with it that of ``short``."""
         rng = np.random.default_rng([self.seed, step, self.stage])
         copies = round(self.copy_fraction * self.size)
         shares = np.array([corpus.info["splits"]["train"]["tokens"] for corpus in self.corpora], dtype=float)
@@ -96,4 +105,5 @@ class TrainingBatches:
         rows = [c.sample_windows(rng, self.length, int(n)) for c, n in zip(self.corpora, counts, strict=True) if n]
         if copies:
             rows.append(periodic_strings(rng, np.asarray(self.symbols), copies, self.length))
-        return Batch(np.concatenate(rows).astype(np.int64))
+        short = None if self.short is None else self.short(step)
+        return Batch(np.concatenate(rows).astype(np.int64), short=short)

@@ -16,10 +16,11 @@ from ropewalk.devices import has_gpu
 from ropewalk.files import only_one, whole_folder, write_json
 from ropewalk.metrics import MetricsFile
 from ropewalk.options import plain
+from ropewalk.rope import Rope
 from ropewalk.scores import Scores, bare_rows
 from ropewalk.training.batches import Batches
 from ropewalk.training.loop import TrainingResult, train
-from ropewalk.training.options import Layout, TrainingOptions
+from ropewalk.training.options import FarOptions, Layout, TrainingOptions
 
 
 def train_to_folder(
@@ -36,6 +37,8 @@ def train_to_folder(
     finish: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
     layout: Layout,
     columns: Mapping[str, Any],
+    far: FarOptions | None = None,
+    tables: tuple[Rope, Rope] | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and write a checkpoint folder in Hugging Face format, whole or not at all.
 
@@ -48,13 +51,24 @@ def train_to_folder(
             ``scores.json`` what it came to.
         metrics: JSON lines to write while training, one every ten steps.
         finish: makes of the trained model what is saved.
-        layout: see :func:`ropewalk.training.loop.train`.
+        layout: see :func:`ropewalk.training.loop.train`, also for ``far`` and ``tables``.
         columns: what the row is called in tables; no part of what it is.
     """
     # Without saying so, two processes without a GPU do not find each other.
     main = PartialState(cpu=not has_gpu()).is_main_process
     with only_one(state) if main else nullcontext(), MetricsFile(metrics) as sink:
-        result = train(model, batches, options, state=state, identity=identity, sink=sink, name=name, layout=layout)
+        result = train(
+            model,
+            batches,
+            options,
+            state=state,
+            identity=identity,
+            sink=sink,
+            name=name,
+            layout=layout,
+            far=far,
+            tables=tables,
+        )
     if not main:
         return result
     with whole_folder(folder) as temporary:

@@ -28,9 +28,10 @@ from ropewalk.files import claim_state, room_for
 from ropewalk.metrics import MetricsFile
 from ropewalk.options import plain
 from ropewalk.progress import Progress
+from ropewalk.rope import Rope
 from ropewalk.training.batches import Batch, Batches
 from ropewalk.training.loss import CausalLoss, documents_within
-from ropewalk.training.options import Layout, TrainingOptions
+from ropewalk.training.options import FarOptions, Layout, TrainingOptions
 
 STEPS_BETWEEN_METRICS = 10
 BETAS = (0.9, 0.95)
@@ -76,6 +77,8 @@ def train(
     sink: MetricsFile | None = None,
     name: str = "training",
     layout: Layout = Layout(),
+    far: FarOptions | None = None,
+    tables: tuple[Rope, Rope] | None = None,
 ) -> TrainingResult:
     """Train a causal language model in place, in bfloat16 on a GPU and float32 on a CPU.
 
@@ -92,6 +95,8 @@ def train(
             each checkpoint.
         name: shown with the progress.
         layout: where it runs, and how often it is saved.
+        far: see :class:`CausalLoss`.
+        tables: see :class:`CausalLoss`; for batches with short sequences.
 
     Raises:
         UserError: the loss is not a number, a batch cannot be cut evenly, or all checkpoints are damaged.
@@ -102,7 +107,7 @@ def train(
     if layout.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    loss_model, optimizer = accelerator.prepare(CausalLoss(model), _optimizer(model, options))
+    loss_model, optimizer = accelerator.prepare(CausalLoss(model, far, tables), _optimizer(model, options))
     # Sharded checkpoints are files of another kind.
     shards = {"shards": accelerator.num_processes} if layout.shard else {}
     reached = _resume(accelerator, state, {**identity, "options": plain(options), **shards})
@@ -126,7 +131,7 @@ def train(
                 accelerator, loss_model, optimizer, batch, options, layout.context_parallel, attention
             )
             losses.append(step_loss)
-            tokens += batch.ids.size
+            tokens += batch.tokens
             last, note = step + 1 == options.steps, ""
             saved = (step + 1) % layout.checkpoint_every == 0 or last
             # Looking at the loss waits for the device, so it is done seldom; but nothing is saved unseen.
@@ -200,41 +205,46 @@ def _step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimiser step; returns the mean loss over the whole batch and the norm of the gradient."""
     processes = accelerator.num_processes // context_parallel
-    pieces = processes * options.accumulation
-    if len(batch.ids) % pieces:
-        raise UserError(
-            f"a batch of {len(batch.ids)} sequences cannot be cut into {processes} processes "
-            f"times {options.accumulation} micro-batches."
-        )
-    targets = batch.targets
-    mine = batch.part(accelerator.process_index // context_parallel, processes)
+    parts = [batch] if batch.short is None else [batch, batch.short]
+    for part in parts:
+        if len(part.ids) % (processes * options.accumulation):
+            raise UserError(
+                f"a batch of {len(part.ids)} sequences cannot be cut into {processes} processes "
+                f"times {options.accumulation} micro-batches."
+            )
     # Processes are averaged, and texts may have different numbers of targets.
-    share = accelerator.num_processes / int((targets >= 0).sum())
+    share = accelerator.num_processes / sum(int((part.targets >= 0).sum()) for part in parts)
     total = torch.zeros((), device=accelerator.device)
-    arrays = [mine.ids, mine.targets] if mine.positions is None else [mine.ids, mine.targets, mine.positions]
-    moved = [copied(array, accelerator.device).chunk(options.accumulation) for array in arrays]
-    for i in range(options.accumulation):
-        tensors = [parts[i] for parts in moved]
-        if context_parallel > 1 and len(tensors) < 3:
-            # Each process has a part of the sequence, and must know which.
-            tensors.append(torch.arange(tensors[0].shape[1], device=accelerator.device).expand_as(tensors[0]).clone())
-        bounds, longest = documents_within(mine.part(i, options.accumulation), attention)
-        documents = {} if bounds is None else {"bounds": copied(bounds, accelerator.device), "longest": longest}
-        # Gradients travel between processes with the last micro-batch only, where each has room for all of them.
-        quiet = i + 1 < options.accumulation and accelerator.distributed_type != DistributedType.FSDP
-        with ExitStack() as stack:
-            if quiet:
-                stack.enter_context(accelerator.no_sync(model))
-            if context_parallel > 1:
-                dims = [1] * len(tensors)
-                stack.enter_context(
-                    accelerator.maybe_context_parallel(
-                        buffers=tensors, buffer_seq_dims=dims, no_restore_buffers=set(tensors)
+    left = len(parts) * options.accumulation
+    for part in parts:
+        mine = part.part(accelerator.process_index // context_parallel, processes)
+        arrays = [mine.ids, mine.targets] if mine.positions is None else [mine.ids, mine.targets, mine.positions]
+        moved = [copied(array, accelerator.device).chunk(options.accumulation) for array in arrays]
+        kind = {"short": True} if part is batch.short else {}
+        for i in range(options.accumulation):
+            left -= 1
+            tensors = [pieces[i] for pieces in moved]
+            if context_parallel > 1 and len(tensors) < 3:
+                # Each process has a part of the sequence, and must know which.
+                place = torch.arange(tensors[0].shape[1], device=accelerator.device)
+                tensors.append(place.expand_as(tensors[0]).clone())
+            bounds, longest = documents_within(mine.part(i, options.accumulation), attention)
+            documents = {} if bounds is None else {"bounds": copied(bounds, accelerator.device), "longest": longest}
+            # Gradients travel between processes with the last micro-batch only, where each has room for all of them.
+            quiet = left > 0 and accelerator.distributed_type != DistributedType.FSDP
+            with ExitStack() as stack:
+                if quiet:
+                    stack.enter_context(accelerator.no_sync(model))
+                if context_parallel > 1:
+                    dims = [1] * len(tensors)
+                    stack.enter_context(
+                        accelerator.maybe_context_parallel(
+                            buffers=tensors, buffer_seq_dims=dims, no_restore_buffers=set(tensors)
+                        )
                     )
-                )
-            loss = model(*tensors, **documents) * share
-            accelerator.backward(loss)
-        total += loss.detach()
+                loss = model(*tensors, **documents, **kind) * share
+                accelerator.backward(loss)
+            total += loss.detach()
     limit = options.clip_norm or math.inf
     norm = accelerator.clip_grad_norm_(model.parameters(), limit)
     optimizer.step()

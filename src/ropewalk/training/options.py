@@ -79,6 +79,20 @@ class AdapterOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FarOptions(Options):
+    """LongCE (arXiv 2410.23771): a token weighs the more, the more of it only the far context tells."""
+
+    window: Tokens
+    """tokens of near context, at least half of which a token is read with for comparison"""
+    ceiling: Positive = 5.0
+    """most that a token weighs; the authors' is 5"""
+
+    def check(self) -> None:
+        if self.window % 2:
+            raise OptionError(f"window is {self.window}; expected an even number of tokens.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuningOptions(TrainingOptions):
     """How a model goes on training with another rope."""
 
@@ -94,8 +108,23 @@ class TuningOptions(TrainingOptions):
     """seed of the data, and of adapters"""
     lora: AdapterOptions | None = None
     """adapters to train, as {rank: 16}; all weights where null"""
+    far: FarOptions | None = None
+    """weigh tokens by what the far context tells of them, as {window: 1024}; all alike where null"""
+    short_share: Share = 0.0
+    """share of the sequences that are cut into windows of the training length, which a rope of two tables reads with
+    its short one: the mixed windows of LongRoPE2 (arXiv 2502.20082)"""
 
     def check(self) -> None:
+        if self.far is not None and (self.packed or self.far.window >= self.length):
+            raise OptionError(
+                f"far.window is {self.far.window}; expected fewer tokens than a sequence has, {self.length}, and "
+                "sequences that are not packed."
+            )
+        if self.short_share and (self.packed or not 0 < self.short_sequences < self.sequences):
+            raise OptionError(
+                f"short_share is {self.short_share:g}; expected one that leaves at least one of {self.sequences} "
+                "sequences whole and cuts at least one, and sequences that are not packed."
+            )
         if self.batch_tokens % self.length:
             raise OptionError(
                 f"batch_tokens is {self.batch_tokens}; expected a multiple of the sequence length, {self.length}."
@@ -112,6 +141,11 @@ class TuningOptions(TrainingOptions):
     def sequences(self) -> int:
         """Sequences a step."""
         return self.batch_tokens // self.length
+
+    @property
+    def short_sequences(self) -> int:
+        """Of these, how many are cut into windows of the training length."""
+        return round(self.short_share * self.sequences)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def tune(
 
     Args:
         source: the model to start from.
-        rope: a static rope without log-scaled attention.
+        rope: without log-scaled attention; static, or of two tables where a share of the sequences is short.
         options: how to train. Packed sequences are masked, which ``flash_attention_2`` and ``flex_attention`` do
             without a matrix of length × length.
         corpora: text, tokenised by the model's tokenizer.
@@ -60,6 +60,14 @@ def tune(
     tokenizer = load_tokenizer(source)
     for corpus in corpora:
         corpus.check_tokenizer(tokenizer, source)
+    own = rope.original_length
+    if options.short_share and (rope.static or options.length % own):
+        raise UserError(
+            f"short_share is {options.short_share:g}: expected a rope of two tables, as [yarn, switched], and a length "
+            f"that is a multiple of the {own} tokens of training; it is {options.length}."
+        )
+    if layout.context_parallel > 1 and (options.far or options.short_share):
+        raise UserError("far and short_share need whole sequences, which context_parallel cuts; expected one of them.")
     batches: Batches
     if options.packed:
         if layout.context_parallel > 1:
@@ -67,8 +75,19 @@ def tune(
         batches = PackedBatches(corpora, options.length, options.sequences, options.seed, tokenizer.eos_token_id)
     else:
         symbols = digit_tokens(tokenizer) if options.copy_fraction else []
+        cut = options.short_sequences
+        short = TrainingBatches(
+            corpora, own, cut * options.length // own, options.copy_fraction, symbols, options.seed, STAGE + 1
+        )
         batches = TrainingBatches(
-            corpora, options.length, options.sequences, options.copy_fraction, symbols, options.seed, STAGE
+            corpora,
+            options.length,
+            options.sequences - cut,
+            options.copy_fraction,
+            symbols,
+            options.seed,
+            STAGE,
+            short if cut else None,
         )
     # The loop moves it to its device, each process to its own; weights that are shared out, from the first process.
     loads = not layout.shard or int(os.environ.get("RANK", "0")) == 0
@@ -79,7 +98,8 @@ def tune(
     served = max(options.length, rope.original_length)
     # What cannot be saved in the end is refused in the beginning.
     write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served, native=False)
-    patch(model, rope, prove=loads)
+    long = rope.at(options.length) if options.short_share else rope
+    patch(model, long, prove=loads)
     adapted: Any = add_adapters(model, options.lora, options.seed) if options.lora else None
 
     def finish(trained: PreTrainedModel) -> PreTrainedModel:
@@ -106,4 +126,6 @@ def tune(
         finish=finish,
         layout=layout,
         columns=columns,
+        far=options.far,
+        tables=(rope.at(own), long) if options.short_share else None,
     )
