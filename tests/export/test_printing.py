@@ -84,6 +84,23 @@ def test_flags_of_llama_cpp(method, params, words, make):
     assert words in printed(source(made.folder), rope, "llama.cpp").text
 
 
+def test_self_extend_is_said_by_flags_and_other_maps_by_nothing(make):
+    made = make("qwen2")
+    own = read_rope(made.model.config)
+    told = printed(source(made.folder), methods.self_extend(own, window=16, group=4), "llama.cpp", length=256)
+    assert told.text == "llama-cli -m MODEL.gguf -c 256 --grp-attn-n 4 --grp-attn-w 16"
+    for rope, message in (
+        (methods.self_extend(own, window=18, group=4), "expected a multiple of the group"),
+        (methods.string(own, shift=20, window=4), "a map of positions .string. cannot be given to llama.cpp"),
+        (methods.self_extend(methods.pi(own, factor=2.0), window=16, group=4), "cannot be given to llama.cpp"),
+    ):
+        with pytest.raises(UserError, match=message):
+            printed(source(made.folder), rope, "llama.cpp", length=256)
+    for engine in ("transformers", "vllm", "sglang"):
+        with pytest.raises(UserError, match="a map of positions .self_extend. cannot be written into a configuration"):
+            printed(source(made.folder), methods.self_extend(own, window=16, group=4), engine, length=256)
+
+
 def test_a_temperature_of_its_own_goes_by_the_key_that_llama_cpp_reads(make):
     rope = methods.yarn(read_rope(make("qwen2").model.config), factor=4.0, attention_factor=1.0)
     text = printed(source(make("qwen2").folder), rope, "llama.cpp").text

@@ -416,8 +416,8 @@ def test_mixed_windows_train_both_tables_and_deliver_both(source, corpus, tmp_pa
 
 def test_mixed_windows_and_far_context_want_what_fits(source, corpus, tmp_path):
     yarn = apply(ORIGINAL, "yarn", factor=2.0)
-    with pytest.raises(UserError, match="expected a rope of two tables"):
-        tune(source, corpus, tmp_path / "tuned", yarn, short_share=0.5)
+    with pytest.raises(UserError, match="a multiple of the 32 tokens of training; it is 48"):
+        tune(source, corpus, tmp_path / "tuned", yarn, short_share=0.5, length=48, batch_tokens=192)
     with pytest.raises(UserError, match="short_share is 0.05"):
         replace(OPTIONS, short_share=0.05)
     with pytest.raises(UserError, match="far.window is 64"):

@@ -111,6 +111,17 @@ def flags(arch: str, rope: Rope) -> tuple[list[str], list[str]]:
     Raises:
         UserError: no flags say this rope.
     """
+    mapped = rope.position_map
+    if mapped is not None and mapped.kind == "self_extend" and np.array_equal(rope.inv_freq, rope.original_inv_freq):
+        if mapped.window % mapped.group:
+            raise UserError(
+                f"window is {mapped.window} and group {mapped.group:g}; expected a multiple of the group: llama.cpp "
+                "moves whole groups."
+            )
+        return [f"--grp-attn-n {mapped.group:g} --grp-attn-w {mapped.window}"], [
+            "llama-cli alone has Self-Extend; it moves the positions of the cache by whole windows, so that more than "
+            "a window may be near. Its logits were not compared."
+        ]
     _check_expressible(rope)
     keys = in_keys(rope) if rope.static else None
     if keys is None:
@@ -142,5 +153,10 @@ def _check_expressible(rope: Rope) -> None:
         raise UserError("a rope that follows the length cannot be given to llama.cpp; expected one or two tables.")
     if rope.log_scaling_length is not None:
         raise UserError("log-scaled attention cannot be given to llama.cpp: it has no place for it.")
+    if rope.position_map is not None:
+        raise UserError(
+            f"a map of positions ({rope.position_map.kind}) cannot be given to llama.cpp, but for self_extend without "
+            "another rope: by flags, `ropewalk export … --print llama.cpp`."
+        )
     if rope.layers != "global":
         raise UserError(f"the rope is for {rope.layers} layers; llama.cpp takes one for global layers.")

@@ -119,7 +119,8 @@ def _llama_cpp(source: ModelSource, rope: Rope, length: int) -> Printed:
     else:
         arch, name = text_config(load_config(source)).model_type, "MODEL.gguf"
     flags, notes = llama_cpp.flags(arch, rope)
-    return Printed(" ".join(["llama-server -m", name, "-c", str(length), *flags]), tuple(notes))
+    program = "llama-server" if rope.position_map is None else "llama-cli"
+    return Printed(" ".join([f"{program} -m", name, "-c", str(length), *flags]), tuple(notes))
 
 
 def _common_notes(rope: Rope, written: dict[str, Any]) -> list[str]:

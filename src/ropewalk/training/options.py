@@ -111,8 +111,8 @@ class TuningOptions(TrainingOptions):
     far: FarOptions | None = None
     """weigh tokens by what the far context tells of them, as {window: 1024}; all alike where null"""
     short_share: Share = 0.0
-    """share of the sequences that are cut into windows of the training length, which a rope of two tables reads with
-    its short one: the mixed windows of LongRoPE2 (arXiv 2502.20082)"""
+    """share of the sequences that are cut into windows of the training length; a rope of two tables, as
+    [yarn, switched], reads them with its short one, which makes the mixed windows of LongRoPE2 (arXiv 2502.20082)"""
 
     def check(self) -> None:
         if self.far is not None and (self.packed or self.far.window >= self.length):

@@ -44,7 +44,8 @@ def tune(
 
     Args:
         source: the model to start from.
-        rope: without log-scaled attention; static, or of two tables where a share of the sequences is short.
+        rope: without log-scaled attention; of one that changes with the length, the table for ``options.length`` is
+            trained, and that for the training length where a share of the sequences is short.
         options: how to train. Packed sequences are masked, which ``flash_attention_2`` and ``flex_attention`` do
             without a matrix of length × length.
         corpora: text, tokenised by the model's tokenizer.
@@ -61,10 +62,10 @@ def tune(
     for corpus in corpora:
         corpus.check_tokenizer(tokenizer, source)
     own = rope.original_length
-    if options.short_share and (rope.static or options.length % own):
+    if options.short_share and options.length % own:
         raise UserError(
-            f"short_share is {options.short_share:g}: expected a rope of two tables, as [yarn, switched], and a length "
-            f"that is a multiple of the {own} tokens of training; it is {options.length}."
+            f"short_share is {options.short_share:g}, so that sequences are cut: expected a length that is a multiple "
+            f"of the {own} tokens of training; it is {options.length}."
         )
     if layout.context_parallel > 1 and (options.far or options.short_share):
         raise UserError("far and short_share need whole sequences, which context_parallel cuts; expected one of them.")
@@ -98,7 +99,7 @@ def tune(
     served = max(options.length, rope.original_length)
     # What cannot be saved in the end is refused in the beginning.
     write_rope(type(model.config).from_dict(model.config.to_dict()), rope, served, native=False)
-    long = rope.at(options.length) if options.short_share else rope
+    long = rope.at(options.length)
     patch(model, long, prove=loads)
     adapted: Any = add_adapters(model, options.lora, options.seed) if options.lora else None
 
