@@ -44,6 +44,8 @@ class Outcome:
 
     status: str
     note: str = ""
+    maps: bool = False
+    """whether its attention takes a map of positions"""
 
 
 def tried(family: str) -> Outcome:
@@ -81,7 +83,7 @@ def tried(family: str) -> Outcome:
         return Outcome("read", str(error))
     if not reads_in_pieces(model):
         said.append("a text is read at once: in pieces its layers lose their state")
-    return Outcome("supported", "; ".join(said).replace("48 tokens", "their window"))
+    return Outcome("supported", "; ".join(said).replace("48 tokens", "their window"), takes_maps(model, config))
 
 
 def _first_words(error: Exception) -> str:
@@ -172,6 +174,23 @@ def check_binding(model: Any, config: Any) -> None:
     _agree(logits(loaded), patched, tolerance, f"{config.model_type}: saved and loaded")
 
 
+def takes_maps(model: Any, config: Any) -> bool:
+    """Whether a map of positions can be bound; where it can, that of no window is position interpolation."""
+    table = _table(config, "global")
+    try:
+        binding.patch(model, methods.leaky_rerope(table, window=0, group=FACTOR))
+    except UserError:
+        binding.patch(model, table)
+        return False
+    mapped = logits(model)
+    binding.patch(model, methods.pi(table, factor=FACTOR))
+    _agree(mapped, logits(model), 1e-3, f"{config.model_type}: mapped")
+    binding.patch(model, table)
+    own = _difference(logits(model), mapped)
+    assert own > 1e-2, f"{config.model_type}: a map moves logits by {own:.3g} of the largest alone"
+    return True
+
+
 def _agree(found: torch.Tensor, wanted: torch.Tensor, tolerance: float, what: str) -> None:
     difference = _difference(found, wanted)
     assert difference <= tolerance, f"{what}, a logit differs by {difference:.3g} of the largest"
@@ -203,6 +222,10 @@ def page(outcomes: dict[str, Outcome]) -> str:
         if plain:
             lines += [", ".join(f"`{family}`" for family in plain) + ".", ""]
         noted = {family: note for family, note in rows.items() if note}
+        mapped = [family for family, o in outcomes.items() if o.status == status and o.maps]
+        if mapped:
+            names = ", ".join(f"`{family}`" for family in mapped)
+            lines += [f"Their attention takes maps of positions too (Self-Extend and others): {names}.", ""]
         if status == "refused" and noted:
             without = [family for family, note in noted.items() if "has no rotary position embedding" in note]
             lines += ["Without a rotary embedding: " + ", ".join(f"`{family}`" for family in without) + ".", ""]

@@ -136,10 +136,17 @@ def _layout(model: PreTrainedModel, rope: Rope, modules: list[nn.Module], kinds:
     _set_all(modules, kinds, table, 1.0)
     differences = {}
     for layout in mapped_attention.LAYOUTS:
-        mapped_attention.bind(model, halved, layout)
-        differences[layout] = float((model(tokens, use_cache=False).logits.float() - wanted).abs().max())
-        mapped_attention.release(model)
-    model.train(training)
+        try:
+            mapped_attention.bind(model, halved, layout)
+            differences[layout] = float((model(tokens, use_cache=False).logits.float() - wanted).abs().max())
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            # An attention that asks for something else than all others do.
+            raise UserError(
+                f"model type {model.config.model_type!r} has an attention that takes no map of positions ({error})."
+            ) from error
+        finally:
+            mapped_attention.release(model)
+            model.train(training)
     best = min(differences, key=lambda layout: differences[layout])
     other = max(differences.values())
     if not differences[best] < 0.05 * other:

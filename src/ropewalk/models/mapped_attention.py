@@ -124,6 +124,8 @@ def mapped_attention(
     Returns:
         Shape (rows, queries, heads, width of values), and None for the weights.
     """
+    if attention_mask is not None and attention_mask.dtype != torch.bool:
+        raise UserError(f"{type(module).__name__} has a mask of its own, which takes no map of positions.")
     asked = [name for name in ("softcap", "s_aux", "sliding_window") if other.get(name) is not None]
     if asked or dropout:
         raise UserError(f"a map of positions does not go with {' and '.join(asked) or 'dropout'} in attention.")
