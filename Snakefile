@@ -57,6 +57,14 @@ rule prefetch:
         [questions_folder(name) for name in QUESTIONS],
 
 
+# And experiments by the names that the study gives them, where no target and no rule is called so.
+TAKEN = {*TARGETS, *(rule.name for rule in workflow.rules)}
+for report in STUDY.reports_of():
+    if report.name not in TAKEN:
+        TARGETS.setdefault(report.name, [])
+        TARGETS[report.name] = [*TARGETS[report.name], report]
+
+
 for target, rows in TARGETS.items():
 
     rule:
