@@ -24,6 +24,7 @@ from ropewalk.search.results import (
     first_below,
     read_comparison,
     replacing,
+    resonant,
     rivals,
     standings,
     transfer,
@@ -98,6 +99,23 @@ def test_a_comparison_reads_the_objective_on_unseen_documents(readings, searches
     searched = set(json.loads((searches[0] / "best.json").read_text())["documents"])
     assert not searched & {f"text/{document}" for document in gp["document"]}
     assert set(transfer(compared, 0.95)["against"]) <= {"none", "ntk 4x", "yarn 4x", "pi 4x"}
+
+
+def test_each_rope_is_held_against_itself_with_whole_wavelengths(everything, tmp_path):
+    """NTK in the place of a rounded YaRN, whose difference is known."""
+    readings, searches = everything
+    [ntk] = [folder for folder in readings if folder.name == "ntk_4x"]
+    rounded = changed(ntk, tmp_path / "rounded", **{"columns.method": "resonance-yarn", "columns.rope": "rounded"})
+    compared = read_comparison([*readings, rounded], searches)
+    [row] = resonant(compared, 0.95).to_dict("records")
+    table = standings(compared, 4.0, 0.95).set_index("method")
+    assert (row["method"], row["factor"]) == ("yarn", 4.0)
+    assert row["difference"] == pytest.approx(table.loc["ntk", "objective"] - table.loc["yarn", "objective"])
+    assert resonant(read_comparison(readings, searches), 0.95).empty
+    options = SearchReportOptions(experiment="search", confidence=0.9)
+    write_report(searches, [*readings, rounded], options, tmp_path / "report")
+    assert "Whole wavelengths" in (tmp_path / "report/search.html").read_text()
+    assert len(pd.read_csv(tmp_path / "report/resonant.csv")) == 1
 
 
 def test_another_reference_moves_the_zero(readings, searches):

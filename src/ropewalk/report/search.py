@@ -42,6 +42,7 @@ def write_report(
             ("rivals", tables.rivals),
             ("replacing", tables.replacing),
             ("transfer", tables.transfer),
+            *([] if tables.resonant.empty else [("resonant", tables.resonant)]),
         ):
             if not table.empty:  # as the evaluations that replace tuning are where nothing was tuned
                 table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")

@@ -20,6 +20,7 @@ from ropewalk.search.results import (
     by_model,
     differences,
     replacing,
+    resonant,
     rivals,
     standings,
     transfer,
@@ -37,6 +38,7 @@ class Tables:
     rivals: pd.DataFrame
     replacing: pd.DataFrame
     transfer: pd.DataFrame
+    resonant: pd.DataFrame
 
     @classmethod
     def of(cls, compared: Comparison, confidence: float) -> Tables:
@@ -47,6 +49,7 @@ class Tables:
             rivals(compared, confidence),
             replacing(compared, confidence),
             transfer(compared, confidence),
+            resonant(compared, confidence),
         )
 
 
@@ -72,6 +75,7 @@ def searches_html(compared: Comparison, tables: Tables, confidence: float) -> st
         each={factor: by_model(compared, factor) for factor in compared.factors},
         rivals=tables.rivals.to_dict("records"),
         replacing=tables.replacing.to_dict("records"),
+        resonant=[] if tables.resonant.empty else grouped(tables.resonant, "method"),
         lengths=[f"{at:g}x\nagainst {against[at]}" for at in sorted(against)],
         transfer=grouped(carried.sort_values("at", kind="stable"), "method", "factor"),
         seeds=_seeds,

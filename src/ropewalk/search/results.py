@@ -394,6 +394,10 @@ def _repeated(name: str, parts: Sequence[Sequence[float]], confidence: float) ->
     return found, {**found.columns(name), f"{name}_over": "seeds and models" if several else "seeds"}
 
 
+RESONANCE = "resonance"
+"""What ropes with whole wavelengths are called: alone, or before the name of the rope that is rounded."""
+
+
 def standings(comparison: Comparison, factor: float, confidence: float) -> pd.DataFrame:
     """All ropes for a factor at its length, best first.
 
@@ -460,6 +464,29 @@ def differences(comparison: Comparison, confidence: float) -> pd.DataFrame:
                         "better": paired.better(),
                     }
                 )
+    return pd.DataFrame(rows)
+
+
+def resonant(comparison: Comparison, confidence: float) -> pd.DataFrame:
+    """What rounding to whole wavelengths does to each rope made by hand that was read with and without it.
+
+    Returns:
+        One row a factor and rope: ``method``, ``factor``, ``difference`` (of the objective with whole wavelengths less
+        that without, nats) with its interval, corrected for all rows (Bonferroni), and ``better``.
+    """
+    pairs = []
+    for factor in comparison.factors:
+        made = {kind[0]: kind for kind in comparison.kinds(factor, "as coded")}
+        pairs += [
+            (name, factor, made[with_it], kind)
+            for name, kind in {ORIGINAL: (ORIGINAL, None), **made}.items()
+            if (with_it := RESONANCE if name == ORIGINAL else f"{RESONANCE}-{name}") in made
+        ]
+    each = 1 - (1 - confidence) / max(1, len(pairs))
+    rows = []
+    for name, factor, rounded, plain in pairs:
+        paired, columns = _interval("difference", comparison.less(rounded, plain, factor), each)
+        rows.append({"method": name, "factor": factor, **columns, "better": paired.better()})
     return pd.DataFrame(rows)
 
 
