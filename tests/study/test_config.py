@@ -265,9 +265,9 @@ def test_every_key_of_the_default_has_a_comment_before_it():
     assert found > 150
 
 
-def test_the_study_of_the_readme_is_valid():
-    text = (CONFIG.parent / "README.md").read_text()
-    example = text.split("## A study of your own")[1].split("```yaml\n")[1].split("```")[0]
+def test_the_study_of_the_docs_is_valid():
+    text = (CONFIG.parent / "docs/studies.md").read_text()
+    example = text.split("# A study of your own")[1].split("```yaml\n")[1].split("```")[0]
     study = read_study(yaml.safe_load(example))
     assert study.readings
     assert study.reports
