@@ -7,6 +7,7 @@ it goes on where it was; with a larger budget, from there.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -47,6 +48,8 @@ VERSION = 1
 """Of what is read: readings of another one are begun anew."""
 _TIMED = 1024
 """Tokens of the reading by which time is estimated."""
+_MOST = 512
+"""Documents to report on, of which no more are prepared: they are kept in memory, and say enough."""
 _WRITTEN = 20.0
 """Seconds between two pages."""
 _MARGIN = 0.7
@@ -204,7 +207,8 @@ class _Run:
         """The documents that are reported on, one of each corpus in turn."""
         each = []
         for seed, (name, corpus) in enumerate(self.subject.corpora.items()):
-            documents = count(self.subject.corpora, "test")[name]
+            most = math.ceil(_MOST / len(self.subject.corpora))
+            documents = min(most, count(self.subject.corpora, "test")[name])
             each.append(
                 make_probes(
                     {name: corpus},
