@@ -491,6 +491,8 @@ class _Run:
 _NEVER_TRIED = (
     "fine-tuning with the longer rope, which usually reads better than any rope without it",
     "ropes that take another table for short texts, which cost those nothing in engines that switch",
+    "maps of positions such as Self-Extend, which may be better and which no server of models has",
+    "CoPE and DroPE, which want a short training",
 )
 
 
