@@ -199,11 +199,11 @@ class Comparison:
         return len(self.first.measured[["corpus", "document"]].drop_duplicates())
 
     def kinds(self, factor: float | None, *groups: Group) -> list[Kind]:
-        """The methods of some groups for a factor; for any factor where it is None."""
+        """The methods of some groups for a factor, or for all; for any factor where it is None."""
         return [
             kind
             for kind, members in self.first.kinds.items()
-            if members[0].group in groups and factor in (None, kind[1])
+            if members[0].group in groups and (factor is None or kind[1] in (factor, None))
         ]
 
     def values(self, kind: Kind, at: float, reference: Kind | None = None) -> list[np.ndarray]:
