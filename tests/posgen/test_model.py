@@ -9,6 +9,7 @@ from transformers import T5Config
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.t5.modeling_t5 import T5Stack
 
+from ropewalk.errors import UserError
 from ropewalk.posgen.model import Cache, StackedDecoder, rotations, with_start
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.rope import default_rope
@@ -88,6 +89,11 @@ def test_turns_are_those_of_transformers_on_the_same_pairs():
     theirs = apply_rotary_pos_emb(query[..., order], key[..., order], cos, sin)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine[..., order], other)
+
+
+def test_a_map_of_positions_is_refused():
+    with pytest.raises(UserError, match="a rope of PosGen has a map of positions .self_extend."):
+        rotations([apply(ROPE, "self_extend", window=8, group=4)], 16)
 
 
 def test_log_scaling_multiplies_the_queries_beyond_its_length():

@@ -6,7 +6,7 @@ import pandas as pd
 from ropewalk.reading.perplexity import perplexity_table
 from ropewalk.report.tables import perplexity_html, perplexity_text, rope_text
 from ropewalk.rope import default_rope
-from ropewalk.rope.methods import p_rope, resonance, yarn
+from ropewalk.rope.methods import p_rope, resonance, self_extend, yarn
 
 
 def rows(shift: float) -> pd.DataFrame:
@@ -33,6 +33,8 @@ def test_a_rope_reads_as_text():
     assert "→ resonance()" in text
     assert "critical dimension: 92" in text
     assert sum(line.strip()[:2].strip().isdigit() for line in text.splitlines()) == 64
+    mapped = rope_text(self_extend(default_rope(64, 10000.0, 128), window=32, group=12), 1024)
+    assert "self_extend, window 32, group 12; within 1024 tokens the largest relative position is 115" in mapped
     assert "inf" in rope_text(p_rope(default_rope(64, 10000.0, 128), p=0.5), 256)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ropewalk.errors import UserError
 from ropewalk.posgen.options import PosGenOptions
 from ropewalk.rope import Rope
 from ropewalk.rope.tables import angles
@@ -30,9 +31,16 @@ def rotations(ropes: Sequence[Rope], length: int, device: torch.device | str = "
 
     Returns:
         Complex64, shape (models, length, 2, pairs); queries first.
+
+    Raises:
+        UserError: a rope has a map of positions, which turns by pairs of positions and not by one.
     """
     tables = []
     for rope in ropes:
+        if rope.position_map is not None:
+            raise UserError(
+                f"a rope of PosGen has a map of positions ({rope.position_map.kind}); its models take ropes without one."
+            )
         fixed = rope.at(length)
         turns = fixed.attention_factor * np.exp(1j * angles(fixed, np.arange(length)))
         growth = np.ones(length)
