@@ -39,7 +39,8 @@ def rotations(ropes: Sequence[Rope], length: int, device: torch.device | str = "
     for rope in ropes:
         if rope.position_map is not None:
             raise UserError(
-                f"a rope of PosGen has a map of positions ({rope.position_map.kind}); its models take ropes without one."
+                f"a rope of PosGen has a map of positions ({rope.position_map.kind}); its models take ropes without "
+                "one."
             )
         fixed = rope.at(length)
         turns = fixed.attention_factor * np.exp(1j * angles(fixed, np.arange(length)))

@@ -29,8 +29,8 @@ def rope_text(rope: Rope, length: int) -> str:
     if rope.position_map is not None:
         own = rope.position_map
         head.append(
-            f"map of positions: {own.kind}, window {own.window}, group {own.group:g}; within {length} tokens the largest "
-            f"relative position is {own.reach(length):,.0f}"
+            f"map of positions: {own.kind}, window {own.window}, group {own.group:g}; within {length} tokens the "
+            f"largest relative position is {own.reach(length):,.0f}"
         )
     head += [f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in diagnostics.summary(rope, length).items()]
     columns = f"{'pair':>5} {'inv_freq':>14} {'period':>14} {'original':>14} {'factor':>10} {'turns':>10}"
