@@ -40,11 +40,10 @@ def start(environment, *arguments: str, **more) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory, server) -> list[str]:
-    """Arguments of a command that works for long: it keeps the progress of a corpus of a pipe that nobody feeds."""
-    folder = tmp_path_factory.mktemp("text")
-    os.mkfifo(folder / "endless.txt")
-    options = json.dumps({"source": f"folder:{folder}"})
-    return ["corpus", "--tokenizer", "byte", "--options", options, "-o", str(folder / "corpus")]
+    """Arguments of a command that works until it is ended: it reads a rope from a pipe that nobody feeds."""
+    pipe = tmp_path_factory.mktemp("pipe") / "rope.json"
+    os.mkfifo(pipe)
+    return ["show", str(pipe)]
 
 
 def children(process: subprocess.Popen) -> set[int]:
