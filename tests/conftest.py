@@ -84,14 +84,17 @@ def lettered(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory):
-    """Write a random byte-level model of a shape, and say where it is."""
+    """Write a random byte-level model of a shape, with its weights times a number, and say where it is."""
     from ropewalk.models.fresh import fresh_llama
     from ropewalk.models.sources import ModelSource
     from ropewalk.models.tokenizers import byte_tokenizer
 
-    def make(shape, seed=0):
+    def make(shape, seed=0, times=1):
         folder = tmp_path_factory.mktemp("model")
-        fresh_llama(shape, len(byte_tokenizer()), seed).save_pretrained(folder)
+        model = fresh_llama(shape, len(byte_tokenizer()), seed)
+        for parameter in model.parameters():
+            parameter.data.mul_(times)
+        model.save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
         return ModelSource("folder", str(folder))
 

@@ -131,12 +131,5 @@ def predict(
         UserError: a length or the base cannot be what it is.
     """
     own = own_rope(model)
-    trained = own.original_length
-    setting = Setting(
-        own.rotary_dim,
-        own.base,
-        trained,
-        trained if tune_length is None else tune_length,
-        own.base if new_base is None else new_base,
-    )
+    setting = Setting.of(own.rotary_dim, own.base, own.original_length, tune_length, new_base)
     return _predict(setting, length)

@@ -4,9 +4,8 @@ import random
 
 import pytest
 
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import ModelShape
 from ropewalk.models.sources import ModelSource
-from ropewalk.models.tokenizers import byte_tokenizer
 
 WORDS = "rope walk yarn strand hemp twist tar coil knot hook sail mast wind tide port stern bow keel".split()  # noqa: SIM905
 SHAPE = ModelShape(hidden_size=64, layers=1, heads=2, kv_heads=2, intermediate_size=32, length=64)
@@ -24,12 +23,6 @@ def folder_of_texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def source(tmp_path_factory) -> ModelSource:
+def source(make_model) -> ModelSource:
     """A model that has learned nothing, so that no rope can help it, and that its rope moves all the same."""
-    folder = tmp_path_factory.mktemp("model")
-    model = fresh_llama(SHAPE, len(byte_tokenizer()), seed=0)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return ModelSource("folder", str(folder))
+    return make_model(SHAPE, times=3)

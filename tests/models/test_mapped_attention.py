@@ -187,3 +187,12 @@ def test_families_whose_attention_is_not_plain_are_refused():
         binding.patch(gemma, apply(wide, "self_extend", window=8, group=4))
     with pytest.raises(UserError, match="have mapped already|has mapped already"):
         apply(apply(own, "self_extend", window=8, group=4), "string", shift=20, window=4)
+
+
+def test_a_model_in_training_is_asked_without_dropout_and_stays_in_training():
+    """Both layouts are tried; with dropout, which no map goes with, the second would be refused."""
+    model = model_of("llama", attention_dropout=0.5)
+    model.train()
+    binding.patch(model, rope_of(model, PositionMap("self_extend", 16, 4)))
+    assert model.training
+    assert all(module.training for module in model.modules())

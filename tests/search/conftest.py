@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ropewalk.corpora import Corpus, build
-from ropewalk.models.fresh import ModelShape, fresh_llama
+from ropewalk.models.fresh import ModelShape
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.search import causes
@@ -26,15 +26,9 @@ def corpus(tmp_path_factory) -> Corpus:
 
 
 @pytest.fixture(scope="package")
-def source(tmp_path_factory) -> ModelSource:
+def source(make_model) -> ModelSource:
     """A model that has learned nothing: whatever a rope changes in it, it changes exactly."""
-    folder = tmp_path_factory.mktemp("model")
-    model = fresh_llama(SHAPE, len(byte_tokenizer()), seed=0)
-    for parameter in model.parameters():
-        parameter.data.mul_(3)
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return ModelSource("folder", str(folder))
+    return make_model(SHAPE, times=3)
 
 
 @pytest.fixture(scope="package")

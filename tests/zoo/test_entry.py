@@ -71,7 +71,7 @@ def test_what_was_changed_is_seen(tmp_path):
 
 def test_an_answer_brings_its_measurements(tmp_path):
     interval = {"mean": 1.0, "low": 0.5, "high": 1.5}
-    row = {"rope": "yarn", "gain": interval, "cost": interval}
+    row = {"rope": "yarn", "file": "ropes/yarn.json", "gain": interval, "cost": interval}
     answer = {
         "model": "hub:someone/model", "length": 8192, "rope": "yarn", "ropes": [{"rope": "native", "gain": None}, row],
         "proof": {"passed": True, "said": "transformers"}, "short_cost": 0.05, "documents": ["a/b"],

@@ -67,9 +67,7 @@ def predict(
     if head_dim is None or base is None or train is None:
         raise UserError("a prediction needs --head-dim, --base and --train together, or --model.")
     try:
-        setting = Setting(
-            head_dim, base, train, train if tune is None else tune, base if new_base is None else new_base
-        )
+        setting = Setting.of(head_dim, base, train, tune, new_base)
         result = run(setting, target)
     except ValueFault as fault:
         raise UserError(f"{_OPTIONS.get(fault.name, fault.name)} {fault.said}") from None

@@ -14,6 +14,11 @@ BY_HAND = ("yarn", "mrrope-pro", "ntk")
 TUNED, SEARCHED = "yarn, tuned", "searched"
 
 
+def rope_file(name: str) -> str:
+    """Where the rope of a candidate lies, in the folder of an answer."""
+    return f"ropes/{name.replace(', ', '-')}.json"
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A rope that is tried.

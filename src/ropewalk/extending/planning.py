@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from ropewalk.errors import UserError
 from ropewalk.extending.recommendation import FEWEST
 from ropewalk.progress import clock
+from ropewalk.search.space import TunedYarn
 
-GRID, TRIALS = 24, 32
-"""Ropes of the grid of YaRN's constants, and trials of the Bayesian search."""
+GRID = math.prod(len(few) for few in TunedYarn.constants.values())
+"""Ropes of the grid of YaRN's constants, at most."""
+TRIALS = 32
+"""Of the Bayesian search."""
 JUDGED = 5
 """Best ones of either that are read once more, on other documents."""
 DOCUMENTS = 2

@@ -6,9 +6,7 @@ it goes on where it was; with a larger budget, from there.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -22,13 +20,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ropewalk.corpora import Corpus
 from ropewalk.errors import NoRopeError, UserError
-from ropewalk.export.printing import ENGINES, printed
+from ropewalk.export.printing import ENGINES
 from ropewalk.extending import planning
-from ropewalk.extending.candidates import NATIVE, SEARCHED, TUNED, Candidate, candidates
+from ropewalk.extending.candidates import NATIVE, SEARCHED, TUNED, Candidate, candidates, rope_file
 from ropewalk.extending.measurements import Log, Measured, Reading, measured
 from ropewalk.extending.page import write_page
 from ropewalk.extending.planning import Plan
 from ropewalk.extending.recommendation import Recommendation, recommend
+from ropewalk.extending.serving import engines_told, proved
 from ropewalk.extending.texts import count, open_texts
 from ropewalk.files import claim_state, only_one, read_json, write_json
 from ropewalk.models.configurations import load_config, own_rope
@@ -89,6 +88,7 @@ class Subject:
 
     Attributes:
         model: loaded.
+        weights: hash of its files, or its revision.
         tokenizer: its own.
         rope: its own.
         native_length: tokens that it reads by itself.
@@ -97,6 +97,7 @@ class Subject:
     """
 
     model: PreTrainedModel
+    weights: str | None
     tokenizer: PreTrainedTokenizerFast
     rope: Rope
     native_length: int
@@ -122,13 +123,14 @@ def extend(wish: Wish, folder: Path) -> dict[str, Any]:
     with only_one(folder / "state"):
         tokenizer = load_tokenizer(wish.source)
         trained = training_record(wish.source) is not None
+        weights = weights_hash(wish.source)
         corpora = open_texts(wish.corpora, tokenizer, folder / "texts", wish.length, trained=trained)
         claim_state(
             folder / "state",
             {
                 "version": VERSION,
                 "model": str(wish.source),
-                "weights": weights_hash(wish.source),
+                "weights": weights,
                 "rope": rope.to_json(),
                 "lengths": [native_length, wish.length],
                 "texts": {name: corpus.documents["sha256"].tolist() for name, corpus in corpora.items()},
@@ -136,7 +138,7 @@ def extend(wish: Wish, folder: Path) -> dict[str, Any]:
         )
         model = load_model(wish.source, dtype=wish.dtype)
         able = _ability(model, tokenizer, rope.at(native_length), native_length, corpora, folder / "state")
-        subject = Subject(model, tokenizer, rope, native_length, corpora, able)
+        subject = Subject(model, weights, tokenizer, rope, native_length, corpora, able)
         return _Run(wish, folder, subject, tried, notes).answer()
 
 
@@ -329,17 +331,20 @@ class _Run:
             journal=folder.with_suffix(".journal"),
             folder=folder,
         )
-        seconds = json.loads(self._searching.read_text()) if self._searching.is_file() else {}
-        write_json(self._searching, {**seconds, folder.name: time.monotonic() - started})
+        write_json(self._searching, {**self._searched(), folder.name: time.monotonic() - started})
 
     @property
     def _searching(self) -> Path:
         return self.state / "searching.json"
 
+    def _searched(self) -> dict[str, float]:
+        """Seconds of each search that has ended."""
+        known: dict[str, float] = read_json(self._searching, "seconds") if self._searching.is_file() else {}
+        return known
+
     def _spent(self) -> float:
         """Seconds of all calls so far."""
-        searching = read_json(self._searching, "seconds") if self._searching.is_file() else {}
-        return sum(one.seconds for one in self.log.readings) + sum(searching.values())
+        return sum(one.seconds for one in self.log.readings) + sum(self._searched().values())
 
     def _seconds(self, plan: Plan | None) -> float:
         """Of one document with one rope: as read so far, or by a short one."""
@@ -385,60 +390,23 @@ class _Run:
         said = recommend(found, self.wish.short_cost, self.wish.confidence)
         ropes = {one.name: one.rope for one in self.tried}
         for name, rope in ropes.items():
-            rope.save(self.folder / "ropes" / f"{name.replace(', ', '-')}.json")
+            rope.save(self.folder / rope_file(name))
         chosen = None if said.rope is None else ropes[said.rope]
         if chosen is None:
             (self.folder / "rope.json").unlink(missing_ok=True)
         else:
             chosen.save(self.folder / "rope.json")
-        engines = {} if chosen is None else self._engines(chosen)
-        proof = self._proof(chosen) if last else None
-        answer = self._answer(found, said, engines, proof)
+        told, proof = {}, None
+        if chosen is not None:
+            told = engines_told(self.wish.source, chosen, self.wish.length, self.wish.engines)
+        if last:
+            shutil.rmtree(self.folder / "export", ignore_errors=True)
+        if chosen is not None and last:
+            proof = proved(self.wish.source, chosen, self.wish.length, self.state, self.folder / "export")
+        answer = self._answer(found, said, told, proof)
         write_json(self.folder / "answer.json", answer)
         write_page(answer, self.folder)
         return answer
-
-    def _engines(self, rope: Rope) -> dict[str, dict[str, Any]]:
-        """What to type for each engine, or why it cannot take the rope."""
-        told: dict[str, dict[str, Any]] = {}
-        for engine in self.wish.engines or ENGINES:
-            if self.wish.source.kind == "gguf" and engine != "llama.cpp" and not self.wish.engines:
-                continue  # a GGUF file is served by llama.cpp
-            try:
-                found = printed(self.wish.source, rope, engine, length=self.wish.length)
-                told[engine] = {"text": found.text, "notes": list(found.notes)}
-            except UserError as error:
-                told[engine] = {"text": None, "notes": [str(error)]}
-        return told
-
-    def _proof(self, rope: Rope | None) -> dict[str, Any] | None:
-        """Prove an export of the recommended rope on logits, and keep its configuration without its weights."""
-        from ropewalk.export.prove import export
-        from ropewalk.export.verify import verify
-
-        place = self.folder / "export"
-        shutil.rmtree(place, ignore_errors=True)
-        if rope is None:
-            return None
-        kind = "gguf" if self.wish.source.kind == "gguf" else "hf"
-        written = self.state / ("export.gguf" if kind == "gguf" else "export")
-        try:
-            export(self.wish.source, rope, kind, written, length=self.wish.length)
-            proof = verify(written, rope, self.wish.source)
-            place.mkdir()
-            if kind == "hf":
-                shutil.copy2(written / "config.json", place)
-            write_json(place / "proof.json", proof.to_json())
-        except UserError as error:
-            return {"passed": False, "said": str(error)}
-        finally:
-            if written.is_dir():
-                shutil.rmtree(written)
-            written.unlink(missing_ok=True)
-        said = "tensors and keys were read back; llama-cpp-python is not installed"
-        if proof.engine is not None:
-            said = f"{proof.engine}: the largest difference of a logit is {proof.max_difference:.2g}; {proof.criterion}"
-        return {"passed": proof.passed, "said": said}
 
     def _answer(
         self, found: Measured, said: Recommendation, engines: dict[str, Any], proof: dict[str, Any] | None
@@ -453,6 +421,7 @@ class _Run:
             rows.append(
                 {
                     "rope": name,
+                    "file": rope_file(name),
                     "about": about[name],
                     **means,
                     "verdict": None if one is None else one.verdict,
@@ -460,10 +429,10 @@ class _Run:
                     "cost": None if one is None else _interval(one.cost),
                 }
             )
-        laws = predict(Setting(rope.rotary_dim, rope.base, native, native, rope.base), self.wish.length)
+        laws = predict(Setting.of(rope.rotary_dim, rope.base, native), self.wish.length)
         return {
             "model": str(self.wish.source),
-            "weights": weights_hash(self.wish.source),
+            "weights": self.subject.weights,
             "parameters": self.subject.model.num_parameters(),
             "native_length": native,
             "length": self.wish.length,
@@ -507,5 +476,5 @@ def _interval(value: Any) -> dict[str, float | None]:
 
 def default_folder(source: ModelSource, length: int) -> Path:
     """Where an answer goes if nobody says: beside the person, by the model's name and the length."""
-    name = os.path.basename(source.name.rstrip("/")) or "model"
+    name = Path(source.name).name or "model"
     return Path(f"{name.removesuffix('.gguf')}-{length}")

@@ -8,6 +8,8 @@ saved; for checkpoints the rope is written into the configuration (:mod:`ropewal
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -92,20 +94,28 @@ def _set_all(modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tens
             _set_rope(module, kind, table, factor, "default")
 
 
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 @torch.no_grad()
 def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tensor) -> None:
     """Raise ``UserError`` where a model's logits do not follow the frequencies or the attention factor bound to it.
 
     Families are not believed: one that computes its rope anew in each pass would take every rope and change nothing.
     """
-    training = model.training
-    model.eval()
-    tokens = few_tokens(model, _PROOF_TOKENS)
-    seen = []
-    for frequencies, factor in ((table, 1.0), (table / 2, 1.0), (table, 1.25)):
-        _set_all(modules, kinds, frequencies, factor)
-        seen.append(model(tokens, use_cache=False).logits)
-    model.train(training)
+    tokens, seen = few_tokens(model, _PROOF_TOKENS), []
+    with _evaluating(model):
+        for frequencies, factor in ((table, 1.0), (table / 2, 1.0), (table, 1.25)):
+            _set_all(modules, kinds, frequencies, factor)
+            seen.append(model(tokens, use_cache=False).logits)
     for other, what in zip(seen[1:], ("its frequencies", "its attention factor"), strict=True):
         if torch.equal(seen[0], other):
             where = f" of its {' and '.join(kinds)} layers" if any(kinds) else ""
@@ -126,27 +136,26 @@ def _layout(model: PreTrainedModel, rope: Rope, modules: list[nn.Module], kinds:
     """
     if model in _LAYOUTS:
         return _LAYOUTS[model]
-    tokens, training = few_tokens(model, _PROOF_TOKENS), model.training
-    model.eval()
+    tokens = few_tokens(model, _PROOF_TOKENS)
     table = torch.tensor(rope.original_inv_freq, dtype=torch.float32)
     plain = default_rope(rope.rotary_dim, rope.base, rope.original_length)
     halved = replace(plain, position_map=PositionMap("leaky_rerope", 0, 2.0))
-    _set_all(modules, kinds, table / 2, 1.0)
-    wanted = model(tokens, use_cache=False).logits.float()
-    _set_all(modules, kinds, table, 1.0)
     differences = {}
-    for layout in mapped_attention.LAYOUTS:
-        try:
-            mapped_attention.bind(model, halved, layout)
-            differences[layout] = float((model(tokens, use_cache=False).logits.float() - wanted).abs().max())
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            # An attention that asks for something else than all others do.
-            raise UserError(
-                f"model type {model.config.model_type!r} has an attention that takes no map of positions ({error})."
-            ) from error
-        finally:
-            mapped_attention.release(model)
-            model.train(training)
+    with _evaluating(model):
+        _set_all(modules, kinds, table / 2, 1.0)
+        wanted = model(tokens, use_cache=False).logits.float()
+        _set_all(modules, kinds, table, 1.0)
+        for layout in mapped_attention.LAYOUTS:
+            try:
+                mapped_attention.bind(model, halved, layout)
+                differences[layout] = float((model(tokens, use_cache=False).logits.float() - wanted).abs().max())
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                # An attention that asks for something else than all others do.
+                raise UserError(
+                    f"model type {model.config.model_type!r} has an attention that takes no map of positions ({error})."
+                ) from error
+            finally:
+                mapped_attention.release(model)
     best = min(differences, key=lambda layout: differences[layout])
     other = max(differences.values())
     if not differences[best] < 0.05 * other:

@@ -51,6 +51,19 @@ class Setting:
         theory.wall(self.rotary_dim, self.base, self.train_length, self.new_base)
         theory.regime(self.base, self.train_length, self.new_base, self.tune_length)
 
+    @classmethod
+    def of(
+        cls,
+        rotary_dim: int,
+        base: float,
+        train_length: int,
+        tune_length: int | None = None,
+        new_base: float | None = None,
+    ) -> Setting:
+        """The setting in which what is not given stays as it was in pre-training."""
+        tuned = train_length if tune_length is None else tune_length
+        return cls(rotary_dim, base, train_length, tuned, base if new_base is None else new_base)
+
     @property
     def regime(self) -> Regime:
         return theory.regime(self.base, self.train_length, self.new_base, self.tune_length)

@@ -133,6 +133,6 @@ def from_answer(folder: Path, name: str, rope: str | None, source: str) -> Entry
         )
     row = rows[wanted]
     measured = {key: {**answer, **row}[key] for key in _MEASURED}
-    value = Rope.load(folder / "ropes" / f"{wanted.replace(', ', '-')}.json")
+    value = Rope.load(folder / row["file"])
     proof = answer["proof"] if wanted == answer["rope"] else None
     return Entry(name, answer["model"].partition(":")[2], answer["length"], source, value, measured, proof)
