@@ -45,6 +45,14 @@ SMALL = ModelShape(hidden_size=64, layers=2, heads=2, kv_heads=1, intermediate_s
 # SmolLM2-135M: what a real model costs.
 REAL = ModelShape(hidden_size=576, layers=30, heads=9, kv_heads=3, intermediate_size=1536, base=100_000.0, length=8192)
 
+# Of the small model and of the real one, in tokens.
+MAPS: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "self_extend": ({"window": 32, "group": 8}, {"window": 2048, "group": 8}),
+    "leaky_rerope": ({"window": 32, "group": 8}, {"window": 2048, "group": 8}),
+    "dual_chunk": ({"window": 16, "chunk": 48}, {"window": 1024, "chunk": 3072}),
+    "string": ({"window": 16, "shift": 48}, {"window": 128, "shift": 2730}),
+}
+
 
 def seconds(work: Callable[[], Any], repeat: int = 3) -> float:
     """Median wall seconds of a call, after one that does not count."""
@@ -261,7 +269,33 @@ def posgen_step(options: PosGenOptions, models: int, losses: Any, is_complex: bo
     return time.perf_counter() - start, seconds(step, 5)
 
 
-CHECKS = {"tuning": tuning, "loss": loss, "posgen": posgen, "reading": reading}
+def maps(folder: Path) -> dict[str, Any]:
+    """NLL with each map of positions: against float32 on the CPU for a small model, and what it takes of a real one."""
+    small = fresh_llama(SMALL, 300, seed=0).eval()
+    tokens = np.random.default_rng(0).integers(0, 300, 512)
+    found: dict[str, Any] = {}
+    length = 16_384 if GPU else 256
+    text = np.random.default_rng(1).integers(0, 49_152, length)
+    model: PreTrainedModel = (
+        fresh_llama(REAL, 49_152, seed=0).eval().to(DEVICE, torch.bfloat16 if GPU else torch.float32)
+    )
+    found[f"SmolLM2's shape, {length} tokens, without a map, seconds"] = seconds(lambda: nll.token_nll(model, text))
+    for name, (near, far) in MAPS.items():
+        binding.patch(small.cpu(), methods.apply(read_rope(small.config), name, **near))
+        on_cpu = nll.token_nll(small, tokens)
+        there = nll.token_nll(small.to(DEVICE), tokens)
+        found[f"{name} against the CPU, largest difference in nats"] = float(np.abs(there - on_cpu).max())
+        assert found[f"{name} against the CPU, largest difference in nats"] < 1e-3
+        binding.patch(model, methods.apply(read_rope(model.config), name, **far))
+        if GPU:
+            torch.cuda.reset_peak_memory_stats()
+        found[f"SmolLM2's shape, {length} tokens, {name}, seconds"] = seconds(lambda: nll.token_nll(model, text))
+        if GPU:
+            found[f"{name}, peak GiB"] = torch.cuda.max_memory_allocated() / 2**30
+    return found
+
+
+CHECKS = {"tuning": tuning, "loss": loss, "maps": maps, "posgen": posgen, "reading": reading}
 
 
 def main() -> None:

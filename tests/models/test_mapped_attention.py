@@ -74,6 +74,16 @@ def dense(query, key, value, relative, inv_freq, scaling):
     return out.transpose(1, 2).float()
 
 
+def rotated(states, inv_freq):
+    """The first dimensions, as halves, turned to their places."""
+    half = len(inv_freq)
+    turns = torch.polar(
+        torch.ones(states.shape[2], half), torch.outer(torch.arange(states.shape[2]), torch.tensor(inv_freq)).float()
+    )
+    pairs = torch.complex(states[..., :half], states[..., half : 2 * half]) * turns
+    return torch.cat([pairs.real, pairs.imag, states[..., 2 * half :]], -1)
+
+
 @pytest.mark.parametrize("wanted", MAPS, ids=str)
 def test_blocks_compute_what_a_dense_reference_computes(wanted, monkeypatch):
     """With half of each head rotated, keys shared by two heads, and blocks of some ten queries."""
@@ -84,7 +94,7 @@ def test_blocks_compute_what_a_dense_reference_computes(wanted, monkeypatch):
     positions = np.arange(TOKENS)
     module = torch.nn.Module()
     module._ropewalk_map = Bound(wanted, inv_freq, "halves")
-    turned = [mapped_attention._turned(states, module._ropewalk_map, positions) for states in (query, key)]
+    turned = [rotated(states, inv_freq) for states in (query, key)]
     found, _ = mapped_attention.mapped_attention(module, *turned, value, None, scaling=0.3)
     expected = dense(query, key, value, wanted.relative(positions, positions), inv_freq, 0.3)
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

@@ -37,8 +37,26 @@ _BOUND, _BEFORE = "_ropewalk_map", "_ropewalk_attention"
 
 
 @dataclass(frozen=True, eq=False)
+class Turns:
+    """What a map makes of the positions of a text, on the device: the same in every layer.
+
+    Attributes:
+        queries: cosine and sine, each of shape (queries, pairs), of what queries are turned further in each branch;
+            None where they stay.
+        keys: the same of keys.
+        borders: the first place of each branch but the furthest, shape (branches - 1, queries), for the host.
+        borders_there: the same on the device.
+    """
+
+    queries: list[tuple[torch.Tensor, torch.Tensor] | None]
+    keys: list[tuple[torch.Tensor, torch.Tensor] | None]
+    borders: np.ndarray
+    borders_there: torch.Tensor
+
+
+@dataclass(eq=False)
 class Bound:
-    """A map that is bound to the attention of a layer.
+    """A map that is bound to the attention of all layers.
 
     Attributes:
         map: of positions.
@@ -49,6 +67,33 @@ class Bound:
     map: PositionMap
     inv_freq: np.ndarray
     layout: Layout
+    _last: tuple[tuple[int, int, int, torch.device], Turns] | None = None
+
+    def turns(self, padding: int, count: int, total: int, device: torch.device) -> Turns:
+        """What the last ``count`` of ``total`` places are turned by, of which the first ``padding`` hold no token."""
+        asked = padding, count, total, device
+        last = self._last
+        if last is None or last[0] != asked:
+            # Keys before position 0 are padding, which the mask hides.
+            keys = np.arange(total) - padding
+            queries = keys[total - count :]
+            borders = self.map.borders(queries) + padding
+            branches = range(self.map.branches)
+            turns = Turns(
+                [self._turn(self.map.query_positions(queries, one) - queries, device) for one in branches],
+                [self._turn(self.map.key_positions(keys, one) - keys, device) for one in branches],
+                borders,
+                torch.from_numpy(borders).to(device),
+            )
+            self._last = last = asked, turns
+        return last[1]
+
+    def _turn(self, by: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+        if not by.any():
+            return None
+        angles = by[:, None] * self.inv_freq
+        cos, sin = (torch.from_numpy(f(angles)).to(torch.float32).to(device) for f in (np.cos, np.sin))
+        return cos, sin
 
 
 def bind(model: PreTrainedModel, rope: Rope, layout: Layout) -> None:
@@ -74,8 +119,9 @@ def bind(model: PreTrainedModel, rope: Rope, layout: Layout) -> None:
         raise UserError(f"model type {config.model_type!r} has an attention of its own, which takes no map.")
     # As rounded in the model's buffers: what is added to an angle has to be of the same table.
     table = np.asarray(rope.inv_freq, dtype=np.float32).astype(np.float64)
+    bound = Bound(rope.position_map, table, layout)
     for layer in layers:
-        setattr(layer, _BOUND, Bound(rope.position_map, table, layout))
+        setattr(layer, _BOUND, bound)
 
 
 def release(model: PreTrainedModel) -> None:
@@ -148,33 +194,30 @@ def mapped_attention(
             for row in range(rows)
         ]
         return torch.cat(parts), None
-    # Keys before position 0 are padding, which the mask hides.
-    keys_at = np.arange(total) - offsets[0]
-    queries_at = keys_at[total - count :]
-    turned = [
-        _turned(key, bound, bound.map.key_positions(keys_at, branch) - keys_at) for branch in range(bound.map.branches)
-    ]
+    turns = bound.turns(offsets[0], count, total, query.device)
+    queries = [_turned(query, turn, bound.layout).unflatten(1, (kept, -1)) for turn in turns.queries]
+    keys = [_turned(key, turn, bound.layout) for turn in turns.keys]
+    places = torch.arange(total, device=query.device)
     out = query.new_empty(rows, heads, count, value.shape[-1])
     size = max(1, SCORE_BYTES // (4 * rows * heads * total))
     for start in range(0, count, size):
         stop = min(start + size, count)
         seen = total - count + stop
-        at = queries_at[start:stop]
-        of = bound.map.branch(at, keys_at[:seen])
-        part = query[:, :, start:stop].reshape(rows, kept, heads // kept, stop - start, -1)
-        scores: torch.Tensor | None = None
-        for branch in np.unique(of).tolist():
-            inside = of == branch
-            places = np.flatnonzero(inside.any(axis=0))
-            first, last = int(places[0]), int(places[-1]) + 1
-            q = _turned(part, bound, bound.map.query_positions(at, branch) - at)
-            found = torch.einsum("rkgqd,rkmd->rkgqm", q, turned[branch][:, :, first:last]).float() * scaling
-            if scores is None:
-                scores = found.new_full((*found.shape[:-1], seen), _HIDDEN)
-            here = torch.from_numpy(inside[:, first:last]).to(query.device)
-            scores[..., first:last] = torch.where(here, found, scores[..., first:last])
-        assert scores is not None
-        hidden = torch.from_numpy(keys_at[None, :seen] > at[:, None]).to(query.device)
+        scores = torch.empty(rows, kept, heads // kept, stop - start, seen, device=query.device)
+        # From the furthest keys on, each branch overwrites what is nearer.
+        for branch in reversed(range(bound.map.branches)):
+            furthest = branch == bound.map.branches - 1
+            first = 0 if furthest else max(0, int(turns.borders[branch, start]))
+            last = min(seen, int(turns.borders[branch - 1, stop - 1])) if branch else seen
+            if first >= last:
+                continue
+            part = queries[branch][:, :, :, start:stop]
+            found = torch.einsum("rkgqd,rkmd->rkgqm", part, keys[branch][:, :, first:last]).float() * scaling
+            if not furthest:
+                inside = places[first:last] >= turns.borders_there[branch, start:stop, None]
+                found = torch.where(inside, found, scores[..., first:last])
+            scores[..., first:last] = found
+        hidden = places[:seen] > places[total - count + start : total - count + stop, None]
         if attention_mask is not None:
             hidden = ~attention_mask[:, :, start:stop, :seen].unsqueeze(2)
         weights = scores.masked_fill_(hidden, _HIDDEN).softmax(-1).to(value.dtype)
@@ -183,21 +226,14 @@ def mapped_attention(
     return out.transpose(1, 2).contiguous(), None
 
 
-def _turned(states: torch.Tensor, bound: Bound, by: np.ndarray) -> torch.Tensor:
-    """Rotated states turned further, each by so many positions.
-
-    Args:
-        states: shape (…, places, width).
-        bound: the map that is bound.
-        by: positions, shape (places,).
-    """
-    if not by.any():
+def _turned(states: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor] | None, layout: Layout) -> torch.Tensor:
+    """Rotated states of shape (…, places, width), turned further by angles of which cosine and sine are given."""
+    if turn is None:
         return states
-    angles = by[:, None] * bound.inv_freq
-    cos, sin = (torch.from_numpy(f(angles)).to(states.device, torch.float32) for f in (np.cos, np.sin))
-    pairs = len(bound.inv_freq)
+    cos, sin = turn
+    pairs = cos.shape[-1]
     rotated, rest = states[..., : 2 * pairs].float(), states[..., 2 * pairs :]
-    if bound.layout == "halves":
+    if layout == "halves":
         a, b = rotated[..., :pairs], rotated[..., pairs:]
         both = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
     else:

@@ -69,13 +69,17 @@ class PositionMap:
         """In how many parts the pairs of positions fall."""
         return 3 if self.kind == "dual_chunk" else 2
 
+    def borders(self, queries: IntArray) -> IntArray:
+        """Where branches meet, shape (branches - 1, queries): keys before border b are of branch b + 1 or beyond."""
+        if self.kind == "dual_chunk":
+            chunk = queries // int(self.group) * int(self.group)
+            return np.stack([chunk, chunk - int(self.group)])
+        reach = int(self.group) if self.kind == "string" else self.window
+        return (queries - reach + 1)[None]
+
     def branch(self, queries: IntArray, keys: IntArray) -> IntArray:
         """The branch of each pair, shape (queries, keys); 0 are the near ones. Keys after a query count as near."""
-        if self.kind == "dual_chunk":
-            apart = queries[:, None] // int(self.group) - keys[None] // int(self.group)
-            return np.clip(apart, 0, 2)
-        reach = int(self.group) if self.kind == "string" else self.window
-        return (queries[:, None] - keys[None] >= reach).astype(np.int64)
+        return (keys < self.borders(queries)[:, :, None]).sum(axis=0)
 
     def query_positions(self, queries: IntArray, branch: int) -> FloatArray:
         """The position that queries take in a branch, shape (queries,)."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ropewalk.errors import ConfigError
 from ropewalk.labels import labels
 from ropewalk.options import Options, nearest, validate
-from ropewalk.rope import default_rope
 from ropewalk.study.config import ReadingRows
 from ropewalk.study.kinds import READING_OPTIONS
-from ropewalk.study.recipes import cook
+from ropewalk.study.recipes import tried
 from ropewalk.study.rows import (
     OWN,
     ModelRow,
@@ -90,9 +89,7 @@ def is_static(maker: Maker, rope: RopeRow) -> bool:
         return False
     if rope.rope is not None and not is_static(maker, maker.study.ropes[rope.rope]):
         return False
-    lists = [step["long_factor"] for step in rope.steps if isinstance(step.get("long_factor"), list)]
-    pairs = len(lists[0]) if lists else (rope.table.head_dim or 64) // 2
-    return bool(cook(default_rope(2 * pairs, 1e4, 128), rope.steps).static)
+    return bool(tried(rope.steps, (rope.table.head_dim or 64) // 2).static)
 
 
 def put_reading(

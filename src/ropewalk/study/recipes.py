@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ropewalk.errors import UserError
-from ropewalk.rope import METHODS, default_rope
+from ropewalk.rope import METHODS, Rope, default_rope
 from ropewalk.rope.methods import cook
 
 STARTS = {"file": "PATH", "rope": "NAME", "found": "SEARCH"}
@@ -67,8 +67,7 @@ class Recipe:
         Raises:
             UserError: see :func:`ropewalk.rope.apply`.
         """
-        lists = [step["long_factor"] for step in self.steps if isinstance(step.get("long_factor"), list)]
-        cook(default_rope(2 * (len(lists[0]) if lists else 32), 1e4, 128), self.steps)
+        tried(self.steps)
 
     @property
     def method(self) -> str:
@@ -78,6 +77,16 @@ class Recipe:
     def to_json(self) -> list[Mapping[str, Any]]:
         """The steps as a job gets them; the start is one of its inputs."""
         return list(self.steps)
+
+
+def tried(steps: Sequence[Mapping[str, Any]], pairs: int = 32) -> Rope:
+    """A recipe on a table that stands in for a model's, of which more is not known yet.
+
+    Its training length is longer than any model's, so that no window is refused here that fits the model; what does not
+    fit it is refused when its rope is made.
+    """
+    lists = [step["long_factor"] for step in steps if isinstance(step.get("long_factor"), list)]
+    return cook(default_rope(2 * (len(lists[0]) if lists else pairs), 1e4, 2**24), steps)
 
 
 def _step(part: Any) -> Mapping[str, Any]:
