@@ -40,6 +40,12 @@ class Progress:
         elif self._shown and time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
             self._print_line()
 
+    def expect(self, total: int) -> None:
+        """Say how many steps there are, now that it is known better."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def _print_line(self) -> None:
         self._printed = time.monotonic()
         note = f" · {self._note}" if self._note else ""

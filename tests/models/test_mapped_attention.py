@@ -9,8 +9,10 @@ from transformers import DynamicCache
 
 from ropewalk.errors import UserError
 from ropewalk.models import binding, mapped_attention
+from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.mapped_attention import Bound
 from ropewalk.models.rope_reading import read_rope
+from ropewalk.models.shape import ModelShape
 from ropewalk.reading.nll import token_nll
 from ropewalk.rope import Rope, apply, default_rope
 from ropewalk.rope.position_map import PositionMap
@@ -206,3 +208,13 @@ def test_a_model_in_training_is_asked_without_dropout_and_stays_in_training():
     binding.patch(model, rope_of(model, PositionMap("self_extend", 16, 4)))
     assert model.training
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_a_short_type_takes_a_map_and_keeps_its_weights(dtype):
+    """Weights as they are drawn hardly attend, so that rounding hides what tells halves from pairs."""
+    model = fresh_llama(ModelShape(hidden_size=64, layers=4, heads=2, intermediate_size=128), 300, seed=0).to(dtype)
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    binding.patch(model.eval(), apply(read_rope(model.config), "self_extend", window=16, group=4))
+    assert all(torch.equal(tensor, before[name]) and tensor.dtype == dtype for name, tensor in model.named_parameters())
+    assert model.config._attn_implementation == mapped_attention.NAME

@@ -46,7 +46,9 @@ from ropewalk.search.objective import Ability, Probe, Reader, ability, make_prob
 VERSION = 1
 """Of what is read: readings of another one are begun anew."""
 _TIMED = 1024
-"""Tokens of the reading by which time is estimated."""
+"""Tokens of the first reading by which time is estimated."""
+_TIMED_LONG = 0.5
+"""Seconds that it takes at least, or else a longer one is timed: on a GPU short ones take as long as longer ones."""
 _MOST = 512
 """Documents to report on, of which no more are prepared: they are kept in memory, and say enough."""
 _WRITTEN = 20.0
@@ -188,15 +190,17 @@ class _Run:
         self._search(plan)
         names = [one.name for one in self.tried]
         known = len(measured(self.log.readings, names).documents)
-        total = max(known, min(len(self.probes), plan.documents)) * len(names)
         written = time.monotonic() - _WRITTEN
-        with Progress("reading", total, done=known * len(names), unit="text") as progress:
+        with Progress("reading", len(names) * len(self.probes), done=known * len(names), unit="text") as progress:
             for place, probe in enumerate(self.probes):
                 missing = [one for one in self.tried if not self.log.has(one.name, probe.corpus, probe.document)]
-                if missing and place and self._spent() + len(missing) * self._seconds(plan) > self.wish.budget:
-                    break
                 if not missing:
                     continue
+                further = int((self.wish.budget - self._spent()) / (len(missing) * self._seconds(plan)))
+                if place and not further:
+                    break
+                # As many as the time is enough for, which is known better the more are read.
+                progress.expect(len(names) * min(len(self.probes), place + max(1, further)))
                 for one in missing:
                     self._read(one, probe)
                     progress.advance(note=probe.document)
@@ -353,14 +357,22 @@ class _Run:
         if plan is not None:
             return plan.reading
         model, tokens = self.subject.model, self.probes[0].text
-        timed = min(_TIMED, len(tokens))
-        token_nll(model, tokens[:64])  # the first pass of all is slower
-        started = time.monotonic()
-        token_nll(model, tokens[:timed])
+
+        def timed(length: int) -> float:
+            token_nll(model, tokens[:length])  # the first pass of a length is slower
+            started = time.monotonic()
+            token_nll(model, tokens[:length])
+            return time.monotonic() - started
+
+        length = min(_TIMED, len(tokens))
+        taken = timed(length)
+        while taken < _TIMED_LONG and length < len(tokens):
+            length = min(4 * length, len(tokens))
+            taken = timed(length)
         weights = model.num_parameters()
-        flops = [forward_flops(model.config, weights, length) for length in (timed, len(tokens))]
+        flops = [forward_flops(model.config, weights, many) for many in (length, len(tokens))]
         twice = 2 if self.subject.able.retrieval == "copy" else 1
-        return (time.monotonic() - started) * flops[1] / flops[0] * twice
+        return taken * flops[1] / flops[0] * twice
 
     def _read(self, candidate: Candidate, probe: Probe) -> None:
         """Read one document with one rope."""

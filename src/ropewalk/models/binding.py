@@ -32,6 +32,7 @@ _HANDLES, _OWN = "_ropewalk_log_scaling", "_ropewalk_own"
 _PROVED: WeakKeyDictionary[nn.Module, set[tuple[str, ...]]] = WeakKeyDictionary()
 _LAYOUTS: WeakKeyDictionary[nn.Module, Layout] = WeakKeyDictionary()
 _PROOF_TOKENS = 8
+_SHORT = (torch.bfloat16, torch.float16)
 
 
 def rotary_modules(model: nn.Module) -> list[nn.Module]:
@@ -105,6 +106,25 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
+@contextmanager
+def _in_float32(model: PreTrainedModel) -> Iterator[None]:
+    """With weights in float32 for a while, which from a shorter type and back changes none."""
+    shorter = [(tensor, tensor.dtype) for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype in _SHORT]
+    attention = model.config._attn_implementation
+    flash = bool(shorter) and str(attention).startswith("flash")  # which has no kernel for it
+    if flash:
+        model.set_attn_implementation("sdpa")
+    try:
+        for tensor, _ in shorter:
+            tensor.data = tensor.data.float()
+        yield
+    finally:
+        for tensor, dtype in shorter:
+            tensor.data = tensor.data.to(dtype)
+        if flash:
+            model.set_attn_implementation(attention)
+
+
 @torch.no_grad()
 def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, ...], table: torch.Tensor) -> None:
     """Raise ``UserError`` where a model's logits do not follow the frequencies or the attention factor bound to it.
@@ -129,7 +149,8 @@ def _prove(model: PreTrainedModel, modules: list[nn.Module], kinds: tuple[str, .
 def _layout(model: PreTrainedModel, rope: Rope, modules: list[nn.Module], kinds: tuple[str, ...]) -> Layout:
     """Which dimensions a model rotates together, by its logits.
 
-    A map that halves every distance is a rope whose frequencies are half: the model is asked for both.
+    A map that halves every distance is a rope whose frequencies are half: the model is asked for both, in float32,
+    since rounding to bfloat16 hides what tells halves from pairs within a few tokens.
 
     Raises:
         UserError: it does not follow a map either way.
@@ -141,7 +162,7 @@ def _layout(model: PreTrainedModel, rope: Rope, modules: list[nn.Module], kinds:
     plain = default_rope(rope.rotary_dim, rope.base, rope.original_length)
     halved = replace(plain, position_map=PositionMap("leaky_rerope", 0, 2.0))
     differences = {}
-    with _evaluating(model):
+    with _evaluating(model), _in_float32(model):
         _set_all(modules, kinds, table / 2, 1.0)
         wanted = model(tokens, use_cache=False).logits.float()
         _set_all(modules, kinds, table, 1.0)
