@@ -20,6 +20,7 @@ FLOORS = {
     "corpora": set(),
     "models": {"rope"},
     "warm": set(),
+    "watching": set(),
     "tracking": {"warm"},
     "training": {"rope", "corpora", "models"},
     "reading": {"rope", "corpora", "models"},
@@ -43,6 +44,7 @@ STAGES = ("rope", "corpora", "models", "training", "reading", "posgen", "scaling
 TOOLS = {"pydantic", "typer", "click", "optuna", "mlflow", "snakemake"}
 """What only one room may import, or none."""
 MAY = {"search": {"optuna"}, "tracking": {"mlflow"}, "cli": {"typer", "click"}, "options": {"pydantic"},
+       "watching": {"snakemake"},
        "study": {"pydantic"}}  # fmt: skip
 """Where each of them may be imported."""
 NO_OPTIONS = {"ropewalk.models.shape", "ropewalk.posgen.tasks"}

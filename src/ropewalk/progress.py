@@ -9,6 +9,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+QUIET = "ROPEWALK_JOBS_TO_LOG"
+"""Variable that is set for jobs whose words a display shows (ropewalk/watching.py): they write to their log alone."""
 
 
 class Progress:

@@ -17,6 +17,7 @@ from ropewalk import warm
 from ropewalk.errors import MISTAKE, UserError
 from ropewalk.files import read_json
 from ropewalk.processes import die_with_parent
+from ropewalk.progress import QUIET
 from ropewalk.tracking import delivery
 from ropewalk.tracking.delivery import OTHERS, Live, send_orphans, warn
 from ropewalk.tracking.records import Job, close, open_record, record_parts, release
@@ -148,7 +149,8 @@ def _tee(child: subprocess.Popen[bytes], log: int | None) -> None:
 
 def _say(data: bytes, log: int | None) -> None:
     """Write to the terminal's stderr and to the log, as far as they can be written."""
-    for sink in (2, log):
+    # Where a display shows the ends of logs, a job's words would run through it.
+    for sink in (None if log is not None and QUIET in os.environ else 2, log):
         with suppress(OSError):
             rest = data
             while sink is not None and rest:
