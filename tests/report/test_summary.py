@@ -53,6 +53,39 @@ def test_the_page_shows_what_is_there_and_stands_alone(study):
     assert "href='scorecard/scorecard.html'" in page
 
 
+def test_the_answer_stands_before_the_figure_and_how_sure_after_it(study):
+    write_summary(study, study / "report.html")
+    page = (study / "report.html").read_text()
+    answer, figure, sure = (
+        page.index(part) for part in ("<p class=answer>", "data:image/png", "How sure, and at which")
+    )
+    assert answer < figure < sure
+    said = page[answer:figure]
+    assert "<span class='v reproduced'>reproduced</span>" in said
+    assert "<b>-0.5 [-0.7, -0.3], gp/ramp, 4x" in said
+
+
+def test_what_decides_nothing_says_so(study):
+    scores = study / "reports/search/e/scores.json"
+    scores.write_text(scores.read_text().replace("-0.3", "0.3"))
+    write_summary(study, study / "report.html")
+    page = (study / "report.html").read_text()
+    assert "Nothing is decided here: at this scale" in page
+    assert "<span class='v reproduced'>reproduced</span> " not in page
+
+
+def test_what_no_paper_claims_anything_of_has_no_section(study):
+    report = study / "reports/measures/longppl"
+    report.mkdir(parents=True)
+    Scores({"stage": "measures", "experiment": "longppl"}, ()).write(report / "scores.json")
+    Image.new("RGB", (40, 20), "white").save(report / "measures.png")
+    write_summary(study, study / "report.html")
+    page = (study / "report.html").read_text()
+    assert "<h2>Measured besides</h2>" in page
+    assert "<li>longppl, Does perplexity say whether it uses what it reads?" in page
+    assert len(re.findall("data:image/png;base64,", page)) == 1
+
+
 def test_the_page_says_how_long_each_part_took_and_where_a_model_came_from(study):
     write_summary(study, study / "report.html")
     assert "How long it took" not in (study / "report.html").read_text()

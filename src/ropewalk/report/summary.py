@@ -145,6 +145,12 @@ def write_summary(study: Path, output: Path, times: str = "") -> None:
     """
     reports = experiments(study)
     findings = evaluate(CLAIMS, reports)
+    stages = [
+        _stage(study, section, report, findings)
+        for section in SECTIONS
+        for report in reports
+        if report.stage == section.stage
+    ]
     page = render(
         "summary",
         "Ropewalk",
@@ -154,12 +160,8 @@ def write_summary(study: Path, output: Path, times: str = "") -> None:
         claim_count=len(CLAIMS),
         files=_files(study, {Path(report.file).parent for report in reports}),
         counts=counts(findings, every=False),
-        stages=[
-            _stage(study, section, report, findings)
-            for section in SECTIONS
-            for report in reports
-            if report.stage == section.stage
-        ],
+        stages=[stage for stage in stages if stage["findings"]],
+        others=[stage for stage in stages if not stage["findings"]],
         computed=[one for one in findings if one.experiment is None and one.evidence],
         untried=[one for one in findings if not one.evidence],
         times=times,
@@ -204,13 +206,15 @@ def _files(study: Path, reports: Collection[Path]) -> dict[str, list[dict[str, s
 
 
 def _stage(study: Path, section: Section, report: Experiment, findings: Sequence[Finding]) -> dict[str, Any]:
-    """A section of the page: its figure, and what was found there."""
+    """A section of the page: what is decided there, its figure, and all that was found."""
     own = [one for one in findings if one.experiment == report]
     place = Path(report.file).parent
     return {
         "section": section,
         "place": place.as_posix(),
         "figure": base64.b64encode((study / place / section.figure).read_bytes()).decode(),
+        "name": "" if report.name == section.stage else report.name,
         "findings": own,
+        "decided": [one for one in own if one.decisive and one.verdict in ("reproduced", "not reproduced")],
         "counts": counts(own, every=False),
     }
