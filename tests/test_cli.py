@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from ropewalk.models.shape import ModelShape
 from ropewalk.options import descriptions
 from ropewalk.posgen.options import PosGenLayout, PosGenOptions, ScoringOptions
 from ropewalk.reading.options import PocketOptions
-from ropewalk.rope import Rope, apply
+from ropewalk.rope import Rope, apply, default_rope
 from ropewalk.scores import Scores
 from ropewalk.search.options import SearchOptions
 from ropewalk.study.kinds import READING_OPTIONS, REPORT_OPTIONS
@@ -547,3 +548,13 @@ def test_help_teaches_and_starts_fast():
     loaded = {line.rpartition("|")[2].strip() for line in lines}
     assert {"typer", "numpy"} <= loaded
     assert not loaded & {"torch", "transformers", "mlflow", "pandas", "matplotlib", "scipy", "pydantic", "optuna"}
+
+
+def test_a_terminal_that_lacks_a_sign_shows_a_question_mark(tmp_path):
+    rope = tmp_path / "rope.json"
+    default_rope(64, 1e4, 128).save(rope)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ropewalk.cli", "show", str(rope)], capture_output=True, env=environment, check=True
+    )
+    assert done.stdout.startswith(b"rotary dimension 64 ? base 10000 ? trained at 128 tokens")

@@ -74,16 +74,19 @@ def test_what_decides_nothing_says_so(study):
     assert "<span class='v reproduced'>reproduced</span> " not in page
 
 
-def test_what_no_paper_claims_anything_of_has_no_section(study):
-    report = study / "reports/measures/longppl"
+def test_what_no_paper_claims_anything_of_stands_after_what_was_found(study):
+    report = study / "reports/perplexity/reading"
     report.mkdir(parents=True)
-    Scores({"stage": "measures", "experiment": "longppl"}, ()).write(report / "scores.json")
-    Image.new("RGB", (40, 20), "white").save(report / "measures.png")
+    Scores({"stage": "perplexity", "experiment": "reading"}, ()).write(report / "scores.json")
+    Image.new("RGB", (40, 20), "white").save(report / "nll_by_position.png")
     write_summary(study, study / "report.html")
     page = (study / "report.html").read_text()
-    assert "<h2>Measured besides</h2>" in page
-    assert "<li>longppl, Does perplexity say whether it uses what it reads?" in page
-    assert len(re.findall("data:image/png;base64,", page)) == 1
+    titles = re.findall(r"<h2>([^<]*\?)", page)
+    assert titles == ["Does a searched rope beat hand-made ones?", "How far does the model read, with each rope?"]
+    assert len(re.findall("data:image/png;base64,", page)) == 2
+    _, _, rest = page.partition(titles[1])
+    assert "No paper claims anything that this decides." in rest
+    assert "Nothing is decided" not in page
 
 
 def test_the_page_says_how_long_each_part_took_and_where_a_model_came_from(study):

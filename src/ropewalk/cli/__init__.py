@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -97,6 +98,10 @@ def main() -> None:
     """Run the command line; a fault that a person can mend is one sentence, and its status says whether it must be."""
     # It warns of two keys at every start that other engines need, and keeps them.
     logging.getLogger("transformers.modeling_rope_utils").addFilter(lambda said: "_mscale" not in said.getMessage())
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a sign of ours shows a question mark instead.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="ropewalk")
     except UserError as error:
