@@ -150,6 +150,13 @@ def test_the_report_is_written_whole(readings, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 100
 
 
+def test_one_rope_alone_has_no_figure_of_differences(readings, tmp_path):
+    alone = [folder for folder in readings if "other" not in folder.name]
+    write_report(alone, OPTIONS, tmp_path / "out")
+    assert (tmp_path / "out/before_after.png").is_file()
+    assert not (tmp_path / "out/differences.png").exists()
+
+
 def test_the_reference_is_the_one_that_is_asked_for(readings, tmp_path):
     write_report(readings, replace(OPTIONS, reference="other"), tmp_path / "out")
     scores = Scores.read(tmp_path / "out/scores.json")

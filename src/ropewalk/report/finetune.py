@@ -99,7 +99,9 @@ def write_report(readings: Sequence[Path], options: TuningReportOptions, folder:
         )
         found.write(out / "scores.json")
         figures.draw_before_after(curves, trained, out / "before_after.png", confidence)
-        figures.draw_differences(table, options.reference, out / "differences.png", confidence)
+        # With one rope there is nothing to hold against it.
+        if (table.loc[table["regime"] != "", "rope"] != options.reference).any():
+            figures.draw_differences(table, options.reference, out / "differences.png", confidence)
 
 
 Means = Mapping[int, Mapping[tuple[str, str], pd.DataFrame]]
