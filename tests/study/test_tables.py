@@ -616,6 +616,26 @@ def test_models_of_other_tables_have_a_report_of_their_own(make):
         assert models == {study.readings[id_].model for id_ in report.readings} == {name.removeprefix("search/search_")}
 
 
+def test_a_search_of_two_experiments_is_made_once_and_tested_in_both(make, changed):
+    first = changed()["searches"]["search"]
+    kinds = [{"sampler": "sobol", "space": "ramp"}, {"sampler": "gp", "space": "ramp"}]
+    study = make(searches={"search": first, "second": {**first, "kinds": kinds, "test_documents": 1}})
+    names = {name for name in study.searches if "sobol" in name}
+    assert names == {f"search_small_sobol-ramp_{factor}x_seed-0" for factor in (2, 4)}
+    report = study.reports["search/second"]
+    assert {name for name in report.searches if "sobol" in name} == names
+    assert len(report.searches) == 4
+    tested = study.readings[f"second_probe_small_{FOUND}"]
+    assert tested.columns["method"] == "sobol/ramp"
+    # On as many documents, ropes of both are read once.
+    alike = make(searches={"search": first, "second": {**first, "kinds": kinds}})
+    assert not [name for name in alike.readings if name.startswith("second_probe") and "gp-ramp" not in name]
+    assert f"search_probe_small_{FOUND}" in alike.reports["search/second"].readings
+    # Another option makes it another search.
+    other = {**first, "kinds": kinds, "options": {**first["options"], "documents": 1}}
+    assert "second_small_sobol-ramp_2x_seed-0" in make(searches={"search": first, "second": other}).searches
+
+
 def test_searches_without_rivals_are_not_tested(make):
     study = make(searches__search__rivals=[])
     assert "search/search" not in study.reports
