@@ -8,6 +8,7 @@ once, with the end of its log.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -31,6 +32,7 @@ _ENDS = 15
 """Lines of the log of a job that failed."""
 _TAIL = 4096
 """Bytes of a log that are read for its end."""
+_SECONDS_BETWEEN_READS = 3.0
 _LEFT = re.compile(r"(?:(\d+):)?(\d+):(\d\d) left$")
 """How :class:`ropewalk.progress.Progress` ends a line."""
 _NOISE = (
@@ -56,14 +58,18 @@ class Running:
     words: str
     log: Path | None
     since: float
+    _read: float = -math.inf
+    _said: str = ""
 
-    def says(self) -> str:
-        """The last line of its log."""
-        return (ends(self.log, 1) or [""])[0]
+    def says(self, now: float) -> str:
+        """The last line of its log, which is read every few seconds: on a cluster hundreds of jobs have one."""
+        if now - self._read >= _SECONDS_BETWEEN_READS:
+            self._read, self._said = now, (ends(self.log, 1) or [""])[0]
+        return self._said
 
     def left(self, mean: float, now: float) -> float:
         """Seconds until it ends: what it says itself, or what is left of the mean of its rule."""
-        if said := _LEFT.search(self.says()):
+        if said := _LEFT.search(self.says(now)):
             hours, minutes, seconds = said.groups()
             return 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
         return max(0.0, mean - (now - self.since))
@@ -237,7 +243,7 @@ class Watch(logging.Handler):
             room = max(1, self.console.height - 4)
             running = list(self.course.running.values())
             for job in running[:room]:
-                rows.add_row(job.words, job.says(), clock(now - job.since))
+                rows.add_row(job.words, job.says(now), clock(now - job.since))
             if len(running) > room:
                 rows.add_row(f"and {len(running) - room} more", "", "")
             foot = Table.grid(padding=(0, 1), expand=True)
@@ -257,7 +263,7 @@ class Watch(logging.Handler):
                 job = min(self.course.running.values(), key=lambda one: one.since)
                 others = len(self.course.running) - 1
                 beside = f" (and {others} more)" if others else ""
-                says = job.says()
+                says = job.says(now)
                 said = f"{job.words}{beside}{f' · {says}' if says else ''}"
                 if said != self._said:
                     self._said = said
