@@ -40,6 +40,7 @@ from ropewalk.training.tuning import tune
 
 SHAPE = ModelShape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=32, length=64)
 ROPE = apply(default_rope(16, 10_000.0, 64), "yarn", factor=4.0)
+MAPPED = apply(default_rope(16, 10_000.0, 64), "dual_chunk", chunk=40, window=16)
 DYNAMIC = apply(default_rope(16, 10_000.0, 64), "dynamic_ntk", factor=4.0)
 
 POSGEN = PosGenOptions(
@@ -188,6 +189,10 @@ def documents_in_pieces(material: Material, folder: Path) -> dict[str, Any]:
         return documents(material, folder)
 
 
+def documents_with_a_map(material: Material, folder: Path) -> dict[str, Any]:
+    return documents(material, folder, rope=MAPPED)
+
+
 def windows_of_parity(material: Material, folder: Path) -> dict[str, Any]:
     model = load_model(material.source, dtype="float32")
     return {"means": window_means(model, np.arange(100) % 50, max_length=64, bos=None, stride=32)}
@@ -272,6 +277,7 @@ STAGES: dict[str, Stage] = {
     "checkpointed": checkpointed,
     "nll": documents,
     "nll-in-pieces": documents_in_pieces,
+    "nll-mapped": documents_with_a_map,
     "parity": windows_of_parity,
     "needles": needles,
     "needles-in-words": needles_in_words,
