@@ -100,7 +100,7 @@ def main() -> None:
     logging.getLogger("transformers.modeling_rope_utils").addFilter(lambda said: "_mscale" not in said.getMessage())
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a sign of ours shows a question mark instead.
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="replace")
     try:
         app(prog_name="ropewalk")
