@@ -66,6 +66,12 @@ def seconds(work: Callable[[], Any], repeat: int = 3) -> float:
     return float(np.median(times[1:]))
 
 
+def real_model() -> PreTrainedModel:
+    """A model of SmolLM2's shape, with weights as they are drawn."""
+    model: PreTrainedModel = fresh_llama(REAL, 49_152, seed=0).eval()
+    return model.to(DEVICE, torch.bfloat16 if GPU else torch.float32)
+
+
 def kernels(work: Callable[[], Any]) -> list[str]:
     """The attention kernels that a call runs, in plain words of the profiler."""
     from torch.profiler import ProfilerActivity, profile
@@ -93,9 +99,7 @@ def reading(folder: Path) -> dict[str, Any]:
     binding.check_float32(half)
     found["bfloat16 against the CPU, mean difference in nats"] = float((nll.token_nll(half, tokens) - on_cpu).mean())
     length, chunk = (16_384, 1024) if GPU else (256, 64)
-    model: PreTrainedModel = (
-        fresh_llama(REAL, 49_152, seed=0).eval().to(DEVICE, torch.bfloat16 if GPU else torch.float32)
-    )
+    model = real_model()
     text = np.random.default_rng(1).integers(0, 49_152, length)
     fits = nll.one_pass_fits
     for name, one_pass in (("one pass", True), ("chunks", False)):
@@ -276,9 +280,7 @@ def maps(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     length = 16_384 if GPU else 256
     text = np.random.default_rng(1).integers(0, 49_152, length)
-    model: PreTrainedModel = (
-        fresh_llama(REAL, 49_152, seed=0).eval().to(DEVICE, torch.bfloat16 if GPU else torch.float32)
-    )
+    model = real_model()
     found[f"SmolLM2's shape, {length} tokens, without a map, seconds"] = seconds(lambda: nll.token_nll(model, text))
     for name, (near, far) in MAPS.items():
         binding.patch(small.cpu(), methods.apply(read_rope(small.config), name, **near))

@@ -97,13 +97,12 @@ class Course:
     def total(self) -> int:
         return sum(self.planned.values())
 
-    def finish(self, job: int, now: float) -> Running | None:
+    def finish(self, job: int, now: float) -> None:
         """Count a job that has ended well."""
         ended = self.running.pop(job, None)
         if ended is not None:
             self.done[ended.rule] += 1
             self.took[ended.rule] += now - ended.since
-        return ended
 
     def left(self, now: float) -> float | None:
         """Seconds that the rest takes, by the mean of each rule so far, or of all where none of a rule is done.
@@ -186,12 +185,9 @@ class Watch(logging.Handler):
             self.course.begun = time.monotonic()
             self._print(f"{self.course.total} jobs")
             if self.console.is_terminal:
-                self._live = Live(
-                    get_renderable=self._shown, console=self.console, refresh_per_second=2, transient=True
-                )
+                self._live = Live(console=self.console, auto_refresh=False, transient=True)
                 self._live.start()
-            else:
-                threading.Thread(target=self._tick, daemon=True).start()
+            threading.Thread(target=self._tick, daemon=True).start()
 
     def _begin(self, record: Any) -> None:
         log = Path(record.log[0]) if record.log else None
@@ -232,42 +228,48 @@ class Watch(logging.Handler):
         self.console.print(Text(text, style=style or ""))
         self._printed = time.monotonic()
 
-    def _shown(self) -> Group:
+    def _shown(self, now: float) -> Group:
         """The display: each running job with what it says last, and how many are done."""
-        with self._lock:
-            now = time.monotonic()
-            rows = Table.grid(padding=(0, 1), expand=True)
-            rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-            rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
-            rows.add_column(no_wrap=True, justify="right", style="dim")
-            room = max(1, self.console.height - 4)
-            running = list(self.course.running.values())
-            for job in running[:room]:
-                rows.add_row(job.words, job.says(now), clock(now - job.since))
-            if len(running) > room:
-                rows.add_row(f"and {len(running) - room} more", "", "")
-            foot = Table.grid(padding=(0, 1), expand=True)
-            foot.add_column(ratio=1)
-            foot.add_column(no_wrap=True)
-            bar = ProgressBar(total=self.course.total, completed=self.course.done.total())
-            foot.add_row(bar, self.course.line(now))
-            return Group(rows, foot)
+        rows = Table.grid(padding=(0, 1), expand=True)
+        rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
+        rows.add_column(no_wrap=True, justify="right", style="dim")
+        room = max(1, self.console.height - 4)
+        running = list(self.course.running.values())
+        for job in running[:room]:
+            rows.add_row(job.words, job.says(now), clock(now - job.since))
+        if len(running) > room:
+            rows.add_row(f"and {len(running) - room} more", "", "")
+        foot = Table.grid(padding=(0, 1), expand=True)
+        foot.add_column(ratio=1)
+        foot.add_column(no_wrap=True)
+        bar = ProgressBar(total=self.course.total, completed=self.course.done.total())
+        foot.add_row(bar, self.course.line(now))
+        return Group(rows, foot)
 
     def _tick(self) -> None:
-        """A line every ten seconds where something has changed."""
-        while not self._over.wait(1.0):
+        """Draw the display anew; where there is none, a line every ten seconds where something has changed."""
+        while not self._over.wait(0.5):
             with self._lock:
-                now = time.monotonic()
-                if now - self._printed < SECONDS_BETWEEN_LINES or not self.course.running:
+                live, now = self._live, time.monotonic()
+                if live is None:
+                    self._say(now)
                     continue
-                job = min(self.course.running.values(), key=lambda one: one.since)
-                others = len(self.course.running) - 1
-                beside = f" (and {others} more)" if others else ""
-                says = job.says(now)
-                said = f"{job.words}{beside}{f' · {says}' if says else ''}"
-                if said != self._said:
-                    self._said = said
-                    self._print(f"{self.course.line(now)} · {said}")
+                shown = self._shown(now)
+            # Without our lock: who prints holds it, and waits for that of the display.
+            live.update(shown, refresh=True)
+
+    def _say(self, now: float) -> None:
+        if now - self._printed < SECONDS_BETWEEN_LINES or not self.course.running:
+            return
+        job = min(self.course.running.values(), key=lambda one: one.since)
+        others = len(self.course.running) - 1
+        beside = f" (and {others} more)" if others else ""
+        says = job.says(now)
+        said = f"{job.words}{beside}{f' · {says}' if says else ''}"
+        if said != self._said:
+            self._said = said
+            self._print(f"{self.course.line(now)} · {said}")
 
     def _stop(self) -> None:
         self._over.set()
