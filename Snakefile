@@ -75,7 +75,7 @@ for target, rows in TARGETS.items():
 
 
 onstart:
-    start_warm()
+    start_resident()
     if "prefetch" in workflow.dag_settings.targets:
         workflow.localrules("corpus", "fetch", "questions")
 

@@ -20,8 +20,9 @@ FLOORS = {
     "corpora": set(),
     "models": {"rope"},
     "warm": set(),
+    "resident": {"warm"},
     "watching": set(),
-    "tracking": {"warm"},
+    "tracking": set(),
     "training": {"rope", "corpora", "models"},
     "reading": {"rope", "corpora", "models"},
     "posgen": {"rope"},
@@ -38,8 +39,8 @@ FLOORS = {
     | {"search", "export", "doctor", "extending", "zoo"},
 }
 """What each room may import, beside itself and the ground."""
-UP = {"warm": {"cli"}}
-"""A forked child of the resident process becomes the command line; there is no other way up."""
+UP = {"warm": {"cli"}, "resident": {"cli"}}
+"""What becomes the command line; there is no other way up."""
 STAGES = ("rope", "corpora", "models", "training", "reading", "posgen", "scaling", "search", "export", "report")
 TOOLS = {"pydantic", "typer", "click", "optuna", "mlflow", "snakemake"}
 """What only one room may import, or none."""

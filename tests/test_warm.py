@@ -1,113 +1,34 @@
 from __future__ import annotations
 
-import json
 import os
-import signal
+import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from ropewalk import warm
+from ropewalk.warm import VARIABLE, hand_over
 
-ROPE = ["rope", "yarn", "--head-dim", "64", "--base", "10000", "--length", "128", "--factor", "8"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A resident process, and the environment in which jobs find it."""
-    path = tmp_path_factory.mktemp("warm") / "socket"
-    environment = {**os.environ, warm.VARIABLE: str(path), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "ropewalk.warm", "serve", str(path)], env=environment)
-    for _ in range(1200):
-        if path.is_socket() or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    assert path.is_socket()
-    yield process, environment
-    process.kill()
-    process.wait()
+ROPE = ["rope", "yarn", "--head-dim", "64", "--base", "10000", "--length", "128", "--factor", "8", "-o", "rope.json"]
 
 
-def start(environment, *arguments: str, **more) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ropewalk.warm", "run", *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
-    )
+@pytest.fixture
+def deserted(tmp_path) -> str:
+    """A socket on which nobody listens any more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    return str(tmp_path / "socket")
 
 
-@pytest.fixture(scope="module")
-def waiting(tmp_path_factory, server) -> list[str]:
-    """Arguments of a command that works until it is ended: it reads a rope from a pipe that nobody feeds."""
-    pipe = tmp_path_factory.mktemp("pipe") / "rope.json"
-    os.mkfifo(pipe)
-    return ["show", str(pipe)]
+def test_nobody_takes_a_command_where_nobody_listens(deserted, tmp_path):
+    assert hand_over(deserted, ROPE) is None
+    assert hand_over(str(tmp_path / "nowhere"), ROPE) is None
 
 
-def children(process: subprocess.Popen) -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
-
-
-def until(condition) -> bool:
-    for _ in range(300):
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
-
-
-@pytest.mark.slow
-def test_a_job_gets_arguments_folder_environment_and_output(server, tmp_path):
-    job = start(server[1], *ROPE, "-o", "rope.json", cwd=tmp_path)
-    said, _ = job.communicate(timeout=60)
-    assert job.returncode == 0
-    assert said == "wrote rope.json: 32 pairs, attention factor 1.2079\n"
-    plain = subprocess.run([sys.executable, "-m", "ropewalk.cli", *ROPE], capture_output=True, text=True, check=True)
-    assert json.loads((tmp_path / "rope.json").read_text()) == json.loads(plain.stdout)
-
-
-@pytest.mark.slow
-def test_the_job_was_forked_from_the_resident_process_and_imports_nothing_anew(server, tmp_path):
-    began = time.monotonic()
-    start(server[1], *ROPE, "-o", str(tmp_path / "rope.json")).wait(60)
-    # The command line alone takes no less where nothing is imported yet.
-    assert time.monotonic() - began < 5
-    assert not children(server[0])
-
-
-@pytest.mark.slow
-def test_faults_have_their_sentence_and_status(server):
-    job = start(server[1], "rope", "yarn", "--head-dim", "63", "--base", "10000", "--length", "128", "--factor", "8")
-    said, _ = job.communicate(timeout=60)
-    assert job.returncode == 2
-    assert said.startswith("ropewalk: rotary_dim is 63; expected an even number")
-    assert start(server[1], "rope", "yarn", "--nonsense").wait(60) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_reach_the_job_and_end_both(server, waiting, number):
-    job = start(server[1], *waiting)
-    assert until(lambda: children(server[0]))
-    job.send_signal(number)
-    assert job.wait(30) == -number
-    assert until(lambda: not children(server[0]))
-
-
-@pytest.mark.slow
-def test_a_job_dies_with_the_process_that_asked_for_it(server, waiting):
-    job = start(server[1], *waiting)
-    assert until(lambda: children(server[0]))
-    job.kill()
-    job.wait()
-    assert until(lambda: not children(server[0])), "an orphan works on"
-
-
-def test_other_commands_and_places_without_a_resident_process_start_as_usual(monkeypatch, tmp_path):
-    monkeypatch.delenv(warm.VARIABLE, raising=False)
-    assert warm.command(["ropewalk", "read"]) == ["ropewalk", "read"]
-    monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "nowhere"))
-    assert warm.command(["ropewalk", "read"]) == ["ropewalk", "read"]
-    assert warm.command(["accelerate", "launch"]) == ["accelerate", "launch"]
+@pytest.mark.parametrize("named", [True, False])
+def test_a_command_starts_as_usual_where_nobody_takes_it(deserted, tmp_path, named):
+    environment = {**os.environ, VARIABLE: deserted if named else ""}
+    command = [sys.executable, "-m", "ropewalk.warm", *ROPE]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "wrote rope.json: 32 pairs, attention factor 1.2079\n"
+    assert (tmp_path / "rope.json").is_file()

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from ropewalk import warm
+from ropewalk import resident, warm
 from ropewalk.errors import MISTAKE
 
 # --------------------------------------------------------------------------------------------------------------- hub
@@ -246,15 +245,14 @@ class Commands:
 
     def __init__(self, hub: Hub, folder: Path) -> None:
         self.hub, self.folder, self.home = hub, folder, folder / "home"
-        self.resident: dict[bool, subprocess.Popen[bytes]] = {}
+        self.resident: dict[bool, tuple[subprocess.Popen[bytes], str]] = {}
 
     def __call__(
         self, *words: object, offline: bool = False, cold: bool = False, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; a cold one imports what it needs for itself."""
         environment = self.environment(offline=offline, cold=cold) | variables
-        module = ["ropewalk.warm", "run"] if warm.VARIABLE in environment else ["ropewalk.cli"]
-        command = [sys.executable, "-m", *module, *map(str, words)]
+        command = [sys.executable, "-m", "ropewalk.warm", *map(str, words)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def environment(self, *, offline: bool = False, cold: bool = False) -> dict[str, str]:
@@ -275,7 +273,9 @@ class Commands:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
         if sys.platform == "linux" and not cold:
-            environment[warm.VARIABLE] = str(self._socket(environment, offline))
+            if offline not in self.resident:
+                self.resident[offline] = resident.start(environment)
+            environment[warm.VARIABLE] = self.resident[offline][1]
         return environment
 
     def works(self, *words: object, **how: Any) -> str:
@@ -301,22 +301,9 @@ class Commands:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def stop(self) -> None:
-        for process in self.resident.values():
-            process.kill()
+        for process, _ in self.resident.values():
+            process.terminate()
             process.wait()
-
-    def _socket(self, environment: dict[str, str], offline: bool) -> Path:
-        """Where the resident process listens, which is started where there is none."""
-        socket = self.folder / f"{'offline' if offline else 'online'}/socket"
-        if offline not in self.resident:
-            socket.parent.mkdir()
-            command = [sys.executable, "-m", "ropewalk.warm", "serve", str(socket)]
-            self.resident[offline] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-            deadline = time.monotonic() + 120
-            while not socket.is_socket() and time.monotonic() < deadline and self.resident[offline].poll() is None:
-                time.sleep(0.1)
-            assert socket.is_socket(), "the process that imports torch did not come up"
-        return socket
 
 
 @pytest.fixture(scope="session")

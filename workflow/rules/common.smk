@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import subprocess
-import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
-from ropewalk import warm
+from ropewalk import resident
 from ropewalk.closure import code_hash
 from ropewalk.errors import UserError
 from ropewalk.files import files_below
@@ -22,6 +19,7 @@ from ropewalk.study.paths import Paths
 from ropewalk.study.questions import questions_name, questions_of
 from ropewalk.study.times import stage_times, times_text
 from ropewalk.tracking import COPY_UP_TO, pending
+from ropewalk.warm import VARIABLE
 
 try:
     STUDY = read_study(config)
@@ -84,19 +82,12 @@ if workflow.is_main_process and not workflow.dryrun and pending(TRACKING):
     shell(DELIVER)
 
 
-def start_warm():
-    """Have one process import torch for all jobs of this machine; see ropewalk/warm.py."""
+def start_resident():
+    """Have one process import torch for all jobs of this machine; see ropewalk/resident.py."""
     local_only = workflow.executor_plugin.name == "local"
     deployed = workflow.deployment_settings.deployment_method
-    if not (local_only and warm.wanted()) or deployed or warm.VARIABLE in os.environ:
-        return
-    socket = f"{tempfile.mkdtemp(prefix='ropewalk-')}/socket"
-    subprocess.Popen(
-        [sys.executable, "-m", "ropewalk.warm", "serve", socket],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    os.environ[warm.VARIABLE] = socket
+    if local_only and resident.wanted() and not deployed and VARIABLE not in os.environ:
+        _, os.environ[VARIABLE] = resident.start()
 
 
 def row(table):

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ropewalk import warm
 from ropewalk.errors import MISTAKE, UserError
 from ropewalk.files import read_json
 from ropewalk.processes import die_with_parent
@@ -50,7 +49,7 @@ def run_tracked(
     path, record = open_record(job, command)
     try:
         child = subprocess.Popen(
-            warm.command(command),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
