@@ -7,7 +7,9 @@ is set already: set to nothing, all commands start as usual.
 from __future__ import annotations
 
 import array
+import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,14 @@ def serve(listener: socket.socket, path: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: _leave(path))
     for module in MODULES:
         importlib.import_module(module)
+    from ropewalk.cli import commands
+
+    # One that does nothing, so that what commands import and read of themselves stands too.
+    with redirect_stdout(io.StringIO()):
+        commands()(["rope", "--help"], standalone_mode=False)
+    # What stands is not searched for garbage, which would copy its pages.
+    gc.collect()
+    gc.freeze()
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     while os.getppid() == parent:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
+from functools import cache
 
 import typer
 
@@ -94,6 +96,12 @@ app.add_typer(zoo.zoo_app, name="zoo")
 app.add_typer(studies.config_app, name="config")
 
 
+@cache
+def commands() -> Callable[..., object]:
+    """All commands with their arguments, whose signatures take a while to read."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line; a fault that a person can mend is one sentence, and its status says whether it must be."""
     # It warns of two keys at every start that other engines need, and keeps them.
@@ -103,7 +111,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="replace")
     try:
-        app(prog_name="ropewalk")
+        commands()(prog_name="ropewalk")
     except UserError as error:
         print(f"ropewalk: {error}", file=sys.stderr)
         sys.exit(error.status)

@@ -47,31 +47,36 @@ def run_tracked(
         _say(f"{mistake}\nropewalk: {job.name} is not tried again: another attempt would end so too.\n".encode(), log)
         return MISTAKE
     path, record = open_record(job, command)
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C of the terminal reaches it once, through us, and all that it started
-            preexec_fn=die_with_parent,
-        )
-    except OSError as error:
-        path.unlink()
-        raise UserError(f"{command[0]} cannot be started: {error.strerror}.") from None
-
     killed = delivering = False
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
         nonlocal killed
         if delivering:
             raise KeyboardInterrupt  # the job is over: leave its record to the next delivery
         killed = True
-        if child.returncode is None:
+        if child is None:
+            early.append(number)
+        elif child.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, number)
 
     with _handling(on_signal):
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C of the terminal reaches it once, through us, and all that it started
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            path.unlink()
+            raise UserError(f"{command[0]} cannot be started: {error.strerror}.") from None
+        for number in early:
+            on_signal(number, None)
         tee = _thread(_tee, child, log)
         ended = threading.Event()
         _thread(_beat, path, ended)
