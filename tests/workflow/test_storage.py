@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-boto3 = pytest.importorskip("boto3", reason="not installed; uv sync brings it")
-pytest.importorskip("moto.server", reason="not installed; uv sync brings it")
-pytest.importorskip("snakemake_storage_plugin_s3", reason="not installed; uv sync brings it")
+boto3 = pytest.importorskip("boto3", reason="not installed; uv sync --group dev brings it")
+pytest.importorskip("moto.server", reason="not installed; uv sync --group dev brings it")
+pytest.importorskip("snakemake_storage_plugin_s3", reason="not installed; uv sync --group dev brings it")
 
 ROOT = Path(__file__).parents[2]
 STUDY = "results/tiny"
