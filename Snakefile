@@ -76,6 +76,7 @@ for target, rows in TARGETS.items():
 
 onstart:
     start_resident()
+    unhurried(workflow)
     if "prefetch" in workflow.dag_settings.targets:
         workflow.localrules("corpus", "fetch", "questions")
 

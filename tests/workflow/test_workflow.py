@@ -177,6 +177,19 @@ def test_a_run_writes_everything_and_a_second_one_does_nothing(finished):
 
 
 @pytest.mark.slow
+def test_jobs_are_looked_for_when_one_has_ended_and_at_no_other_time(tmp_path):
+    """With its default limit of jobs a second, Snakemake looks once a second for each job that has ended so far."""
+    clone = make_clone(tmp_path)
+    ropes = {f"pi-{number}": {"recipe": {"method": "pi", "factor": number}} for number in range(2, 22)}
+    write_config(clone, posgen__posgen__ropes={**TINY["posgen"]["posgen"]["ropes"], **ropes})
+    done = snakemake(clone, *(f"results/tiny/ropes/posgen/posgen/{name}.json" for name in ropes), "--verbose")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    assert len(re.findall(r"^Finished jobid: ", said, re.MULTILINE)) == len(ropes)
+    assert said.count("Ready jobs: ") <= len(ropes) + 1
+
+
+@pytest.mark.slow
 def test_no_number_has_moved_since_they_were_recorded(finished):
     golden = record.load(ROOT / "tests/golden/tiny.json")
     found = record.collect(finished / "results/tiny", without=["again"])

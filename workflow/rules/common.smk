@@ -90,6 +90,17 @@ def start_resident():
         _, os.environ[VARIABLE] = resident.start()
 
 
+def unhurried(workflow):
+    """Lift Snakemake's default limit of a hundred jobs a second, which nothing here comes near.
+
+    With a limit, each job that ends has Snakemake look for new ones every second from then on, without an end: after
+    some hundred jobs it takes a whole core. A limit that was asked for stays.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def row(table):
     """The row that a job makes, by the wildcard of the table's name."""
     rows, wildcard = {

@@ -37,6 +37,12 @@ rule report:
         ),
         searches=all_of("--search", "searches"),
         model=all_of("--model", "model"),
+        # Predictions are computed, and measure nothing.
+        scores=lambda wildcards, output: (
+            []
+            if row("reports")(wildcards).kind == "predictions"
+            else ["--scores", f"{output}/scores.json"]
+        ),
         code=of_row("reports", lambda found: REPORT_CODE[found.kind]),
     message:
         "report {wildcards.report}"
@@ -45,7 +51,7 @@ rule report:
             "reports",
             "{wildcards.report}",
             "{output}",
-            flags="--scores {output}/scores.json --runs {output}/runs",
+            flags="{params.scores:q} --runs {output}/runs",
         )
         + "ropewalk report {params.kind} {input.readings} {params.searches:q} {params.model:q} "
         "--options {params.options:q} -o {output}"
