@@ -67,6 +67,20 @@ def test_a_job_knows_best_how_long_it_takes(tmp_path):
     assert course.left(13.0) == 0.0
 
 
+def test_what_is_not_known_yet_is_not_promised(tmp_path):
+    """Two hundred ropes say nothing of trainings; one training that says what it needs speaks for the others."""
+    log = tmp_path / "log"
+    log.write_text("tuning: 25 parameters are trained\n")
+    course = Course(0.0, planned=Counter(rope=3, tune=5, summary=1))
+    course.running[1] = Running("rope", "", None, 0.0)
+    course.finish(1, 1.0)
+    course.running[2] = Running("tune", "", log, 1.0)
+    assert course.line(2.0).endswith(", more than 0:07 left")
+    log.write_text("tuning:  50 % · step 5 of 10 · 0:10 left\n")
+    # One rope was made in two jobs' time: 10 of this training, 4 of 14, two ropes and a summary of a second each.
+    assert course.line(5.0).endswith(", about 1:09 left")
+
+
 def test_a_job_that_fails_is_told_with_the_end_of_its_log(watch, tmp_path):
     log = tmp_path / "job.log"
     log.write_text("".join(f"line {k}\n" for k in range(100)) + "ropewalk: the corpus is empty.\n\n")

@@ -69,10 +69,19 @@ class Running:
 
     def left(self, mean: float, now: float) -> float:
         """Seconds until it ends: what it says itself, or what is left of the mean of its rule."""
-        if said := _LEFT.search(self.says(now)):
-            hours, minutes, seconds = said.groups()
-            return 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
-        return max(0.0, mean - (now - self.since))
+        said = self._says_left(now)
+        return max(0.0, mean - (now - self.since)) if said is None else said
+
+    def needs(self, now: float) -> float | None:
+        """Seconds that it takes in all, if it says so."""
+        said = self._says_left(now)
+        return None if said is None else now - self.since + said
+
+    def _says_left(self, now: float) -> float | None:
+        if not (said := _LEFT.search(self.says(now))):
+            return None
+        hours, minutes, seconds = said.groups()
+        return 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
 
 
 @dataclass
@@ -105,28 +114,44 @@ class Course:
             self.took[ended.rule] += now - ended.since
 
     def left(self, now: float) -> float | None:
-        """Seconds that the rest takes, by the mean of each rule so far, or of all where none of a rule is done.
+        """Seconds that the rest takes, by the mean of each rule so far, or of all where nothing tells of a rule.
 
-        What runs says itself what it needs, if it can. As many jobs are taken to run beside each other as did so far.
-        None where nothing is done.
+        What runs says itself what it needs, if it can, and tells of others of its rule where none of them is done. As
+        many jobs are taken to run beside each other as did so far. None where nothing is done.
         """
         ended = self.done.total()
         if not ended:
             return None
         every = sum(self.took.values()) / ended
-        means = {rule: self.took[rule] / self.done[rule] if self.done[rule] else every for rule in self.planned}
+        means = self._means(now)
         rests = [job.left(means.get(job.rule, every), now) for job in self.running.values()]
-        begun = Counter(job.rule for job in self.running.values())
-        waiting = sum(max(0, many - self.done[rule] - begun[rule]) * means[rule] for rule, many in self.planned.items())
+        waiting = sum(many * means.get(rule, every) for rule, many in self._waiting().items())
         spent = sum(self.took.values()) + sum(now - job.since for job in self.running.values())
         beside = max(1.0, spent / max(now - self.begun, 1e-9))
         return max((waiting + sum(rests)) / beside, *rests, 0.0)
 
     def line(self, now: float) -> str:
-        """How many jobs are done, since when, and how long the rest takes."""
+        """How many jobs are done, since when, and how long the rest takes, as far as what ran so far tells."""
         left = self.left(now)
-        rest = "" if left is None or self.done.total() == self.total else f", about {clock(left)} left"
-        return f"{self.done.total()} of {self.total} jobs done · {clock(now - self.begun)} gone{rest}"
+        # One job more or less of a rule that has not begun changes little; many may take longer than all so far.
+        known = all(many < 2 or rule in self._means(now) for rule, many in self._waiting().items())
+        rest = "" if left is None else f", {'about' if known else 'more than'} {clock(left)} left"
+        over = self.done.total() == self.total
+        return f"{self.done.total()} of {self.total} jobs done · {clock(now - self.begun)} gone{'' if over else rest}"
+
+    def _means(self, now: float) -> dict[str, float]:
+        """Seconds of a job of each rule of which one is done, or one that runs says what it needs."""
+        needs: defaultdict[str, list[float]] = defaultdict(list)
+        for job in self.running.values():
+            if (need := job.needs(now)) is not None:
+                needs[job.rule].append(need)
+        told = {rule: sum(needed) / len(needed) for rule, needed in needs.items()}
+        return told | {rule: self.took[rule] / many for rule, many in self.done.items()}
+
+    def _waiting(self) -> dict[str, int]:
+        """Jobs of each rule that have not begun."""
+        begun = Counter(job.rule for job in self.running.values())
+        return {rule: max(0, many - self.done[rule] - begun[rule]) for rule, many in self.planned.items()}
 
 
 class Watch(logging.Handler):
