@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,17 @@ def test_they_keep_within_what_was_trained(method, parameters, reach):
     assert reach < 64
 
 
+@pytest.mark.parametrize("factor", [1.5, 2, 4, 7.3, 16])
+@pytest.mark.parametrize("window", [1, 7, 16, 48, 60])
+def test_a_factor_makes_the_smallest_group_that_keeps_within_what_was_trained(window, factor):
+    length = math.ceil(factor * 64)
+    found = apply(TABLE, "self_extend", window=window, factor=factor).position_map
+    assert found.reach(length) <= 63
+    if found.group > 2:
+        assert apply(TABLE, "self_extend", window=window, group=int(found.group) - 1).position_map.reach(length) > 63
+    assert apply(TABLE, "leaky_rerope", window=window, factor=factor).position_map.reach(length) == pytest.approx(63)
+
+
 def test_a_rope_keeps_its_map(tmp_path):
     rope = apply(apply(TABLE, "self_extend", window=16, group=4), "resonance")
     rope.save(tmp_path / "rope.json")
@@ -99,6 +112,11 @@ def test_a_rope_keeps_its_map(tmp_path):
     [
         ("self_extend", {"window": 0, "group": 4}, "window is 0"),
         ("self_extend", {"window": 8, "group": 1}, "group is 1"),
+        ("self_extend", {"window": 8}, "no group and no factor"),
+        ("self_extend", {"window": 8, "group": 4, "factor": 2}, "a factor and a group"),
+        ("leaky_rerope", {"window": 8, "group": 4, "factor": 2}, "a factor and a group"),
+        ("leaky_rerope", {"window": 63, "factor": 2}, "window is 63; expected less than 63 tokens"),
+        ("self_extend", {"window": 8, "factor": 0.5}, "factor is 0.5"),
         ("leaky_rerope", {"window": 8, "group": 0.5}, "group is 0.5"),
         ("dual_chunk", {"chunk": 60, "window": 8}, "expected together at most 64 tokens"),
         ("dual_chunk", {"chunk": 8, "window": 16}, "expected a window within a chunk"),

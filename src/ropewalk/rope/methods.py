@@ -392,25 +392,40 @@ def drope(rope: Rope, *, factor: float = 1.0, temperature: float = 0.0) -> Rope:
     return _stepped(rope, "drope", params, np.zeros(rope.pairs), math.sqrt(scale))
 
 
-def self_extend(rope: Rope, *, window: int, group: int) -> Rope:
+def self_extend(rope: Rope, *, window: int, factor: float | None = None, group: int | None = None) -> Rope:
     """Self-Extend: far keys are seen in groups, near ones as they are (Jin et al., arXiv 2401.01325).
 
     Args:
         rope: the rope to start from, which stays.
         window: tokens that are near.
-        group: tokens of a group.
+        factor: s; the group is the smallest with which no distance within s L tokens is one that training had not.
+        group: tokens of a group, in the place of a factor.
     """
+    if group is None:
+        last, free = _farthest(rope, window, factor)
+        # No smaller one could; then as few more as its rounding asks for.
+        group = max(2, math.ceil((last - window) / (free + 1)))
+        while last // group + window - window // group >= rope.original_length:
+            group += 1
+    elif factor is not None:
+        raise UserError("self_extend has a factor and a group; expected one of them.")
     return _mapped(rope, "self_extend", {"window": window, "group": group}, PositionMap("self_extend", window, group))
 
 
-def leaky_rerope(rope: Rope, *, window: int, group: float) -> Rope:
+def leaky_rerope(rope: Rope, *, window: int, factor: float | None = None, group: float | None = None) -> Rope:
     """Leaky ReRoPE: distances beyond a window grow more slowly (Su, 2023).
 
     Args:
         rope: the rope to start from, which stays.
         window: tokens that are near.
-        group: what the distance beyond the window is divided by.
+        factor: s; the farthest distance within s L tokens becomes the farthest of training.
+        group: what the distance beyond the window is divided by, in the place of a factor.
     """
+    if group is None:
+        last, free = _farthest(rope, window, factor)
+        group = max(1.0, (last - window) / free)
+    elif factor is not None:
+        raise UserError("leaky_rerope has a factor and a group; expected one of them.")
     group = as_number("group", group)
     return _mapped(rope, "leaky_rerope", {"window": window, "group": group}, PositionMap("leaky_rerope", window, group))
 
@@ -572,6 +587,20 @@ def _stepped(
         attention_factor=rope.attention_factor * attention_factor,
         steps=(*rope.steps, Step(method, params)),
     )
+
+
+def _farthest(rope: Rope, window: int, factor: float | None) -> tuple[int, int]:
+    """The farthest distance within s L tokens, and how many distances beyond a window a model was trained on."""
+    if factor is None:
+        raise UserError("a map of positions has no group and no factor; expected one of them.")
+    window = as_integer("window", window, at_least=0)
+    free = rope.original_length - 1 - window
+    if free < 1:
+        raise UserError(
+            f"window is {window}; expected less than {rope.original_length - 1} tokens, the farthest distance that the "
+            "model was trained on."
+        )
+    return math.ceil(_factor(factor) * rope.original_length) - 1, free
 
 
 def _mapped(rope: Rope, method: str, params: dict[str, Any], wanted: PositionMap) -> Rope:

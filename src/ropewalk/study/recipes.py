@@ -56,8 +56,7 @@ class Recipe:
     def at(self, factor: float) -> Recipe:
         """The recipe with this factor where a method takes one and names none."""
         steps = [
-            {"method": step["method"], "factor": factor, **step} if _takes_factor(step["method"]) else step
-            for step in self.steps
+            {"method": step["method"], "factor": factor, **step} if _takes_factor(step) else step for step in self.steps
         ]
         return replace(self, steps=tuple(steps))
 
@@ -101,5 +100,7 @@ def _step(part: Any) -> Mapping[str, Any]:
     }
 
 
-def _takes_factor(method: str) -> bool:
-    return method in METHODS and "factor" in inspect.signature(METHODS[method]).parameters
+def _takes_factor(step: Mapping[str, Any]) -> bool:
+    """Whether a method takes a factor; a group stands in its place."""
+    method = step["method"]
+    return method in METHODS and "factor" in inspect.signature(METHODS[method]).parameters and "group" not in step
