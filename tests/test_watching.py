@@ -75,7 +75,7 @@ def test_what_is_not_known_yet_is_not_promised(tmp_path):
     course.running[1] = Running("rope", "", None, 0.0)
     course.finish(1, 1.0)
     course.running[2] = Running("tune", "", log, 1.0)
-    assert course.line(2.0).endswith(", more than 0:07 left")
+    assert course.line(2.0).endswith(", more than 0:03 left")
     log.write_text("tuning:  50 % · step 5 of 10 · 0:10 left\n")
     # One rope was made in two jobs' time: 10 of this training, 4 of 14, two ropes and a summary of a second each.
     assert course.line(5.0).endswith(", about 1:09 left")

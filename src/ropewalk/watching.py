@@ -114,10 +114,11 @@ class Course:
             self.took[ended.rule] += now - ended.since
 
     def left(self, now: float) -> float | None:
-        """Seconds that the rest takes, by the mean of each rule so far, or of all where nothing tells of a rule.
+        """Seconds that the rest takes, by the mean of each rule so far.
 
-        What runs says itself what it needs, if it can, and tells of others of its rule where none of them is done. As
-        many jobs are taken to run beside each other as did so far. None where nothing is done.
+        What runs says itself what it needs, if it can, and tells of others of its rule where none of them is done. Of
+        rules of which nothing is known, one job takes as long as all did so far, and several are left out. As many jobs
+        are taken to run beside each other as did so far. None where nothing is done.
         """
         ended = self.done.total()
         if not ended:
@@ -125,7 +126,7 @@ class Course:
         every = sum(self.took.values()) / ended
         means = self._means(now)
         rests = [job.left(means.get(job.rule, every), now) for job in self.running.values()]
-        waiting = sum(many * means.get(rule, every) for rule, many in self._waiting().items())
+        waiting = sum(many * means.get(rule, every if many == 1 else 0.0) for rule, many in self._waiting().items())
         spent = sum(self.took.values()) + sum(now - job.since for job in self.running.values())
         beside = max(1.0, spent / max(now - self.begun, 1e-9))
         return max((waiting + sum(rests)) / beside, *rests, 0.0)
@@ -133,7 +134,6 @@ class Course:
     def line(self, now: float) -> str:
         """How many jobs are done, since when, and how long the rest takes, as far as what ran so far tells."""
         left = self.left(now)
-        # One job more or less of a rule that has not begun changes little; many may take longer than all so far.
         known = all(many < 2 or rule in self._means(now) for rule, many in self._waiting().items())
         rest = "" if left is None else f", {'about' if known else 'more than'} {clock(left)} left"
         over = self.done.total() == self.total
