@@ -68,7 +68,8 @@ def start(environment: Mapping[str, str] | None = None) -> tuple[subprocess.Pope
     Args:
         environment: its variables; those of this process where None.
     """
-    path = f"{tempfile.mkdtemp(prefix='ropewalk-')}/socket"
+    # The path of a socket has a hundred bytes at most, and TMPDIR may have more.
+    path = f"{tempfile.mkdtemp(prefix='ropewalk-', dir='/tmp')}/socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
         listener.listen(64)
