@@ -133,8 +133,8 @@ class Course:
 
     def line(self, now: float) -> str:
         """How many jobs are done, since when, and how long the rest takes, as far as what ran so far tells."""
-        left = self.left(now)
-        known = all(many < 2 or rule in self._means(now) for rule, many in self._waiting().items())
+        left, means = self.left(now), self._means(now)
+        known = all(many < 2 or rule in means for rule, many in self._waiting().items())
         rest = "" if left is None else f", {'about' if known else 'more than'} {clock(left)} left"
         over = self.done.total() == self.total
         return f"{self.done.total()} of {self.total} jobs done · {clock(now - self.begun)} gone{'' if over else rest}"

@@ -244,7 +244,7 @@ class Commands:
     """
 
     def __init__(self, hub: Hub, folder: Path) -> None:
-        self.hub, self.folder, self.home = hub, folder, folder / "home"
+        self.hub, self.home = hub, folder / "home"
         self.resident: dict[bool, tuple[subprocess.Popen[bytes], str]] = {}
 
     def __call__(
