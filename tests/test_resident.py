@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import array
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +101,29 @@ def test_a_job_dies_with_the_process_that_asked_for_it(server, waiting):
     job.kill()
     job.wait()
     assert until(lambda: not children(server[0])), "an orphan works on"
+
+
+@pytest.mark.slow
+def test_who_goes_without_reading_an_answer_takes_his_command_alone(server, waiting, tmp_path):
+    def ask(*arguments: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(server[1][VARIABLE])
+        asked = {"arguments": arguments, "environment": server[1], "folder": str(tmp_path)}
+        files = array.array("i", [0, 1, 2]).tobytes()
+        connection.sendmsg([json.dumps(asked).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        return connection
+
+    stays, goes = ask(*waiting), ask(*waiting)
+    assert until(lambda: len(children(server[0])) == 2)
+    goes.close()
+    assert until(lambda: len(children(server[0])) == 1)
+    ask(*waiting).close()
+    job = start(server[1], *ROPE, "-o", "rope.json", cwd=tmp_path)
+    assert job.wait(60) == 0
+    assert until(lambda: len(children(server[0])) == 1)
+    assert server[0].poll() is None
+    stays.close()
+    assert until(lambda: not children(server[0]))
 
 
 @pytest.mark.slow

@@ -109,6 +109,8 @@ def serve(listener: socket.socket, path: str) -> None:
     selector.register(listener, selectors.EVENT_READ)
     while os.getppid() == parent:
         for key, _ in selector.select(timeout=5):
+            if selector.get_map().get(key.fd) is not key:
+                continue  # it ended by what came before it in this round
             if key.fileobj is listener:
                 _accept(listener, selector)
             elif key.data[0] == "client":
@@ -126,19 +128,15 @@ def _leave(path: str) -> None:
 
 def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:
     connection, _ = listener.accept()
-    files = array.array("i")
-    data, control, _, _ = connection.recvmsg(TOGETHER, socket.CMSG_SPACE(3 * files.itemsize))
-    for level, kind, content in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            files.frombytes(content)
-    while data and not data.endswith(b"\n"):
-        more = connection.recv(TOGETHER)
-        data = data + more if more else b""
-    if not data or len(files) != 3:
-        connection.close()
-        return
-    resident = os.getpid()
-    child = os.fork()
+    data, files = _request(connection)
+    resident, child = os.getpid(), None
+    if data and len(files) == 3:
+        # What ends the command would find, for a moment, what ends this process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        with suppress(OSError):  # no more processes: who asked does it for himself
+            child = os.fork()
+        if child != 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if child == 0:
         selector.close()
         listener.close()
@@ -146,11 +144,30 @@ def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:
         _become(json.loads(data), list(files), resident)
     for file in files:
         os.close(file)
+    if child is None:
+        connection.close()
+        return
     with suppress(OSError):
         connection.send(STARTED)
     watched = os.pidfd_open(child)
     selector.register(connection, selectors.EVENT_READ, ("client", child))
     selector.register(watched, selectors.EVENT_READ, ("job", child, connection))
+
+
+def _request(connection: socket.socket) -> tuple[bytes, array.array[int]]:
+    """A line of JSON and open files; an empty line where who asked is gone already."""
+    files = array.array("i")
+    try:
+        data, control, _, _ = connection.recvmsg(TOGETHER, socket.CMSG_SPACE(3 * files.itemsize))
+        for level, kind, content in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                files.frombytes(content)
+        while data and not data.endswith(b"\n"):
+            more = connection.recv(TOGETHER)
+            data = data + more if more else b""
+    except OSError:
+        data = b""
+    return data, files
 
 
 def _become(request: dict[str, Any], files: list[int], resident: int) -> None:
@@ -174,6 +191,7 @@ def _become(request: dict[str, Any], files: list[int], resident: int) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
     status: Any = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         from ropewalk.cli import main
 
         main()
@@ -197,7 +215,10 @@ def _become(request: dict[str, Any], files: list[int], resident: int) -> None:
 def _hear(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
     """Pass on signals; a client that is gone takes its command with it."""
     connection: Any = key.fileobj
-    numbers = connection.recv(16)
+    try:
+        numbers = connection.recv(16)
+    except OSError:  # gone before it read that its command has begun
+        numbers = b""
     for number in numbers or bytes([signal.SIGTERM]):
         with suppress(ProcessLookupError):
             os.kill(key.data[1], number)

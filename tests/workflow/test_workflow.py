@@ -595,9 +595,9 @@ def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path, row):
     """The workflow and its jobs are killed without warning; the next call goes on from the last checkpoint."""
     clone = make_clone(tmp_path)
     longer = (
-        {"models__small__pretraining__steps": 4000, "models__small__layout__checkpoint_every": 50}
+        {"models__small__pretraining__steps": 800, "models__small__layout__checkpoint_every": 50}
         if row == "small"
-        else {"tunings__finetune__regimes__long__steps": 4000, "tunings__finetune__layout": {"checkpoint_every": 50}}
+        else {"tunings__finetune__regimes__long__steps": 800, "tunings__finetune__layout": {"checkpoint_every": 50}}
     )
     write_config(clone, **longer)
     target = f"results/tiny/models/{row}"
@@ -625,6 +625,6 @@ def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path, row):
     again = snakemake(clone, target)
     assert again.returncode == 0, again.stderr[-3000:]
     log = (clone / f"results/tiny/logs/models/{row}.log").read_text()
-    assert f"resumed at step {reached} of 4000" in log
+    assert f"resumed at step {reached} of 800" in log
     lines = (clone / target / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(10, 4001, 10))
+    assert [json.loads(line)["step"] for line in lines] == list(range(10, 801, 10))
