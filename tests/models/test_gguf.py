@@ -7,8 +7,10 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.models.configurations import load_config, own_rope
+from ropewalk.models.loading import load_model
 from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
+from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope import methods
 
 gguf = pytest.importorskip("gguf", reason="needs the package gguf")
@@ -127,3 +129,23 @@ def test_damaged_and_truncated_files_are_refused(tmp_path):
 def test_layers_with_windows_are_not_read(tmp_path):
     with pytest.raises(UserError, match="the rope of a GGUF file is read for global layers, not local ones"):
         own_rope(ModelSource("gguf", str(written(tmp_path / "m.gguf"))), layers="local")
+
+
+def test_a_file_that_changed_is_parsed_again(tmp_path):
+    source = ModelSource.parse(str(written(tmp_path / "one.gguf")))
+    assert own_rope(source)[0].base == 10_000.0
+    written(tmp_path / "one.gguf", freq_base=50_000.0)
+    assert own_rope(source)[0].base == 50_000.0
+
+
+def test_a_damaged_file_is_named_by_whatever_reads_it(tmp_path):
+    (tmp_path / "one.gguf").write_bytes(b"GGUF" + bytes(20))
+    for read in (load_config, load_tokenizer, load_model):
+        with pytest.raises(UserError, match=r"one\.gguf"):
+            read(ModelSource.parse(str(tmp_path / "one.gguf")))
+
+
+def test_transformers_is_itself_again_afterwards(tmp_path):
+    before = gguf.GGUFReader, gguf.get_tensor_name_map
+    load_config(ModelSource.parse(str(written(tmp_path / "one.gguf"))))
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == before

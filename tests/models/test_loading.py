@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ropewalk.errors import UserError
+from ropewalk.models.configurations import load_config
 from ropewalk.models.fresh import fresh_llama
 from ropewalk.models.loading import fetch, load_empty, load_model, one_set
 from ropewalk.models.shape import ModelShape
@@ -100,8 +101,15 @@ def test_the_byte_tokenizer_is_exact_on_any_text():
 
 @needs_smollm2
 @pytest.mark.slow
-def test_smollm2_is_unpacked_once_and_then_loads_as_any_folder(tmp_path):
+def test_smollm2_is_parsed_and_unpacked_once_and_then_loads_as_any_folder(tmp_path, monkeypatch):
+    from gguf import gguf_reader
+
+    parsed: list[Path] = []
+    build = gguf_reader.GGUFReader._build_fields
+    monkeypatch.setattr(gguf_reader.GGUFReader, "_build_fields", lambda *a: parsed.append(a[0]) or build(*a))
     fetch(ModelSource.parse(SMOLLM2), tmp_path / "smollm2")
+    load_config(ModelSource.parse(SMOLLM2))
+    assert len(parsed) == 1, "for rope, configuration, weights and tokenizer"
     source = ModelSource.parse(str(tmp_path / "smollm2"))
     model, tokenizer = load_model(source), load_tokenizer(source)
     assert sum(p.numel() for p in model.parameters()) == 134_515_008

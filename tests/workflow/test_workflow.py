@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from ropewalk.warm import VARIABLE
+
 ROOT = Path(__file__).parents[2]
 
 _spec = importlib.util.spec_from_file_location("record", ROOT / "tests/golden/record.py")
@@ -591,8 +593,9 @@ def test_the_slurm_profile_works_from_a_clone(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["small", "finetune_small_none_long_seed-0"])
-def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path, row):
+def test_kill_9_in_the_middle_of_training_then_a_rerun(tmp_path, monkeypatch, row):
     """The workflow and its jobs are killed without warning; the next call goes on from the last checkpoint."""
+    monkeypatch.delenv(VARIABLE)  # it has a resident process of its own, which dies with it
     clone = make_clone(tmp_path)
     longer = (
         {"models__small__pretraining__steps": 800, "models__small__layout__checkpoint_every": 50}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from ropewalk.errors import UserError
@@ -45,7 +45,8 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         warnings.simplefilter("ignore", FutureWarning)
         try:
             # Without the word a folder with code of its own is asked about.
-            config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
+            with gguf.parsed_once() if source.kind == "gguf" else nullcontext():
+                config = AutoConfig.from_pretrained(**location, trust_remote_code=False)
         except Exception as error:
             config = _by_architecture(source)
             if config is None:

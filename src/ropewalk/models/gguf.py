@@ -7,7 +7,10 @@ scaling type (ggml_rope_ext; llama-context.cpp; llama-model.cpp).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +38,42 @@ def package() -> Any:
 
 
 def open_gguf(file: Path) -> Any:
-    """A ``gguf.GGUFReader`` of a file.
+    """A ``gguf.GGUFReader`` of a file, to be read only: the one before, where the file is still the same.
 
     Raises:
         UserError: the file is missing or no GGUF file.
     """
-    reader = package().GGUFReader
+    package()
     if not file.is_file():
         raise UserError(f"{file}: no such file; expected a GGUF file.")
+    state = file.stat()
     try:
-        return reader(file)
+        return _parsed(file.resolve(), state.st_mtime_ns, state.st_size)
     except Exception as error:
         raise UserError(f"{file} is damaged or no GGUF file: {' '.join(str(error).split())[:200]}") from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(file: Path, changed: int, size: int) -> Any:
+    from gguf.gguf_reader import GGUFReader
+
+    return GGUFReader(file)
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Have transformers, in the block, take files as :func:`open_gguf` has parsed them.
+
+    By itself it parses a file anew, which takes seconds for a large vocabulary, for the configuration, the weights and
+    the tokenizer each, and makes the table of all names of tensors once for every module of a model.
+    """
+    gguf = package()
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = lambda file: open_gguf(Path(file)), cache(names)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def value(reader: Any, key: str, default: Any = None) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,15 @@ def load_model(
         # Otherwise the model remembers its packed form and refuses to be saved.
         location["quantization_config"] = GgufConfig(dequantize=True)
     try:
-        # The stubs do not know that loading info makes it a pair.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            **location,
-            dtype=DTYPES[dtype],
-            attn_implementation=attention,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
+        with gguf.parsed_once() if source.kind == "gguf" else nullcontext():
+            # The stubs do not know that loading info makes it a pair.
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                **location,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
     except Exception as error:
         raise failure(source, error) from error
     model, info = loaded

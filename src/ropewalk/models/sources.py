@@ -128,6 +128,8 @@ def _package_file(name: str) -> Path:
 
 def failure(source: ModelSource, error: Exception) -> UserError:
     """What went wrong in loading a model, in one sentence."""
+    if isinstance(error, UserError):
+        return error
     text = " ".join(str(error).split())
     if source.kind == "hub" and (said := refusal(f"model {source}", error, "model")):
         return said

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from ropewalk.errors import UserError
+from ropewalk.models import gguf
 from ropewalk.models.sources import ModelSource, failure
 
 # Bars over weights and shards would stand between the lines of our own progress.
@@ -36,7 +39,8 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
     """
     location = source.location
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**location)
+        with gguf.parsed_once() if source.kind == "gguf" else nullcontext():
+            tokenizer = AutoTokenizer.from_pretrained(**location)
     except Exception as error:
         raise failure(source, error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
