@@ -270,6 +270,16 @@ def processes(folder, words, name, options, layout, *, start=(), module=("-m", "
     return done.returncode, done.stdout + done.stderr
 
 
+def by_one(folder, words, options, monkeypatch):
+    """The same training in this process."""
+    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(Layout(checkpoint_every=4))]
+    with monkeypatch.context() as here:
+        here.setattr(sys, "argv", ["ropewalk", *told, "-o", str(folder / "one")])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert end.value.code == 0
+
+
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
@@ -283,11 +293,10 @@ def check_equal(folder, tied):
 
 
 @pytest.mark.slow
-def test_two_processes_come_to_what_one_does(words, tmp_path):
-    layout = Layout(checkpoint_every=4)
-    for name, start in (("one", ()), ("two", TWO)):
-        status, said = processes(tmp_path, words, name, SHORT, layout, start=start)
-        assert status == 0, said[-2000:]
+def test_two_processes_come_to_what_one_does(words, tmp_path, monkeypatch):
+    by_one(tmp_path, words, SHORT, monkeypatch)
+    status, said = processes(tmp_path, words, "two", SHORT, Layout(checkpoint_every=4), start=TWO)
+    assert status == 0, said[-2000:]
     check_equal(tmp_path, tied=False)
 
 
@@ -312,13 +321,14 @@ def tied(words, tmp_path) -> list[str]:
     ],
     ids=["checkpointed", "tied", "adapters"],
 )
-def test_two_processes_that_share_out_the_weights_come_to_what_one_does(request, tmp_path, changed, layout, model):
+def test_two_processes_that_share_out_the_weights_come_to_what_one_does(
+    request, tmp_path, monkeypatch, changed, layout, model
+):
     words, options = request.getfixturevalue(model), replace(SHORT, **changed)
     (tmp_path / "sharded.py").write_text(SHARDED)
     module = (str(tmp_path / "sharded.py"),)
     shared = replace(layout, checkpoint_every=4)
-    status, said = processes(tmp_path, words, "one", options, Layout(checkpoint_every=4))
-    assert status == 0, said[-2000:]
+    by_one(tmp_path, words, options, monkeypatch)
     status, said = processes(tmp_path, words, "two", options, shared, start=TWO, module=module, STOP="1")
     assert status != 0
     assert (tmp_path / "two.state").is_dir()
@@ -372,11 +382,10 @@ experimental.context_parallel = context_parallel
 
 
 @pytest.mark.slow
-def test_two_processes_that_share_a_sequence_come_to_what_one_does(words, tmp_path):
+def test_two_processes_that_share_a_sequence_come_to_what_one_does(words, tmp_path, monkeypatch):
     (tmp_path / "ring.py").write_text(RING + SHARDED)
     cut = Layout(shard=True, context_parallel=2, checkpoint_every=4, attention="sdpa")
-    status, said = processes(tmp_path, words, "one", SHORT, Layout(checkpoint_every=4))
-    assert status == 0, said[-2000:]
+    by_one(tmp_path, words, SHORT, monkeypatch)
     status, said = processes(tmp_path, words, "two", SHORT, cut, start=TWO, module=(str(tmp_path / "ring.py"),))
     assert status == 0, said[-3000:]
     # Ids, targets and places of half of each sequence.
