@@ -12,9 +12,9 @@ from ropewalk.models.binding import patch
 from ropewalk.models.loading import load_model
 from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.tokenizers import byte_tokenizer
+from ropewalk.reading import nll
 from ropewalk.reading.nll import token_nll
 from ropewalk.rope import methods
-from ropewalk.search import objective as module
 from ropewalk.search.objective import (
     SLACK,
     Objective,
@@ -52,9 +52,9 @@ def test_parts_of_a_document_are_means_of_its_token_nll(model, corpus):
     found = Reader(model, wanted, 64).read(rope)
     patch(model, rope)
     for k, probe in enumerate(wanted):
-        nll = token_nll(model, probe.text, chunk=48)
-        assert found.short[k] == pytest.approx(nll[:63].mean(), abs=1e-5)
-        assert found.tail[k] == pytest.approx(nll[63:].mean(), abs=1e-5)
+        of_tokens = token_nll(model, probe.text, chunk=48)
+        assert found.short[k] == pytest.approx(of_tokens[:63].mean(), abs=1e-5)
+        assert found.tail[k] == pytest.approx(of_tokens[63:].mean(), abs=1e-5)
         assert found.answer[k] == pytest.approx(token_nll(model, probe.string)[-16:].mean(), abs=1e-5)
     assert found.done.all()
 
@@ -65,16 +65,16 @@ def test_needles_count_from_the_same_pass(model, corpus):
     found = Reader(model, wanted, 64).read(rope)
     patch(model, rope)
     for k, probe in enumerate(wanted):
-        nll = token_nll(model, probe.text)
-        assert found.answer[k] == pytest.approx(nll[-probe.answer :].mean(), abs=1e-5)
-        assert found.tail[k] == pytest.approx(nll[63 : probe.tail_stop - 1].mean(), abs=1e-5)
+        of_tokens = token_nll(model, probe.text)
+        assert found.answer[k] == pytest.approx(of_tokens[-probe.answer :].mean(), abs=1e-5)
+        assert found.tail[k] == pytest.approx(of_tokens[63 : probe.tail_stop - 1].mean(), abs=1e-5)
         assert byte_tokenizer().decode(probe.text[-probe.answer :]).strip().isdigit()
 
 
 def test_chunks_and_batches_change_nothing(model, corpus, monkeypatch):
     rope, wanted = methods.yarn(read_rope(model.config), factor=4), probes(corpus)
     whole = Reader(model, wanted, 64).read(rope)
-    monkeypatch.setitem(module.BATCH_TOKENS, "cpu", 2 * LENGTH)
+    monkeypatch.setattr(nll, "CPU_TOKENS", 2 * LENGTH)
     small = Reader(model, wanted, 64)
     small.chunk = 50
     parts = small.read(rope, order=[3, 1, 0, 2])
@@ -83,7 +83,7 @@ def test_chunks_and_batches_change_nothing(model, corpus, monkeypatch):
 
 
 def test_a_rope_that_is_given_up_has_its_short_parts_all_the_same(model, corpus, monkeypatch):
-    monkeypatch.setitem(module.BATCH_TOKENS, "cpu", LENGTH)
+    monkeypatch.setattr(nll, "CPU_TOKENS", LENGTH)
     rope, reader = methods.pi(read_rope(model.config), factor=4), Reader(model, probes(corpus), 64)
     whole = reader.read(rope)
     asked = []

@@ -263,23 +263,35 @@ class Corpus:
         Raises:
             UserError: no document is that long.
         """
+        if length not in self._windows:
+            self._windows[length] = self._places(length)
+        starts, places = self._windows[length]
+        draws = rng.integers(places[-1], size=count)
+        which = np.searchsorted(places, draws, side="right")
+        first = starts[which] + draws - np.concatenate([[0], places])[which]
+        return np.asarray(self.tokens[first[:, None] + np.arange(length)], np.int64)
+
+    def _places(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each train document that windows of a length fit into: its first token, and how many places they have up
+        to and with it.
+        """
         train = self._of_split("train")
         fitting = train[train["length"] >= length]
         if fitting.empty:
             raise UserError(
                 f"{self._name} has no document of at least {length} tokens in its split train; {_longest(train)}."
             )
-        starts = fitting["start"].to_numpy()
-        places = np.cumsum(fitting["length"].to_numpy() - length + 1)  # up to and with each document
-        draws = rng.integers(places[-1], size=count)
-        which = np.searchsorted(places, draws, side="right")
-        first = starts[which] + draws - np.concatenate([[0], places])[which]
-        return np.asarray(self.tokens[first[:, None] + np.arange(length)], np.int64)
+        return fitting["start"].to_numpy(), np.cumsum(fitting["length"].to_numpy() - length + 1)
 
     def check_tokenizer(self, tokenizer: Any, model: object) -> None:
         """Raise ``UserError`` where the corpus was tokenised by another tokenizer than that of ``model``."""
         if self.info["tokenizer"]["fingerprint"] != fingerprint(tokenizer):
             raise UserError(f"{self._name} was tokenised by another tokenizer than that of model {model}.")
+
+    @cached_property
+    def _windows(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """By length, what windows are drawn from: looked up anew, it would take longer than the drawing."""
+        return {}
 
     @property
     def _name(self) -> str:

@@ -23,13 +23,13 @@ from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import digit_tokens, load_tokenizer
 from ropewalk.options import plain
 from ropewalk.progress import Progress
-from ropewalk.reading.nll import memory_errors
+from ropewalk.reading.nll import memory_errors, rows_at_once
 from ropewalk.reading.options import CopyingOptions
 from ropewalk.rope import Rope
 from ropewalk.scores import Score, Scores
 
-BATCH_TOKENS = 16_384
-"""Tokens in a forward pass, where one string has no more."""
+GPU_TOKENS = 16_384
+"""Tokens in a forward pass on a GPU, where one string has no more."""
 SCORED = 16
 """Tokens scored at the end of each string: near the same distance and position for all of them."""
 
@@ -71,7 +71,7 @@ def copy_accuracy(
             binding.patch(model, rope.at(2 * gap))
             strings = torch.from_numpy(copy_strings(symbols, gap, samples, seed)).to(model.device)
             scored = min(SCORED, gap - 1)
-            for part in strings.split(max(1, BATCH_TOKENS // (2 * gap))):
+            for part in strings.split(rows_at_once(model.device, 2 * gap, GPU_TOKENS)):
                 with memory_errors(2 * gap):
                     logits = model(input_ids=part, use_cache=False, logits_to_keep=scored + 1).logits[:, :-1]
                 right = (logits.argmax(-1) == part[:, -scored:]).float().mean(-1)

@@ -26,8 +26,16 @@ from ropewalk.rope import Rope
 DEFAULT_CHUNK = 1024
 """Tokens whose logits exist at a time; they take chunk × vocabulary × 4 bytes."""
 
+CPU_TOKENS = 2048
+"""Tokens of several texts in one pass on a CPU, whose caches like small batches."""
+
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """What torch says where memory ran out, of which only some errors have a type of their own."""
+
+
+def rows_at_once(device: torch.device, length: int, gpu_tokens: int) -> int:
+    """Texts of ``length`` tokens that go through a model in one pass: one, or as many as ``gpu_tokens`` allow on a GPU."""
+    return max(1, (gpu_tokens if device.type == "cuda" else CPU_TOKENS) // length)
 
 
 def free_memory(device: torch.device) -> int:

@@ -30,7 +30,7 @@ from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.progress import Progress
 from ropewalk.reading.generation import generate, stop_tokens
 from ropewalk.reading.identity import reading_identity
-from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, texts
+from ropewalk.reading.nll import DEFAULT_CHUNK, check_memory, memory_errors, prefill, rows_at_once, texts
 from ropewalk.reading.options import NeedleOptions
 from ropewalk.reading.puzzles import PUZZLES, Prompt, make_prompt, multi_query
 from ropewalk.rope import Rope
@@ -42,8 +42,8 @@ ABLE = 0.5
 """Score at the shortest length below which a model cannot do a task at all, so that no length is usable."""
 SPARE_TOKENS = 16
 """Tokens that a generated answer may have more than the right one."""
-BATCH_TOKENS = 8192
-"""Tokens in a forward pass, where one prompt has no more."""
+GPU_TOKENS = 8192
+"""Tokens in a forward pass on a GPU, where one prompt has no more."""
 
 
 def read_needles(
@@ -203,7 +203,7 @@ def answer_nll(
     """
     keep, length = max(answers), len(prompts[0])
     nll, right = [], []
-    size = max(1, BATCH_TOKENS // length)
+    size = rows_at_once(model.device, length, GPU_TOKENS)
     with memory_errors(length):
         for first in range(0, len(prompts), size):
             ids = torch.from_numpy(np.stack(prompts[first : first + size])).to(model.device)

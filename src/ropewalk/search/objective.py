@@ -35,7 +35,7 @@ from ropewalk.models.rope_reading import text_config
 from ropewalk.models.tokenizers import digit_tokens
 from ropewalk.reading.copying import SCORED
 from ropewalk.reading.needle import hide
-from ropewalk.reading.nll import check_memory, chunk_logits, memory_errors, texts
+from ropewalk.reading.nll import check_memory, chunk_logits, memory_errors, rows_at_once, texts
 from ropewalk.rope import Rope
 from ropewalk.rope.methods import yarn
 from ropewalk.rope.rope import FloatArray
@@ -46,8 +46,8 @@ SLACK = 0.02
 """Nats a token that the short part may cost more than with YaRN, where no bound is given."""
 ABLE = 0.5
 """Share of answer tokens that a model must get right at its training length for answers to be of use beyond it."""
-BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
-"""Tokens in a forward pass by kind of device, where one document has no more. A CPU's caches like small batches."""
+GPU_TOKENS = 65_536
+"""Tokens in a forward pass on a GPU, where one document has no more."""
 LOGIT_BYTES = 2**28
 """Memory for the float32 logits of one chunk."""
 
@@ -171,7 +171,7 @@ class Reader:
         """
         self.model, self.probes, self.train_length = model, tuple(probes), train_length
         self.length = len(probes[0].text)
-        self.rows = max(1, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"]) // self.length)
+        self.rows = rows_at_once(model.device, self.length, GPU_TOKENS)
         self.chunk = max(1, min(self.length, LOGIT_BYTES // (4 * text_config(model.config).vocab_size * self.rows)))
         check_memory(model, self.length, self.chunk, rows=self.rows)
         self.text = torch.from_numpy(np.stack([probe.text for probe in probes])).to(model.device)

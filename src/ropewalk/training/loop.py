@@ -170,7 +170,7 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=has_gpu())
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=True)
 
 
 def _accelerator(layout: Layout) -> Accelerator:
