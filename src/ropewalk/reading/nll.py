@@ -34,7 +34,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", 
 
 
 def rows_at_once(device: torch.device, length: int, gpu_tokens: int) -> int:
-    """Texts of ``length`` tokens that go through a model in one pass: one, or as many as ``gpu_tokens`` allow on a GPU."""
+    """Texts of ``length`` tokens that go through a model in one pass, at least one; the tokens of a GPU are given."""
     return max(1, (gpu_tokens if device.type == "cuda" else CPU_TOKENS) // length)
 
 

@@ -160,7 +160,8 @@ def write_summary(study: Path, output: Path, times: str = "") -> None:
         claim_count=len(CLAIMS),
         files=_files(study, {Path(report.file).parent for report in reports}),
         counts=counts(findings, every=False),
-        stages=sorted(stages, key=lambda stage: not stage["findings"]),
+        # What was decided first, then what was asked and stayed open.
+        stages=sorted(stages, key=lambda stage: (not stage["decided"], not stage["findings"])),
         computed=[one for one in findings if one.experiment is None and one.evidence],
         untried=[one for one in findings if not one.evidence],
         times=times,
