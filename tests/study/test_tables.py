@@ -561,7 +561,9 @@ def test_a_sweep_reads_its_models_before_they_are_tuned(make, fault):
     rows = [study.readings[each] for each in study.reports["scaling/bases"].readings]
     before = {row.id.removeprefix("bases_small_"): row for row in rows if row.model == "small"}
     assert before["own_nll"].options.window == 32
-    assert before["dynamic_nll"].options.dynamic_lengths == (32, 64)
+    [dynamic] = [row for row in before.values() if row.columns["rope"] == "dynamic"]
+    assert dynamic.options.dynamic_lengths == (32, 64)
+    assert dynamic.id == "text_small_dynamic", "which another experiment reads too"
     # 3 of 16 pairs turn within 32 tokens; four are divided or not at a time, counted from there.
     factors = {
         id_: study.ropes[row.rope].steps[0]["long_factor"] for id_, row in before.items() if "long_factor" in
@@ -573,6 +575,28 @@ def test_a_sweep_reads_its_models_before_they_are_tuned(make, fault):
     assert factors["bases_toggled-7-11_nll"] == [1.0] * 3 + [4.0] * 4 + [1.0] * 4 + [4.0] * 5
     assert len({tuple(one) for one in factors.values()}) == len(factors)
     assert "made by dynamic_ntk alone" in fault(sweeps__bases__dynamic="yarn")
+
+
+def test_a_tuning_of_two_experiments_is_made_and_read_once_where_both_call_it_the_same(make, changed):
+    tuned = changed()["tunings"]["tuned"]
+    regimes = {**tuned["regimes"], "brief": tuned["regimes"]["short"]}
+    study = make(tunings__again={**tuned, "regimes": regimes, "ropes": ["yarn", "dynamic"]})
+    added = {row.id for row in study.models.values() if row.columns.get("experiment") == "again"}
+    dynamic = {f"again_small_dynamic_{regime}_seed-{seed}" for regime in regimes for seed in (0, 1)}
+    assert added == {*dynamic, "again_small_yarn_brief_seed-0", "again_small_yarn_brief_seed-1"}
+    shared = {"text_tuned_small_yarn_long_seed-0_yarn", "text_tuned_small_yarn_short_seed-1_yarn"}
+    assert shared <= {*study.reports["finetune/again"].readings} & {*study.reports["finetune/tuned"].readings}
+    # It goes by the id that it would have had, too; and in another order of experiments.
+    facts = [{"models": ["again_small_yarn_long_seed-0", "tuned_small_yarn_short_seed-1"], "ropes": ["own"]}]
+    tunings = {"tuned": tuned, "again": {**tuned, "ropes": ["yarn", "dynamic"]}}
+    for ordered in (tunings, dict(reversed(tunings.items()))):
+        asked = make(tunings=ordered, readings__facts__of=facts)
+        read = {asked.readings[each].model for each in asked.reports["needle/facts"].readings}
+        first = next(iter(ordered))
+        assert read == {f"{first}_small_yarn_long_seed-0", f"{first}_small_yarn_short_seed-1"}
+    # With another option, both are made.
+    other = make(tunings__again={**tuned, "options": {**tuned["options"], "weight_decay": 0.5}})
+    assert "again_small_yarn_long_seed-0" in other.models
 
 
 # Searches and PosGen

@@ -67,9 +67,9 @@ rule study:
         "../../envs/ropewalk.yaml"
     threads: 1
     params:
+        # In its own order: what two experiments share is made by the first.
         text=json.dumps(
-            {"config": plain(STUDY.config), "reports": list(STUDY.reports)},
-            sort_keys=True,
+            {"config": plain(STUDY.config), "reports": list(STUDY.reports)}
         ),
     message:
         "write down the configuration, and which reports belong to it"

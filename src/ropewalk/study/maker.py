@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ropewalk.errors import CircleError, ConfigError, UserError
@@ -21,6 +22,7 @@ from ropewalk.study.rows import (
     OWN,
     CorpusRow,
     ModelRow,
+    ReadingRow,
     ReportRow,
     RopeRow,
     SearchJob,
@@ -30,8 +32,12 @@ from ropewalk.study.rows import (
 from ropewalk.study.searches import search_report, searches_of
 from ropewalk.study.sweeps import sweep_report, swept_models
 from ropewalk.study.tunings import tuned_models, tuning_report
+from ropewalk.training.options import Layout
 
 Row = TypeVar("Row")
+Made = TypeVar("Made", ModelRow, ReadingRow, SearchJob)
+NAMES = ("experiment", "model", "reading", "search")
+"""Columns that say which row it is, and not what it is made of."""
 
 
 class Maker:
@@ -41,6 +47,9 @@ class Maker:
         self.config, self.study = config, Study(config)
         self.recipes: dict[str, Recipe] = {}
         self.made: dict[str, list[str]] = {}
+        # Ids of rows that may serve several experiments: by what they are, and by what each would be called.
+        self.alike: dict[str, str] = {}
+        self.served: dict[str, str] = {}
         self.under_way: list[str] = []
 
     def make(self) -> Study:
@@ -91,8 +100,8 @@ class Maker:
             raise ConfigError(f"config: {name!r} stands in {' and in '.join(known)}; expected different names.")
         if not known:
             self.every_model()
-            if name in table:
-                return [table[name]]
+            if self.served.get(name, name) in table:
+                return [table[self.served.get(name, name)]]
             names = [*config.models, *config.tunings, *config.sweeps, *table]
             raise ConfigError(
                 f"config key {key!r}: there is no model {name!r}{nearest(name, names)}; expected one of "
@@ -150,8 +159,8 @@ class Maker:
                 raise ConfigError(f"config key {key!r}: {name!r} searched no rope for the rotary table of {model.id}.")
             return [self.found_rope(one, model) for one in near]
         self.every_search()
-        if name in self.study.searches:
-            return [self.found_rope(self.study.searches[name], model)]
+        if self.served.get(name) in self.study.searches:
+            return [self.found_rope(self.study.searches[self.served[name]], model)]
         names = [*self.recipes, *self.config.searches, *self.study.searches]
         raise ConfigError(
             f"config key {key!r}: there is no rope {name!r}{nearest(name, names)}; expected one of "
@@ -188,7 +197,7 @@ class Maker:
         elif start[1] not in known:
             self.every_search()
             known += self.study.searches
-            if start[1] not in known:
+            if self.served.get(start[1], start[1]) not in known:
                 what = "search" if start[0] == "found" else "rope"
                 raise ConfigError(
                     f"config key {f'ropes.{name}'!r}: there is no {what} {start[1]!r}{nearest(start[1], known)}; "
@@ -245,9 +254,22 @@ class Maker:
         if not alone:
             self.put(self.study.reports, ReportRow(f"{kind}/{name}", kind, name, options, **rows))
 
+    def put_once(self, table: dict[str, Made], row: Made) -> Made:
+        """A row in its table, or one of another experiment that is the same and called the same, which serves both."""
+        id_ = self.alike.setdefault(repr(_nameless(row)), row.id)
+        self.served[row.id] = id_
+        return self.put(table, row) if id_ == row.id else table[id_]
+
     def put(self, table: dict[str, Row], row: Row) -> Row:
         """A row in its table; the same one may be put twice."""
         id_: str = row.id  # type: ignore[attr-defined]
         if id_ in table and table[id_] != row:
             raise UserError(f"two rows have the id {id_!r} and differ; rename what they are made of.")
         return table.setdefault(id_, row)
+
+
+def _nameless(row: Made) -> Made:
+    """What a row is made of: itself without its id, what repeats ids, and where its training runs."""
+    columns = {name: value for name, value in row.columns.items() if name not in NAMES}
+    where = {"layout": Layout()} if isinstance(row, ModelRow) else {}
+    return replace(row, id="", columns=columns, **where)

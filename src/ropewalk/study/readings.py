@@ -102,10 +102,11 @@ def put_reading(
     options: Options,
     columns: Mapping[str, Any] | None = None,
 ) -> ReadingRow:
-    """A reading in the table of readings."""
+    """A reading in the table of readings; one that another experiment has too stands there once."""
     known = {"reading": id_, "rope": rope.name}
     columns = {**model.columns, **known, **(columns or {})}
-    return maker.put(maker.study.readings, ReadingRow(id_, kind, model.id, rope.id, corpora, options, columns))
+    row = ReadingRow(id_, kind, model.id, rope.id, corpora, options, columns)
+    return maker.put_once(maker.study.readings, row)
 
 
 def readings_named(maker: Maker, name: str, kind: str, key: str) -> ReadingRows:

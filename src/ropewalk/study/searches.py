@@ -46,16 +46,9 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
                             "experiment": name,
                         }
                         row = SearchJob(id_, model.id, corpora, options, given.workers, columns)
-                        rows.append(maker.put(maker.study.searches, _made_once(maker, row)))
+                        rows.append(maker.put_once(maker.study.searches, row))
     maker.made[f"searches.{name}"] = [row.id for row in rows]
     return rows
-
-
-def _made_once(maker: Maker, row: SearchJob) -> SearchJob:
-    """The same search of an experiment that was made before, which then serves both; else the row itself."""
-    nameless = replace(row, id="", columns={})
-    alike = (one for one in maker.study.searches.values() if replace(one, id="", columns={}) == nameless)
-    return next(alike, row)
 
 
 def known_length(model: ModelRow) -> int | None:
@@ -120,15 +113,8 @@ def _probes(
             ropes.setdefault(rope.id, (rope, {**blank, "method": rival, "factor": None if fixed else factor}))
     ropes |= {rope.id: (rope, one.columns) for rope, one in found.items()}
     corpora = maker.corpora(model.tokenizer, None, "corpora")
-    # What another experiment reads too is read once.
-    read = {
-        one.rope: one
-        for one in maker.study.readings.values()
-        if (one.kind, one.model, one.corpora, one.options) == ("probe", model.id, corpora, options)
-    }
     return [
-        read.get(rope.id)
-        or put_reading(maker, join(name, "probe", model.id, rope.name), "probe", model, rope, corpora, options, columns)
+        put_reading(maker, join(name, "probe", model.id, rope.name), "probe", model, rope, corpora, options, columns)
         for rope, columns in ropes.values()
     ]
 

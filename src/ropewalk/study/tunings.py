@@ -83,7 +83,7 @@ def put_tuned(
     corpora: tuple[str, ...],
     given: TuningRows | SweepRows,
 ) -> ModelRow:
-    """A tuned model in the table of models."""
+    """A tuned model in the table of models; one that another experiment has too stands there once."""
     row = ModelRow(
         id_,
         "tune",
@@ -96,7 +96,7 @@ def put_tuned(
         rope=rope.id,
         columns={"model": id_, **columns},
     )
-    return maker.put(maker.study.models, row)
+    return maker.put_once(maker.study.models, row)
 
 
 def tuning_report(maker: Maker, name: str, given: TuningRows) -> None:
