@@ -271,5 +271,5 @@ class Maker:
 def _nameless(row: Made) -> Made:
     """What a row is made of: itself without its id, what repeats ids, and where its training runs."""
     columns = {name: value for name, value in row.columns.items() if name not in NAMES}
-    where = {"layout": Layout()} if isinstance(row, ModelRow) else {}
-    return replace(row, id="", columns=columns, **where)
+    nameless = replace(row, id="", columns=columns)
+    return replace(nameless, layout=Layout()) if isinstance(nameless, ModelRow) else nameless
