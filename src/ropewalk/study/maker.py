@@ -268,8 +268,8 @@ class Maker:
         return table.setdefault(id_, row)
 
 
-def _nameless(row: Made) -> Made:
+def _nameless(row: ModelRow | ReadingRow | SearchJob) -> ModelRow | ReadingRow | SearchJob:
     """What a row is made of: itself without its id, what repeats ids, and where its training runs."""
-    columns = {name: value for name, value in row.columns.items() if name not in NAMES}
-    nameless = replace(row, id="", columns=columns)
-    return replace(nameless, layout=Layout()) if isinstance(nameless, ModelRow) else nameless
+    if isinstance(row, ModelRow):
+        row = replace(row, layout=Layout())
+    return replace(row, id="", columns={name: value for name, value in row.columns.items() if name not in NAMES})
