@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 WINDOW, TEXT = 128, 2048
-LONGEST = ("test_workflow.py", "test_slurm.py", "test_load.py", "test_storage.py")
+LONGEST = (
+    "test_workflow.py",
+    "test_slurm.py",
+    "test_load.py",
+    "test_tuning.py",
+    "test_one_hour.py",
+    "test_notebook.py",
+    "test_storage.py",
+)
 
 
 def pytest_xdist_auto_num_workers(config):

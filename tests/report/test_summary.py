@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def study(tmp_path):
 
 
 def test_the_page_shows_what_is_there_and_stands_alone(study):
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     page = (study / "report.html").read_text()
     assert "fresh: a model of 558,208 weights, trained from nothing on 5,324,800 tokens in texts of 128." in page
     assert "tuned: a model" not in page
@@ -54,7 +55,7 @@ def test_the_page_shows_what_is_there_and_stands_alone(study):
 
 
 def test_the_answer_stands_before_the_figure_and_how_sure_after_it(study):
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     page = (study / "report.html").read_text()
     answer, figure, sure = (
         page.index(part) for part in ("<p class=answer>", "data:image/png", "How sure, and at which")
@@ -68,7 +69,7 @@ def test_the_answer_stands_before_the_figure_and_how_sure_after_it(study):
 def test_what_decides_nothing_says_so(study):
     scores = study / "reports/search/e/scores.json"
     scores.write_text(scores.read_text().replace("-0.3", "0.3"))
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     page = (study / "report.html").read_text()
     assert "Nothing is decided here: at this scale" in page
     assert "<span class='v reproduced'>reproduced</span> " not in page
@@ -79,7 +80,7 @@ def test_what_no_paper_claims_anything_of_stands_after_what_was_found(study):
     report.mkdir(parents=True)
     Scores({"stage": "perplexity", "experiment": "reading"}, ()).write(report / "scores.json")
     Image.new("RGB", (40, 20), "white").save(report / "nll_by_position.png")
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     page = (study / "report.html").read_text()
     titles = re.findall(r"<h2>([^<]*\?)", page)
     assert titles == ["Does a searched rope beat hand-made ones?", "How far does the model read, with each rope?"]
@@ -90,18 +91,36 @@ def test_what_no_paper_claims_anything_of_stands_after_what_was_found(study):
 
 
 def test_the_page_says_how_long_each_part_took_and_where_a_model_came_from(study):
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     assert "How long it took" not in (study / "report.html").read_text()
     (study / "models/theirs").mkdir()
     (study / "models/theirs/source.json").write_text(json.dumps({"kind": "hub", "name": "a/b", "revision": None}))
-    write_summary(study, study / "report.html", "fetch models  2:05  1 job")
+    write_summary([study], study / "report.html", {"mine": "fetch models  2:05  1 job"})
     page = (study / "report.html").read_text()
     assert "<pre>fetch models  2:05  1 job</pre>" in page
     assert " theirs: hub:a/b." in page
 
 
+def test_of_several_studies_that_of_a_real_model_stands_first_and_each_is_named(study, tmp_path):
+    real = tmp_path / "real"
+    shutil.copytree(study, real)
+    (real / "models/theirs").mkdir()
+    (real / "models/theirs/source.json").write_text(json.dumps({"kind": "hub", "name": "a/b", "revision": None}))
+    write_summary([study, real], tmp_path / "both.html", {"mine": "3:00", "real": ""})
+    page = (tmp_path / "both.html").read_text()
+    title = "Does a searched rope beat hand-made ones?"
+    assert re.findall(f"<h2>{re.escape(title)} <small>([^<]*)</small>", page) == ["real · e", "mine · e"]
+    assert "Ropewalk: real, mine" in page
+    for name in ("real", "mine"):
+        assert f"href='{name}/reports/search/e/search.html'" in page
+        assert f"<a href='{name}/scorecard/scorecard.html'>The scorecard of {name}</a>" in page
+        assert f"<h3>{name}/search/e</h3>" in page
+    assert page.count("<pre>3:00</pre>") == 1
+    assert page.index("theirs: hub:a/b.") < page.index("fresh: a model")
+
+
 def test_every_file_of_a_report_is_listed_with_what_it_shows(study):
-    write_summary(study, study / "report.html")
+    write_summary([study], study / "report.html")
     page = (study / "report.html").read_text()
     _, _, files = page.partition("<h2 id=files>")
     assert "<h3>search/e</h3>" in files

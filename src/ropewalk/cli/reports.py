@@ -119,11 +119,11 @@ def scorecard(
 
 
 def summary(
-    study: Annotated[Path, typer.Argument(help="results of a study, like results/embedded")],
+    studies: Annotated[list[Path], typer.Argument(help="results of studies, like results/smollm2 results/embedded")],
     output: Output,
 ) -> None:
-    """Write the page of a study for a person who has five minutes: what was tried, what held up, and the figures."""
+    """Write a page for a person who has five minutes: what was tried and held up, with figures; real models first."""
     from ropewalk.report.summary import write_summary
     from ropewalk.study.times import recorded_times
 
-    write_summary(study, output, recorded_times(study))
+    write_summary(studies, output, {study.name: recorded_times(study) for study in studies})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ropewalk.report.scorecard import CLAIMS, counts, evaluate, experiments
 from ropewalk.report.scorecard.claim import Experiment
 from ropewalk.report.scorecard.verdict import Finding
 from ropewalk.scores import Scores
+
+WORDS = "One workflow holds three papers on the length that a language model reads against measurements."
 
 
 @dataclass(frozen=True)
@@ -132,47 +135,57 @@ SECTIONS = (
 )
 
 
-def write_summary(study: Path, output: Path, times: str = "") -> None:
-    """Write the page from what a study left behind.
+def write_summary(studies: Sequence[Path], output: Path, times: Mapping[str, str] | None = None) -> None:
+    """Write the page from what studies left behind: of those with a real model first.
 
     Args:
-        study: ``results/NAME``; stages that it lacks are left out.
+        studies: ``results/NAME`` each; stages that they lack are left out.
         output: the page; its links are relative to it.
-        times: how long the jobs took, a line a stage.
+        times: by the name of a study, how long its jobs took, a line a stage.
 
     Raises:
-        UserError: a file of scores is missing or damaged.
+        UserError: a study is no folder, or a file of scores is missing or damaged.
     """
-    reports = experiments(study)
-    findings = evaluate(CLAIMS, reports)
-    stages = [
-        _stage(study, section, report, findings)
-        for section in SECTIONS
-        for report in reports
-        if report.stage == section.stage
-    ]
+    ordered = sorted(studies, key=lambda study: not _fetched(study))
+    reports = {study: experiments(study) for study in ordered}
+    findings = evaluate(CLAIMS, [report for study in ordered for report in reports[study]])
+    places = {study: Path(os.path.relpath(study, output.parent)) for study in ordered}
+    stages = []
+    for study in ordered:
+        own = [
+            _stage(study, places[study], section, report, findings, several=len(ordered) > 1)
+            for section in SECTIONS
+            for report in reports[study]
+            if report.stage == section.stage
+        ]
+        # What was decided first, then what was asked and stayed open.
+        stages += sorted(own, key=lambda stage: (not stage["decided"], not stage["findings"]))
     page = render(
         "summary",
         "Ropewalk",
-        heading=f"Ropewalk: {study.name}",
+        heading=f"Ropewalk: {', '.join(study.name for study in ordered)}",
         width="60em",
-        scale=_scale(study),
+        scale=" ".join([WORDS, *filter(None, map(_scale, ordered))]),
         claim_count=len(CLAIMS),
-        files=_files(study, {Path(report.file).parent for report in reports}),
+        files=_files(reports, output.parent),
         counts=counts(findings, every=False),
-        # What was decided first, then what was asked and stayed open.
-        stages=sorted(stages, key=lambda stage: (not stage["decided"], not stage["findings"])),
+        stages=stages,
         computed=[one for one in findings if one.experiment is None and one.evidence],
         untried=[one for one in findings if not one.evidence],
-        times=times,
+        scorecards={study.name: (places[study] / "scorecard/scorecard.html").as_posix() for study in ordered},
+        times={name: text for name, text in (times or {}).items() if text},
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
+def _fetched(study: Path) -> list[Path]:
+    """What says of each model of a study that was not made there where it came from."""
+    return sorted(study.glob("models/*/source.json"))
+
+
 def _scale(study: Path) -> str:
-    """Which model was tried, in words."""
-    words = "One workflow holds three papers on the length that a language model reads against measurements."
+    """Which models a study tried, in words."""
     alike: dict[str, list[str]] = {}
     for file in sorted(study.glob("models/*/training.json")):
         record = read_json(file, "the record of a training")
@@ -184,36 +197,57 @@ def _scale(study: Path) -> str:
             f"of {record['shape']['length']:,}."
         )
         alike.setdefault(what, []).append(file.parent.name)
-    for file in sorted(study.glob("models/*/source.json")):
+    words = []
+    for file in _fetched(study):
         source = read_json(file, "where a model came from")
-        words += f" {file.parent.name}: {source['kind']}:{source['name']}."
+        words.append(f"{file.parent.name}: {source['kind']}:{source['name']}.")
     for what, names in alike.items():
-        words += f" {', '.join(names)}: {'a model' if len(names) == 1 else f'{len(names)} models'} of {what}"
-    return words
+        words.append(f"{', '.join(names)}: {'a model' if len(names) == 1 else f'{len(names)} models'} of {what}")
+    return " ".join(words)
 
 
-def _files(study: Path, reports: Collection[Path]) -> dict[str, list[dict[str, str]]]:
-    """What there is to open, by report: pages, figures and tables, relative to the study, with what each shows."""
+def _files(reports: Mapping[Path, Sequence[Experiment]], page: Path) -> dict[str, list[dict[str, str]]]:
+    """What there is to open, by report: pages, figures and tables, relative to the page's folder, and what each shows.
+
+    Args:
+        reports: of each study.
+        page: the folder of the page.
+    """
     captions = tomllib.loads((Path(__file__).parent / "templates/captions.toml").read_text(encoding="utf-8"))
     found: dict[str, list[dict[str, str]]] = {}
-    for file in sorted(study.glob("reports/*/*/*"), key=lambda file: (file.parent, file.suffix, file.name)):
-        known = file.parent.relative_to(study) in reports or file.parts[-3] == "predictions"
-        if known and file.suffix in (".html", ".csv", ".png"):
-            caption = captions.get(file.parts[-3], {}).get(file.name, "")
-            entry = {"name": file.name, "place": file.relative_to(study).as_posix(), "caption": caption}
-            found.setdefault(f"{file.parts[-3]}/{file.parts[-2]}", []).append(entry)
+    for study, own in reports.items():
+        kept = {Path(report.file).parent for report in own}
+        for file in sorted(study.glob("reports/*/*/*"), key=lambda file: (file.parent, file.suffix, file.name)):
+            known = file.parent.relative_to(study) in kept or file.parts[-3] == "predictions"
+            if known and file.suffix in (".html", ".csv", ".png"):
+                caption = captions.get(file.parts[-3], {}).get(file.name, "")
+                place = Path(os.path.relpath(file, page)).as_posix()
+                called = [study.name] * (len(reports) > 1) + [file.parts[-3], file.parts[-2]]
+                found.setdefault("/".join(called), []).append({"name": file.name, "place": place, "caption": caption})
     return found
 
 
-def _stage(study: Path, section: Section, report: Experiment, findings: Sequence[Finding]) -> dict[str, Any]:
-    """A section of the page: what is decided there, its figure, and all that was found."""
+def _stage(
+    study: Path, place: Path, section: Section, report: Experiment, findings: Sequence[Finding], *, several: bool
+) -> dict[str, Any]:
+    """A section of the page: what is decided there, its figure, and all that was found.
+
+    Args:
+        study: its results.
+        place: the same, from the page.
+        section: what is said of the stage.
+        report: of the study.
+        findings: of all studies.
+        several: whether the page is of several studies, so that each section names its own.
+    """
     own = [one for one in findings if one.experiment == report]
-    place = Path(report.file).parent
+    inside = Path(report.file).parent
+    named = [study.name] * several + [report.name] * (report.name != section.stage)
     return {
         "section": section,
-        "place": place.as_posix(),
-        "figure": base64.b64encode((study / place / section.figure).read_bytes()).decode(),
-        "name": "" if report.name == section.stage else report.name,
+        "place": (place / inside).as_posix(),
+        "figure": base64.b64encode((study / inside / section.figure).read_bytes()).decode(),
+        "name": " · ".join(named),
         "findings": own,
         "decided": [one for one in own if one.decisive and one.verdict in ("reproduced", "not reproduced")],
         "counts": counts(own, every=False),
