@@ -109,6 +109,8 @@ rule pretrain:
         f"{BENCHMARKS}/models/{{model}}.tsv"
     wildcard_constraints:
         model=one_of(models_of("pretrain")),
+    # Before what earlier models make possible: one that is left to the end has a core wait for the other.
+    priority: 2
     conda:
         "../../envs/ropewalk.yaml"
     threads: threads_of("pretrain")
