@@ -89,7 +89,7 @@ def rotated(states, inv_freq):
 @pytest.mark.parametrize("wanted", MAPS, ids=str)
 def test_blocks_compute_what_a_dense_reference_computes(wanted, monkeypatch):
     """With half of each head rotated, keys shared by two heads, and blocks of some ten queries."""
-    monkeypatch.setitem(mapped_attention.SCORE_BYTES, "cpu", 4 * 4 * TOKENS * 11)
+    monkeypatch.setattr(mapped_attention, "SCORE_BYTES", 4 * 4 * TOKENS * 11)
     torch.manual_seed(0)
     inv_freq = default_rope(8, 1e4, 64).inv_freq
     query, key, value = (torch.randn(1, heads, TOKENS, 16) for heads in (4, 2, 2))
@@ -181,7 +181,7 @@ def test_memory_grows_with_the_length(monkeypatch):
         sizes.append(out.numel() * out.element_size())
         return out
 
-    monkeypatch.setitem(mapped_attention.SCORE_BYTES, "cpu", 2**16)
+    monkeypatch.setattr(mapped_attention, "SCORE_BYTES", 2**16)
     monkeypatch.setattr(torch, "einsum", seen)
     module = torch.nn.Module()
     module._ropewalk_map = Bound(PositionMap("self_extend", 64, 8), default_rope(16, 1e4, 64).inv_freq, "halves")

@@ -25,8 +25,10 @@ from ropewalk.rope.position_map import PositionMap
 
 NAME = "ropewalk_mapped"
 """What transformers calls this attention."""
-SCORE_BYTES = {"cpu": 2**23, "cuda": 2**27}
-"""Memory for the scores of one block of queries: on a CPU what stays in its caches, else few launches of kernels."""
+SCORE_BYTES = 2**27
+"""Memory for the scores of one block of queries."""
+CPU_QUERIES = 128
+"""Queries of a block on a CPU, whose caches hold the scores of these: fewer are slow products, more do not fit."""
 
 Layout = Literal["halves", "pairs"]
 LAYOUTS: tuple[Layout, ...] = ("halves", "pairs")
@@ -199,7 +201,9 @@ def mapped_attention(
     keys = [_turned(key, turn, bound.layout) for turn in turns.keys]
     places = torch.arange(total, device=query.device)
     out = query.new_empty(rows, heads, count, value.shape[-1])
-    size = max(1, SCORE_BYTES.get(query.device.type, SCORE_BYTES["cuda"]) // (4 * rows * heads * total))
+    size = max(1, min(count, SCORE_BYTES // (4 * rows * heads * total)))
+    if query.device.type == "cpu":
+        size = min(size, CPU_QUERIES)
     for start in range(0, count, size):
         stop = min(start + size, count)
         seen = total - count + stop
