@@ -68,9 +68,7 @@ rule study:
     threads: 1
     params:
         # In its own order: what two experiments share is made by the first.
-        text=json.dumps(
-            {"config": plain(STUDY.config), "reports": list(STUDY.reports)}
-        ),
+        text=json.dumps({"config": plain(STUDY.config), "reports": list(STUDY.reports)}),
     message:
         "write down the configuration, and which reports belong to it"
     shell:
