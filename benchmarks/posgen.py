@@ -32,7 +32,7 @@ from ropewalk.posgen.options import PosGenOptions
 from ropewalk.posgen.scoring import predict
 from ropewalk.posgen.training import training_losses
 from ropewalk.rope import default_rope
-from ropewalk.rope.methods import resonance
+from ropewalk.rope.pairs import resonance
 from ropewalk.scores import Scores
 
 SIZES = {

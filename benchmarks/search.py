@@ -34,7 +34,8 @@ from ropewalk.models.loading import load_model
 from ropewalk.models.rope_reading import read_rope
 from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import load_tokenizer
-from ropewalk.rope.methods import mrrope_pro, ntk, yarn
+from ropewalk.rope.bases import ntk
+from ropewalk.rope.ramps import mrrope_pro, yarn
 from ropewalk.scores import Scores
 from ropewalk.search.objective import Objective, Reader, ability, make_probes
 from ropewalk.search.options import SearchOptions

@@ -69,7 +69,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        else:
+        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):  # expressions import nothing
             yield from _names(node)
 
 

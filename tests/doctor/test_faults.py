@@ -6,7 +6,9 @@ import torch
 
 from ropewalk.doctor.faults import FAULTS, RIGHT, Intended, _to_bfloat16, hypotheses
 from ropewalk.rope import Rope, default_rope
-from ropewalk.rope.methods import llama3, longrope, pi, yarn
+from ropewalk.rope.bases import pi
+from ropewalk.rope.pairs import longrope
+from ropewalk.rope.ramps import llama3, yarn
 
 
 def plain(base: float = 500_000.0, original: int = 256) -> Rope:

@@ -15,7 +15,9 @@ from ropewalk.report import figures
 from ropewalk.report.options import PerplexityReportOptions
 from ropewalk.report.perplexity import write_report
 from ropewalk.rope import default_rope
-from ropewalk.rope.methods import dynamic_ntk, p_rope, yarn
+from ropewalk.rope.bases import dynamic_ntk
+from ropewalk.rope.pairs import p_rope
+from ropewalk.rope.ramps import yarn
 from ropewalk.scores import Scores
 
 LENGTHS = [32, 64, 128]

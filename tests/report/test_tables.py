@@ -6,7 +6,9 @@ import pandas as pd
 from ropewalk.reading.perplexity import perplexity_table
 from ropewalk.report.tables import perplexity_html, perplexity_text, rope_text
 from ropewalk.rope import default_rope
-from ropewalk.rope.methods import p_rope, resonance, self_extend, yarn
+from ropewalk.rope.beside_table import self_extend
+from ropewalk.rope.pairs import p_rope, resonance
+from ropewalk.rope.ramps import yarn
 
 
 def rows(shift: float) -> pd.DataFrame:

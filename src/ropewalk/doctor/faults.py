@@ -13,7 +13,8 @@ import numpy as np
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope, default_rope
-from ropewalk.rope.methods import cook, pi
+from ropewalk.rope.bases import pi
+from ropewalk.rope.methods import cook
 from ropewalk.rope.rope import FloatArray
 
 RIGHT = "right"

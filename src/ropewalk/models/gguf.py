@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from ropewalk.errors import UserError
-from ropewalk.rope import Rope, methods
+from ropewalk.rope import Rope
+from ropewalk.rope.bases import default_rope, pi
+from ropewalk.rope.pairs import longrope
+from ropewalk.rope.ramps import yarn
 from ropewalk.rope.rope import FloatArray
 
 FREQS = ("rope_freqs.weight",)
@@ -112,7 +115,7 @@ def read_table(reader: Any, *, length: int | None = None) -> Rope:
         UserError: the file lacks what a table needs.
     """
     base = value(reader, "{arch}.rope.freq_base", 10_000.0)
-    return methods.default_rope(_rotary_dim(reader), base, length or training_length(reader)[0])
+    return default_rope(_rotary_dim(reader), base, length or training_length(reader)[0])
 
 
 def read_rope(reader: Any, *, length: int | None = None) -> Rope:
@@ -132,10 +135,10 @@ def read_rope(reader: Any, *, length: int | None = None) -> Rope:
     factor = value(reader, "{arch}.rope.scaling.attn_factor", 1.0)
     match kind:
         case "linear":
-            rope = methods.pi(rope, factor=stretch) if stretch > 1 else rope
+            rope = pi(rope, factor=stretch) if stretch > 1 else rope
         case "yarn":
             betas = {name: value(reader, f"{{arch}}.rope.scaling.yarn_{name}") for name in ("beta_fast", "beta_slow")}
-            rope = methods.yarn(rope, factor=stretch, **{name: beta for name, beta in betas.items() if beta})
+            rope = yarn(rope, factor=stretch, **{name: beta for name, beta in betas.items() if beta})
         case "none" | "longrope":
             pass
         case _:
@@ -154,7 +157,7 @@ def read_rope(reader: Any, *, length: int | None = None) -> Rope:
 
 def _divided(rope: Rope, long: FloatArray, short: FloatArray | None, factor: float) -> Rope:
     both = None if short is None or np.array_equal(short, long) else short.tolist()
-    divided = methods.longrope(rope, long_factor=long.tolist(), short_factor=both, attention_factor=factor)
+    divided = longrope(rope, long_factor=long.tolist(), short_factor=both, attention_factor=factor)
     changed = factor != 1.0 or np.any(long != 1.0) or (short is not None and np.any(short != 1.0))
     return divided if changed else rope
 

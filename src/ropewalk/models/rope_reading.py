@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ropewalk.errors import UserError
 from ropewalk.models import families
-from ropewalk.rope import Rope, methods
+from ropewalk.rope import Rope
+from ropewalk.rope.bases import default_rope, dynamic_ntk, ntk, pi
+from ropewalk.rope.pairs import longrope, p_rope
+from ropewalk.rope.ramps import llama3, yarn
 from ropewalk.rope.rope import GLOBAL, as_integer, as_number
 
 if TYPE_CHECKING:
@@ -191,7 +194,7 @@ def read_rope(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | N
     """
     own, text = site(config, layers), text_config(config)
     trained = training_length(config, layers)[0] if length is None else as_integer("length", length, at_least=1)
-    rope = methods.default_rope(own.rotary_dim, own.base, trained)
+    rope = default_rope(own.rotary_dim, own.base, trained)
     given, kind = dict(own.parameters), own.parameters.get("rope_type", "default")
 
     def options(*names: str) -> dict[str, Any]:
@@ -208,14 +211,14 @@ def read_rope(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | N
         case "default":
             pass
         case "linear":
-            rope = methods.pi(rope, factor=factor())
+            rope = pi(rope, factor=factor())
         case "proportional":
-            rope = methods.p_rope(rope, p=given.get("partial_rotary_factor", 1.0))
-            rope = methods.pi(rope, factor=factor()) if "factor" in given else rope
+            rope = p_rope(rope, p=given.get("partial_rotary_factor", 1.0))
+            rope = pi(rope, factor=factor()) if "factor" in given else rope
         case "dynamic" if "alpha" in given and text.model_type in families.NTK_ALPHA:
-            rope = methods.ntk(rope, factor=as_number("rope_parameters.alpha", given["alpha"]))
+            rope = ntk(rope, factor=as_number("rope_parameters.alpha", given["alpha"]))
         case "dynamic":
-            rope = methods.dynamic_ntk(rope, factor=factor())
+            rope = dynamic_ntk(rope, factor=factor())
         case "yarn":
             stretch = factor()
             wanted = options("beta_fast", "beta_slow", "attention_factor")
@@ -225,16 +228,16 @@ def read_rope(config: PreTrainedConfig, *, layers: str = GLOBAL, length: int | N
                 wanted["attention_factor"] = _mscale(stretch, given["mscale"]) / _mscale(
                     stretch, given["mscale_all_dim"]
                 )
-            rope = methods.yarn(rope, factor=stretch, **wanted)
+            rope = yarn(rope, factor=stretch, **wanted)
         case "llama3":
-            rope = methods.llama3(rope, factor=factor(), **options("low_freq_factor", "high_freq_factor"))
+            rope = llama3(rope, factor=factor(), **options("low_freq_factor", "high_freq_factor"))
         case "longrope":
             wanted = options("long_factor", "short_factor", "attention_factor")
             if text.model_type in families.REBUILT and "long_mscale" in given:
                 wanted["attention_factor"] = given["long_mscale"]
             if "long_factor" not in wanted:
                 raise UserError("rope_parameters of type 'longrope' name no long_factor; expected a list of divisors.")
-            rope = methods.longrope(rope, factor=factor(), **wanted)
+            rope = longrope(rope, factor=factor(), **wanted)
         case _:
             raise UserError(f"model type {text.model_type!r}: rope type {kind!r} is not supported.")
     return replace(rope, layers=layers) if layers != GLOBAL else rope

@@ -6,7 +6,8 @@ so methods compose: ``resonance(yarn(default_rope(128, 10000.0, 4096), factor=8)
 
 from __future__ import annotations
 
-from ropewalk.rope.methods import METHODS, apply, default_rope
+from ropewalk.rope.bases import default_rope
+from ropewalk.rope.methods import METHODS, apply
 from ropewalk.rope.rope import Rope, Step
 from ropewalk.rope.tables import angles, cos_sin
 

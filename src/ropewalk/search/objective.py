@@ -37,7 +37,7 @@ from ropewalk.reading.copying import SCORED
 from ropewalk.reading.needle import hide
 from ropewalk.reading.nll import check_memory, chunk_logits, memory_errors, rows_at_once, texts
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import yarn
+from ropewalk.rope.ramps import yarn
 from ropewalk.rope.rope import FloatArray
 from ropewalk.search.options import Retrieval
 from ropewalk.search.value import document_values

@@ -25,7 +25,10 @@ from scipy.optimize import minimize
 
 from ropewalk.errors import UserError
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import default_rope, leaky_rerope, longrope, mrrope_pro, mrrope_uni, yarn
+from ropewalk.rope.bases import default_rope
+from ropewalk.rope.beside_table import leaky_rerope
+from ropewalk.rope.pairs import longrope
+from ropewalk.rope.ramps import mrrope_pro, mrrope_uni, yarn
 from ropewalk.rope.rope import FloatArray, as_number
 
 YARN_TEMPERATURE = 0.1
@@ -113,7 +116,7 @@ class Space(ABC):
         """The values, but for c, of a point near ln lambda_i, shape (pairs,)."""
 
     def rope(self, values: Mapping[str, float]) -> Rope:
-        """The rope of a point, made by :func:`ropewalk.rope.methods.longrope`, so that one command makes it again."""
+        """The rope of a point, made by :func:`ropewalk.rope.pairs.longrope`, so that one command makes it again."""
         return longrope(
             self.table,
             long_factor=np.exp(self.log_divisors(values)).tolist(),

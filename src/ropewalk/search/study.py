@@ -40,7 +40,8 @@ from ropewalk.files import whole_file
 from ropewalk.options import plain
 from ropewalk.progress import Progress
 from ropewalk.rope import Rope
-from ropewalk.rope.methods import mrrope_pro, mrrope_uni, ntk, ntk_critical, pi, yarn, yarn_written
+from ropewalk.rope.bases import ntk, ntk_critical, pi
+from ropewalk.rope.ramps import mrrope_pro, mrrope_uni, yarn, yarn_written
 from ropewalk.rope.rope import FloatArray
 from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Objective, ProbeResults

@@ -25,8 +25,8 @@ from ropewalk.report.scorecard.claim import (
 )
 from ropewalk.report.scorecard.reading import cases, evidence, named, number, row_of
 from ropewalk.rope import default_rope
-from ropewalk.rope import methods as m
 from ropewalk.rope.diagnostics import wavelength_lcm
+from ropewalk.rope.pairs import resonance
 from ropewalk.rope.theory import critical_pairs
 
 LLAMA2 = default_rope(128, 10_000.0, 4096)
@@ -62,7 +62,7 @@ LEVAL_PUBLISHED = {
 
 
 def _integer_distance() -> list[Evidence]:
-    waves = m.resonance(LLAMA2).wavelengths
+    waves = resonance(LLAMA2).wavelengths
     return [Evidence.exact(np.abs(waves - np.round(waves)).max())]
 
 
@@ -220,7 +220,7 @@ def _claims() -> list[Claim]:
             "computed",
             COMPUTED,
             None,
-            lambda: [Evidence.exact(wavelength_lcm(m.resonance(LLAMA2)) / 10**51)],
+            lambda: [Evidence.exact(wavelength_lcm(resonance(LLAMA2)) / 10**51)],
         ),
         Claim(
             "resonance/perplexity-below-yarn",

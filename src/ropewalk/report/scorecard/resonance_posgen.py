@@ -29,8 +29,9 @@ from ropewalk.report.scorecard.reading import cases, evidence, named, over_seeds
 from ropewalk.report.scorecard.resonance import RECIPES
 from ropewalk.report.scorecard.verdict import FEWEST_SEEDS
 from ropewalk.rope import Rope, default_rope
-from ropewalk.rope import methods as m
 from ropewalk.rope.diagnostics import feature_gap
+from ropewalk.rope.pairs import resonance
+from ropewalk.rope.ramps import yarn_written
 from ropewalk.rope.theory import critical_pairs
 from ropewalk.scores import Score
 
@@ -60,8 +61,8 @@ def _precritical_gap(rope: Rope) -> float:
 
 
 def _yarn_gap() -> list[Evidence]:
-    yarn = m.yarn_written(TOY, factor=4, beta=2, mixing="wavelength")
-    return [Evidence.exact(_precritical_gap(m.resonance(yarn)) - _precritical_gap(yarn))]
+    yarn = yarn_written(TOY, factor=4, beta=2, mixing="wavelength")
+    return [Evidence.exact(_precritical_gap(resonance(yarn)) - _precritical_gap(yarn))]
 
 
 def _starts_in_training() -> list[Evidence]:
@@ -217,7 +218,7 @@ def _claims() -> list[Claim]:
             "computed",
             COMPUTED,
             None,
-            lambda: [Evidence.exact(_precritical_gap(m.resonance(TOY)))],
+            lambda: [Evidence.exact(_precritical_gap(resonance(TOY)))],
         ),
         Claim(
             "resonance/gap-without",
