@@ -37,9 +37,9 @@ from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.rope.bases import ntk
 from ropewalk.rope.ramps import mrrope_pro, yarn
 from ropewalk.scores import Scores
+from ropewalk.search.comparison import BY_HAND
 from ropewalk.search.objective import Objective, Reader, ability, make_probes
 from ropewalk.search.options import SearchOptions
-from ropewalk.search.results import BY_HAND
 from ropewalk.search.space import make_space
 from ropewalk.search.study import SearchLoop
 

@@ -13,9 +13,9 @@ from ropewalk.files import whole_folder
 from ropewalk.report import search_figures as figures
 from ropewalk.report.search_page import Tables, searches_html
 from ropewalk.scores import ReportSetting, Score, Scores, number_rows
+from ropewalk.search.comparison import Comparison, read_comparison
 from ropewalk.search.objective import ABLE
 from ropewalk.search.options import SearchReportOptions
-from ropewalk.search.results import Comparison, read_comparison
 
 
 def write_report(

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from ropewalk.intervals import student
 from ropewalk.report.style import GREY, INK, Label, inks, label_ends, label_points, save
 from ropewalk.rope import diagnostics
-from ropewalk.search.results import BY_HAND, ORIGINAL, WITHIN, Comparison, convergence
+from ropewalk.search.comparison import BY_HAND, ORIGINAL, WITHIN, Comparison
+from ropewalk.search.effort import convergence
 from ropewalk.search.value import REFERENCE
 
 DRAWN = {"ntk": "-", "yarn": "--", "mrrope-pro": ":", "llama3": "-."}

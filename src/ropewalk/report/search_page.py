@@ -12,19 +12,9 @@ import pandas as pd
 
 from ropewalk.report.html import bounds_text, interval_text, render
 from ropewalk.report.tables import grouped
-from ropewalk.search.results import (
-    BY_HAND,
-    WITHIN,
-    Comparison,
-    bounds,
-    by_model,
-    differences,
-    replacing,
-    resonant,
-    rivals,
-    standings,
-    transfer,
-)
+from ropewalk.search.comparison import BY_HAND, WITHIN, Comparison
+from ropewalk.search.effort import bounds, replacing, rivals
+from ropewalk.search.standings import by_model, differences, resonant, standings, transfer
 from ropewalk.search.value import REFERENCE
 
 

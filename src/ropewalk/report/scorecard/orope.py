@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ropewalk.report.scorecard.claim import ANY, Claim, Competence, Evidence, Experiment, above, below, never
 from ropewalk.report.scorecard.reading import cases, evidence, number, row_of
-from ropewalk.search.results import BY_HAND, ORIGINAL
+from ropewalk.search.comparison import BY_HAND, ORIGINAL
 
 PUBLISHED = {2: ("8K", 21.9), 4: ("16K", 32.1), 8: ("32K", 41.2)}
 """Tokens, and the gain over baselines in percent of a metric that the abstract does not name. Nor does it name the

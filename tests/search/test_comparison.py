@@ -16,19 +16,11 @@ from ropewalk.models.rope_reading import read_rope
 from ropewalk.report.search import write_report
 from ropewalk.rope import Rope, methods
 from ropewalk.scores import Scores
+from ropewalk.search.comparison import BY_HAND, read_comparison
+from ropewalk.search.effort import first_below, replacing, rivals
 from ropewalk.search.options import ProbeOptions, SearchReportOptions
 from ropewalk.search.probe import probe
-from ropewalk.search.results import (
-    BY_HAND,
-    differences,
-    first_below,
-    read_comparison,
-    replacing,
-    resonant,
-    rivals,
-    standings,
-    transfer,
-)
+from ropewalk.search.standings import differences, resonant, standings, transfer
 
 T2 = 4.302652729911275
 """Student's t with two degrees of freedom, two-sided at 95 %, from a table."""
