@@ -40,7 +40,7 @@ from ropewalk.scores import Scores
 from ropewalk.search.comparison import BY_HAND
 from ropewalk.search.objective import Objective, Reader, ability, make_probes
 from ropewalk.search.options import SearchOptions
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 from ropewalk.search.study import SearchLoop
 
 

@@ -44,7 +44,7 @@ def closure(job: str) -> set[str]:
         ("reading/document_nll.py", {"nll"}, {"tune", "copying", "posgen"}),
         ("rope/methods.py", {"tune", "nll", "rope", "search", "posgen", "leval"}, {"corpus"}),
         ("report/templates/perplexity.j2", {"report", "page"}, {"nll", "tune", "search"}),
-        ("search/space.py", {"search"}, {"nll", "tune", "needle"}),
+        ("search/spaces.py", {"search"}, {"nll", "tune", "needle"}),
         ("posgen/training.py", {"posgen"}, {"tune", "nll", "search"}),
         ("corpora/sources.py", {"corpus"}, {"posgen", "rope"}),
         ("errors.py", set(JOBS), set()),

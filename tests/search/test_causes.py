@@ -5,7 +5,7 @@ import pytest
 
 from ropewalk.rope import default_rope, diagnostics, methods
 from ropewalk.search.causes import Causes, front, knee_points, knees
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 
 TABLE = default_rope(64, 10_000.0, 128)
 

@@ -9,9 +9,10 @@ import pytest
 
 from ropewalk.errors import OptionError
 from ropewalk.search import options
+from ropewalk.search.by_hand import BY_HAND
 from ropewalk.search.options import ProbeOptions, SearchOptions, SearchReportOptions
 from ropewalk.search.rivals import PROPOSERS
-from ropewalk.search.space import BY_HAND, SPACES
+from ropewalk.search.spaces import SPACES
 
 
 @pytest.mark.parametrize(

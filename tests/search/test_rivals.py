@@ -17,7 +17,7 @@ from ropewalk.search.rivals import (
     scan,
     sobol,
 )
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 
 TABLE = default_rope(64, 10_000.0, 128)
 

@@ -18,8 +18,9 @@ from ropewalk.models.sources import ModelSource
 from ropewalk.models.tokenizers import byte_tokenizer
 from ropewalk.rope import Rope, apply
 from ropewalk.scores import Scores
+from ropewalk.search.by_hand import TunedStep
 from ropewalk.search.objective import Objective, Reader, make_probes
-from ropewalk.search.space import TunedStep, make_space
+from ropewalk.search.spaces import make_space
 
 
 def test_a_search_writes_a_rope_that_one_command_makes_again(source, searches):

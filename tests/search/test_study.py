@@ -17,7 +17,7 @@ from ropewalk.rope import default_rope
 from ropewalk.search import causes
 from ropewalk.search.objective import Objective, ProbeResults
 from ropewalk.search.options import SearchOptions
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 from ropewalk.search.study import FEWEST, SearchLoop, first_points
 
 TABLE = default_rope(64, 10_000.0, 128)

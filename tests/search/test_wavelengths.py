@@ -7,7 +7,7 @@ import pytest
 
 from ropewalk.rope import default_rope, methods
 from ropewalk.search.causes import sobol_values
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 from ropewalk.search.study import first_points
 
 TABLE = default_rope(64, 10_000.0, 128)

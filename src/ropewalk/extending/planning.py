@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ropewalk.errors import UserError
 from ropewalk.extending.recommendation import FEWEST
 from ropewalk.progress import clock
-from ropewalk.search.space import TunedYarn
+from ropewalk.search.by_hand import TunedYarn
 
 GRID = math.prod(len(few) for few in TunedYarn.constants.values())
 """Ropes of the grid of YaRN's constants, at most."""

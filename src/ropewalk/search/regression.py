@@ -26,7 +26,7 @@ from ropewalk.intervals import FEWEST_RESAMPLED, Interval
 from ropewalk.rope import Rope, default_rope
 from ropewalk.rope.diagnostics import g_w1, r_ker
 from ropewalk.rope.rope import FloatArray
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 
 POPULATIONS = ("sobol", "first points")
 """Ropes over which the regressions are made."""

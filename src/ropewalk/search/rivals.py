@@ -16,7 +16,8 @@ import numpy as np
 from scipy.stats import qmc
 
 from ropewalk.search.causes import sobol_values
-from ropewalk.search.space import YARN_TEMPERATURE, Groups, Pairs, Parameter, Space
+from ropewalk.search.space import YARN_TEMPERATURE, Parameter, Space
+from ropewalk.search.spaces import Groups, Pairs
 
 Values = dict[str, float]
 

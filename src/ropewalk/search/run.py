@@ -23,7 +23,7 @@ from ropewalk.models.tokenizers import load_tokenizer
 from ropewalk.scores import Scores, bare_rows
 from ropewalk.search.objective import Ability, Objective, Reader, ability, make_probes
 from ropewalk.search.options import SearchOptions
-from ropewalk.search.space import make_space
+from ropewalk.search.spaces import make_space
 from ropewalk.search.study import SearchLoop
 
 VERSION = 2

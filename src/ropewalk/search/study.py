@@ -43,11 +43,13 @@ from ropewalk.rope import Rope
 from ropewalk.rope.bases import ntk, ntk_critical, pi
 from ropewalk.rope.ramps import mrrope_pro, mrrope_uni, yarn, yarn_written
 from ropewalk.rope.rope import FloatArray
+from ropewalk.search.by_hand import ByHand
 from ropewalk.search.causes import knee_points
 from ropewalk.search.objective import Objective, ProbeResults
 from ropewalk.search.options import SearchOptions
 from ropewalk.search.rivals import PROPOSERS, STARTUP, Tried, best_of, sobol
-from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, ByHand, Space, Wavelengths
+from ropewalk.search.space import INSIDE, YARN_TEMPERATURE, Space
+from ropewalk.search.spaces import Wavelengths
 
 FEWEST = 4
 """Documents that are read to their end for every trial."""

@@ -9,8 +9,9 @@ import pytest
 
 from ropewalk.errors import UserError
 from ropewalk.rope import default_rope, methods
+from ropewalk.search.by_hand import BY_HAND
 from ropewalk.search.causes import sobol_values
-from ropewalk.search.space import BY_HAND, SPACES, make_space
+from ropewalk.search.spaces import SPACES, make_space
 
 LLAMA2 = default_rope(128, 10_000.0, 4096)
 LLAMA3 = default_rope(128, 500_000.0, 8192)
