@@ -2,8 +2,8 @@
 
 ``ramp`` and ``bands`` are few numbers in which the hand-made methods are points; ``tail`` and ``pairs`` free each pair,
 under the condition that slower pairs are divided by no less; ``groups`` drops that condition; ``mapped-ramp`` adds a
-map of positions. They are derived from published work (below), not from the ORoPE paper, whose own space could not be read.
-``wavelengths`` moves the wavelengths that Resonance RoPE rounds, and keeps the temperature.
+map of positions. They are derived from published work (below), not from the ORoPE paper, whose own space could not be
+read. ``wavelengths`` moves the wavelengths that Resonance RoPE rounds, and keeps the temperature.
 
 Symbols are those of :mod:`ropewalk.search.space`.
 """
