@@ -67,6 +67,15 @@ def test_what_is_saved_computes_what_was_patched(model, tmp_path, given):
     np.testing.assert_allclose(after, wanted, atol=1e-5)
 
 
+def test_pairs_that_stood_still_in_training_stand_still():
+    """A model that was pre-trained with p-RoPE, as Gemma 4 was, is an original one."""
+    carried = {"rope_type": "proportional", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    config = LlamaConfig(**SIZES, rope_parameters=carried)
+    rope = ropewalk.own_rope(ropewalk.extend(LlamaForCausalLM(config).eval(), "ntk", factor=4))
+    assert (rope.inv_freq[4:] < 1e-9).all()
+    np.testing.assert_allclose(rope.inv_freq[:4], 1e4 ** -(np.arange(4) / 8) * 4.0 ** -(np.arange(4) / 7), rtol=1e-6)
+
+
 def test_it_says_what_is_wrong_and_changes_nothing(model):
     config = model.config.to_dict()
     with pytest.raises(UserError, match="yarrn"):

@@ -72,8 +72,8 @@ def extend(
 
     if isinstance(rope, str):
         own = own_rope(model)
-        if own.changes:
-            made = " and ".join(step.method for step in own.changes)
+        if own.lengthened_by:
+            made = " and ".join(own.lengthened_by)
             raise UserError(f"this model carries a rope made by {made}; methods lengthen an original one.")
         rope = apply(own, rope.replace("-", "_"), **parameters)
     elif parameters:

@@ -81,8 +81,7 @@ def model_rope(model: str, revision: str | None = None, layers: str = GLOBAL, le
 
 
 def _check_original(rope: Rope, model: str) -> None:
-    carried = [step.method for step in rope.changes if step.method != "p_rope"]
-    if carried:
+    if carried := rope.lengthened_by:
         raise UserError(
             f"model {model} already carries a rope made by {' and '.join(carried)}; methods lengthen an original one. "
             "Start from its table (--head-dim, --base, --length), or compose on its own rope (`ropewalk rope default`, "

@@ -147,7 +147,7 @@ def extend(wish: Wish, folder: Path) -> dict[str, Any]:
 def _native_length(rope: Rope, config: Any) -> int:
     """Tokens that a model reads by itself: those of its training, or those that it was lengthened to."""
     announced = getattr(config, "max_position_embeddings", None) or rope.original_length
-    return max(rope.original_length, announced) if rope.changes else rope.original_length
+    return max(rope.original_length, announced) if rope.lengthened_by else rope.original_length
 
 
 def _ability(
@@ -265,8 +265,11 @@ class _Run:
 
     def _choosing(self) -> tuple[int, str]:
         """Documents that a trial of a search reads, or why nothing can be searched."""
-        if self.subject.rope.changes:
-            return 0, "the model was lengthened before, and searches start from an original rope"
+        if made := " and ".join(step.method for step in self.subject.rope.changes):
+            return (
+                0,
+                f"searches start from a table of pre-training whose pairs all turn, and this one is made by {made}",
+            )
         if find_spec("optuna") is None:
             return 0, "the package optuna is not installed; ropewalk[study] has it"
         if self.wish.native:

@@ -96,6 +96,11 @@ class Rope:
         return tuple(step for step in self.steps if step.method not in ("default", "layers"))
 
     @property
+    def lengthened_by(self) -> list[str]:
+        """The methods that may have changed the table, but for p-RoPE, which models are pre-trained with."""
+        return [step.method for step in self.changes if step.method != "p_rope"]
+
+    @property
     def recipe(self) -> str:
         """The methods that made this rope, in order, joined by ``+``; ``default`` where nothing was changed."""
         return "+".join(step.method for step in self.steps if step.method != "default") or "default"
