@@ -268,7 +268,7 @@ class _Run:
         if made := " and ".join(step.method for step in self.subject.rope.changes):
             return (
                 0,
-                f"searches start from a table of pre-training whose pairs all turn, and this one is made by {made}",
+                f"searches start from a table of pre-training whose pairs all turn, this one is of {made}",
             )
         if find_spec("optuna") is None:
             return 0, "the package optuna is not installed; ropewalk[study] has it"
