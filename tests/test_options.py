@@ -222,7 +222,7 @@ def test_options_survive_json():
         ('{"count": "many"}', "--options key 'count' is 'many': input should be a valid integer"),
         ('{"count": 0}', "--options key 'count' is 0; expected at least 1."),
         ('{"count": 2, "limit": 1}', "--options: limit is 1; expected at least count, 2."),
-        ('{"count": 1, "lengths": 2}', "--options key 'lengths' is 2: input should be a valid tuple."),
+        ('{"count": 1, "lengths": 2}', "--options key 'lengths' is 2; expected a list."),
         ('{"count": 1, "lengths": [2, "x"]}', "--options key 'lengths.1' is 'x': input should be a valid integer"),
         (
             '{"count": 1, "inner": {"shar": 1}}',

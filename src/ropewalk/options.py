@@ -212,8 +212,14 @@ def validate(
         return made
     except ValidationError as error:
         # A mistyped key explains the missing one beside it.
-        first = min(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
-        more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
+        faults = error.errors()
+        first = min(faults, key=lambda fault: fault["type"] != "unexpected_keyword_argument")
+        # Of a key that takes a list or a word, a wrong value is one fault and not two.
+        words = [one for one in faults if first["type"] == "tuple_type" and one["type"] == "literal_error"]
+        words = [one for one in words if one["input"] == first["input"]]
+        first["ctx"] = {**first.get("ctx", {}), "words": [one["ctx"]["expected"] for one in words]}
+        left = len(faults) - 1 - len(words)
+        more = f" ({left} more faults)" if left else ""
         raise ConfigError(_sentence(kind, first, where, at, allowed) + more) from None
 
 
@@ -249,6 +255,8 @@ def _sentence(kind: type, fault: Any, where: str, at: Callable[[str], str], allo
             return f"{named} {error.said}"
         case "value_error":
             return f"{named}: {str(error).rstrip('.')}."
+        case "tuple_type":
+            return f"{named} is {fault['input']!r}; expected {' or '.join(['a list', *fault['ctx']['words']])}."
         case "string_pattern_mismatch":
             return f"{named} is {fault['input']!r}; expected letters, digits, '_', '-' and '.' only."
     message = fault["msg"][0].lower() + fault["msg"][1:]

@@ -78,7 +78,8 @@ def test_models_are_pooled_and_widen_the_interval():
     before = {rope: own | {"fresher": own["fresh"].assign(nll=own["fresh"]["nll"] + 1)} for rope, own in BEFORE.items()}
     table = compare(document_means(before, AFTER | more, [64]), "yarn", 0.95)
     row = table[(table["regime"] == "long") & (table["rope"] == "other") & (table["corpus"] == "all")].iloc[0]
-    assert (row["models"], row["seeds"], row["over"]) == (2, 4, "documents, seeds and models")
+    assert (row["models"], row["trainings"], row["seeds"]) == (2, 4, 2)
+    assert row["over"] == "documents, seeds and models"
     # Paired within a model: that one is a nat worse in everything says nothing.
     means = np.array([[-0.095], [0.005]]) + np.zeros((2, 16))
     theirs = crossed(means)

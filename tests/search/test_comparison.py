@@ -158,6 +158,18 @@ def test_intervals_over_models_hold_what_differs_between_them(three):
     assert all_["difference_freedom"] >= 2
 
 
+def test_seeds_are_counted_over_all_models(three, tmp_path):
+    readings, searches = ([*each] for each in three)
+    for folders, file in ((readings, "reading.json"), (searches, "best.json")):
+        for place, folder in enumerate(folders):
+            about = json.loads((folder / file).read_text())
+            if about["weights"] == "weights-2" and about["columns"].get("seed") is not None:
+                seed = {"columns.seed": 5 + about["columns"]["seed"]}
+                folders[place] = changed(folder, tmp_path / file / folder.name, file, **seed)
+    table = standings(read_comparison(readings, searches), 4.0, 0.95).set_index("method")
+    assert table.loc["gp/ramp", "seeds"] == 4, "two in two models, two others in the third"
+
+
 def test_a_model_that_cannot_answer_is_shown_and_counts_in_nothing(three, tmp_path):
     unable = {"answers": {"retrieval": "none", "asked": "copy", "accuracy": 0.2, "reason": "too few are right"}}
     able = {"answers": {"retrieval": "copy", "asked": "copy", "accuracy": 0.9, "reason": "answers count"}}

@@ -137,7 +137,7 @@ def test_a_mistyped_key_is_named_at_every_depth(fault, parts, key, nearest, allo
         ),
         (
             {"readings__copying__of__0__models": "small"},
-            "readings.copying.of.0.models' is 'small': input should be a valid tuple.",
+            "readings.copying.of.0.models' is 'small'; expected a list.",
         ),
         ({"readings__text__options__documents": 0}, "readings.text.options.documents' is 0; expected at least 1."),
         (
@@ -167,6 +167,7 @@ def test_a_mistyped_key_is_named_at_every_depth(fault, parts, key, nearest, allo
             "tunings.tuned.regimes.long.learning_rate' is -1.0; expected above 0.",
         ),
         ({"tunings__tuned__seeds": [0, 0]}, "tunings.tuned': seeds are 0, 0; expected different ones."),
+        ({"tunings__tuned__seeds": "each"}, "tunings.tuned.seeds' is 'each'; expected a list or 'own'."),
         ({"tunings__tuned__ropes": ["yarn", "yarn"]}, "tunings.tuned': ropes are yarn, yarn; expected different"),
         ({"sweeps__bases__groups__0__length": 1}, "sweeps.bases.groups.0.length' is 1; expected at least 2."),
         ({"sweeps__bases__groups__1__length": 33}, "sweeps.bases': length is 33; expected an even number"),

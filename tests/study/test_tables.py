@@ -153,6 +153,35 @@ def test_grids_of_models_ropes_regimes_and_seeds(make):
     assert set(study.reports["search/search"].searches) == set(study.searches)
 
 
+def test_each_model_lends_its_own_seed_to_what_is_made_of_it(make):
+    groups = [{"bases": ["beta3"], "log_scaling": True, "seeds": "own"}]
+    study = make(
+        models__small__seeds=[3, 4],
+        readings__text__report__reference="small_seed-3_yarn",
+        tunings__tuned__seeds="own",
+        sweeps__bases__groups=groups,
+        searches__search__seeds="own",
+    )
+    tuned = {(row.base, row.options.seed) for row in study.models.values() if row.kind == "tune"}
+    assert tuned == {("small_seed-3", 3), ("small_seed-4", 4)}
+    assert {(row.model, row.options.seed) for row in study.searches.values()} == tuned
+    assert "tuned_small_seed-4_yarn_long_seed-4" in study.models
+    assert sum("log-scaled" in id_ and id_.endswith("nll") for id_ in study.readings) == 2
+
+
+def test_a_fetched_model_has_no_seed_to_lend(make):
+    readings = {"copying": {"kind": "copying", "of": [{"models": ["theirs"], "ropes": ["yarn"]}]}}
+    parts = {"readings": readings, "sweeps": {}, "searches": {}, "posgen": {}}
+    with pytest.raises(ConfigError, match=r"tunings\.tuned': seeds is 'own', and theirs was not trained here; exp"):
+        make(
+            models={"theirs": {"source": "hub:a/b"}},
+            tunings__tuned__models=["theirs"],
+            tunings__tuned__seeds="own",
+            tunings__tuned__read_as=None,
+            **parts,
+        )
+
+
 def test_each_model_is_read_with_what_was_found_for_it(make):
     study = make(
         models__small__seeds=[3, 4],

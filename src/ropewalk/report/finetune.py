@@ -158,10 +158,10 @@ def compare(by_length: Means, reference: str, confidence: float) -> pd.DataFrame
 
     Returns:
         One row for each regime (empty for models as they were), rope, corpus and length, with ``documents``,
-        ``models`` that were tuned from, ``seeds`` (trainings of all of them), ``over`` (what intervals are over),
-        ``nll`` and its bounds (nats a token, averaged over seeds and models), ``perplexity`` and its bounds; ``gain``,
-        the difference that tuning made with the same rope, and ``difference``, from the reference, each with ``_low``,
-        ``_high``, ``_freedom``, and ``_better``: yes or no where the interval excludes zero, and else open.
+        ``models`` that were tuned from, different ``seeds`` and all ``trainings`` of them, ``over`` (what intervals are
+        over), ``nll`` and its bounds (nats a token, averaged over seeds and models), ``perplexity`` and its bounds;
+        ``gain``, the difference that tuning made with the same rope, and ``difference``, from the reference, each with
+        ``_low``, ``_high``, ``_freedom``, and ``_better``: yes or no where the interval excludes zero, and else open.
 
     Raises:
         UserError: a rope lacks seeds that the reference has.
@@ -185,7 +185,8 @@ def compare(by_length: Means, reference: str, confidence: float) -> pd.DataFrame
                     "length": length,
                     "documents": mean.count,
                     "models": len(_by_model(here)),
-                    "seeds": here.shape[1] if regime else 0,
+                    "seeds": _seeds(here) if regime else 0,
+                    "trainings": here.shape[1] if regime else 0,
                     "over": over,
                     **mean.columns("nll"),
                     **mean.exponential().columns("perplexity"),
@@ -196,6 +197,11 @@ def compare(by_length: Means, reference: str, confidence: float) -> pd.DataFrame
                     row |= _paired("difference", here - _of(others, corpus), confidence)
                 table.append(row)
     return pd.DataFrame(table)
+
+
+def _seeds(values: pd.DataFrame) -> int:
+    """Different ones, over all models."""
+    return len(set(values.columns.get_level_values(1)))
 
 
 def _of(values: pd.DataFrame, corpus: str) -> pd.DataFrame:
@@ -244,7 +250,7 @@ def against_untuned(by_length: Means, confidence: float) -> pd.DataFrame:
                 if regime and not before and other != rope:
                     groups = _by_model(values)
                     row = {"regime": regime, "rope": rope, "other": other, "length": length}
-                    row |= {"documents": len(values), "models": len(groups), "seeds": values.shape[1]}
+                    row |= {"documents": len(values), "models": len(groups), "seeds": _seeds(values)}
                     row |= {"over": over_all(groups)[1], **_paired("difference", _less(values, base), confidence)}
                     table.append(row)
     return pd.DataFrame(table)
@@ -268,7 +274,7 @@ class FinetuneSetting(ReportSetting):
     documents: int
     models: int
     seeds: int
-    """trainings with one rope in one regime"""
+    """different ones of the trainings with one rope in one regime"""
     reference: str
     """the rope that differences are from"""
     ropes: tuple[dict[str, str], ...]
@@ -339,6 +345,10 @@ def tuning_html(table: pd.DataFrame, able: Mapping[str, float], reference: str, 
     apart = table[table["difference"].notna()] if "difference" in table else table[:0]
     tuned = table[table["regime"] != ""]
     about: dict[str, Any] = {"reference": reference, "confidence": confidence, "able": able, "needed": NEEDED}
-    about |= {"seeds": int(table["seeds"].max()), "models": int(table["models"].max()), "over": tuned["over"].iloc[0]}
+    about |= {
+        "trainings": int(table["trainings"].max()),
+        "models": int(table["models"].max()),
+        "over": tuned["over"].iloc[0],
+    }
     about |= {"corpora": by_corpus(table, "regime", "rope"), "differences": by_corpus(apart, "regime", "rope")}
     return render("finetune", "Fine-tuning", heading="What fine-tuning changed", **about)

@@ -97,8 +97,7 @@ SECTIONS = (
     Section(
         "finetune",
         "What does fine-tuning with a rope gain?",
-        "The model is tuned with YaRN and with Resonance YaRN, on few long texts and on many short ones, and reads the "
-        "same documents as before.",
+        "Models are tuned with each rope, on long or on short texts, and read the same documents as before.",
         "before_after.png",
         "NLL by position before and after tuning",
         {"perplexity and differences": "finetune.html"},

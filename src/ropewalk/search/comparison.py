@@ -241,9 +241,9 @@ class Comparison:
         return self.reference, min(self.factors, key=lambda factor: (factor < at, abs(factor - at)))
 
     def seeds(self, kind: Kind) -> int:
-        """Searches of a method in a model; 0 for ropes made by hand."""
-        found = self.first.kinds[kind]
-        return len(found) if found[0].group == "found" else 0
+        """Different seeds of a method's searches, over all models; 0 for ropes made by hand."""
+        found = [one for model in self.models for one in model.kinds[kind]]
+        return len({one.seed for one in found}) if found[0].group == "found" else 0
 
 
 def read_comparison(readings: Sequence[Path], searches: Sequence[Path], *, reference: str = REFERENCE) -> Comparison:

@@ -20,7 +20,7 @@ def standings(comparison: Comparison, factor: float, confidence: float) -> pd.Da
     """All ropes for a factor at its length, best first.
 
     Returns:
-        One row a method: ``method``, ``group``, ``seeds`` (of a found one, in each model), ``objective`` (nats against
+        One row a method: ``method``, ``group``, ``seeds`` (different ones, of a found one), ``objective`` (nats against
         the reference; below 0 is better), ``tail`` and ``answer`` (nats a token), ``accuracy``, ``short_cost`` (nats a
         token against the original rope), ``against`` (the best hand-made rope of this factor, coded or tuned),
         ``difference`` (of the objective from it, nats) and ``better``: yes, no or open. Numbers with an interval have

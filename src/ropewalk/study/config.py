@@ -20,6 +20,8 @@ Above1 = Annotated[float, Range(above=1)]
 Factors = Annotated[tuple[float, ...], Range(above=1)]
 RopeName = str
 """Of a rope in ``ropes``, or of an experiment that makes ropes, which stands for all of them."""
+RowSeeds = Seeds | Literal["own"]
+"""Of rows that are made of a model: the same for every model, or its own one, that of its training, for each."""
 ModelName = str
 """Of a model in ``models``, or of an experiment that makes models, which stands for all of them."""
 
@@ -134,8 +136,8 @@ class TuningRows(Options):
     """ropes that each is tuned with; the others are compared with the first"""
     regimes: dict[str, dict[str, Any]]
     """what differs between regimes, by name: options of a tuning, as {long: {length: 1024, steps: 25}}"""
-    seeds: Seeds = (0,)
-    """seeds of the data of tuning"""
+    seeds: RowSeeds = (0,)
+    """seeds of the data of tuning; own for that of each model's own training"""
     corpora: tuple[str, ...] | None = None
     """corpora that are trained on; all where null"""
     options: dict[str, Any] = field(default_factory=dict)
@@ -152,7 +154,7 @@ class TuningRows(Options):
         check_names(self.regimes, "regime")
         if not self.regimes or not self.models or not self.ropes or not self.seeds:
             raise OptionError("models, ropes, regimes and seeds: expected at least one of each.")
-        for values, what in ((self.models, "models"), (self.ropes, "ropes"), (self.seeds, "seeds")):
+        for values, what in ((self.models, "models"), (self.ropes, "ropes"), (tuple(self.seeds), "seeds")):
             check_different(values, what)
 
 
@@ -167,8 +169,8 @@ class SweepGroup(Options):
     """tuning length in tokens; that of pre-training where null"""
     steps: Count | None = None
     """optimiser steps; those of options where null"""
-    seeds: Seeds = (0,)
-    """seeds of the data of tuning"""
+    seeds: RowSeeds = (0,)
+    """seeds of the data of tuning; own for that of each model's own training"""
     log_scaling: bool = False
     """read each a second time with log-scaled attention"""
 
@@ -232,7 +234,7 @@ class SearchKind(Options):
     mrrope-pro or step"""
     budget: Count | None = None
     """trials; those of options where null"""
-    seeds: Seeds | None = None
+    seeds: RowSeeds | None = None
     """seeds of the proposals; those of the experiment where null. A grid leaves nothing to chance and has the first"""
 
 
@@ -246,8 +248,8 @@ class SearchRows(Options):
     """target lengths over the training length"""
     kinds: tuple[SearchKind, ...]
     """samplers and spaces; the others are compared with the first"""
-    seeds: Seeds = (0,)
-    """seeds of the proposals"""
+    seeds: RowSeeds = (0,)
+    """seeds of the proposals; own for that of each model's own training"""
     corpora: tuple[str, ...] | None = None
     """corpora to search on; all where null. Tests are on all of them"""
     options: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +268,7 @@ class SearchRows(Options):
 
     def check(self) -> None:
         names = tuple(f"{kind.sampler} of {kind.space}" for kind in self.kinds)
-        parts = ((self.models, "models"), (names, "kinds"), (self.factors, "factors"), (self.seeds, "seeds"))
+        parts = ((self.models, "models"), (names, "kinds"), (self.factors, "factors"), (tuple(self.seeds), "seeds"))
         for values, what in parts:
             if not values:
                 raise OptionError(f"{what} is empty; expected at least one.")

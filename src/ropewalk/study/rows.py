@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ropewalk.corpora.options import CorpusOptions
+from ropewalk.errors import UserError
 from ropewalk.models.shape import ModelShape
 from ropewalk.options import Options
-from ropewalk.study.config import Config
+from ropewalk.study.config import Config, RowSeeds
 from ropewalk.training.options import Layout
 
 OWN = "own"
-"""In a list of ropes: the rope that a model was trained with."""
+"""In a list of ropes: the rope that a model was trained with. In the place of seeds: the seed of its training."""
 
 
 def join(*parts: Any) -> str:
@@ -95,6 +96,21 @@ class ModelRow:
     base: str | None = None
     rope: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def seeds_for(model: ModelRow, seeds: RowSeeds) -> tuple[int, ...]:
+    """The seeds of the rows that are made of a model.
+
+    Raises:
+        UserError: it is to be the model's own, and it was not trained here.
+    """
+    if seeds != OWN:
+        assert not isinstance(seeds, str)
+        return seeds
+    own = getattr(model.options, "seed", None)
+    if own is None:
+        raise UserError(f"seeds is {OWN!r}, and {model.id} was not trained here; expected a list of seeds.")
+    return (int(own),)
 
 
 @dataclass(frozen=True)

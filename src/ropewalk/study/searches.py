@@ -13,7 +13,7 @@ from ropewalk.study.config import SearchRows
 from ropewalk.study.faults import at_key
 from ropewalk.study.readings import put_reading
 from ropewalk.study.recipes import Recipe
-from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob, Table, join
+from ropewalk.study.rows import ModelRow, ReadingRow, RopeRow, SearchJob, Table, join, seeds_for
 
 if TYPE_CHECKING:
     from ropewalk.study.maker import Maker
@@ -32,7 +32,7 @@ def searches_of(maker: Maker, name: str) -> list[SearchJob]:
             corpora = maker.corpora(model.tokenizer, given.corpora, f"searches.{name}.corpora")
             for factor in given.factors:
                 for number, kind in enumerate(given.kinds):
-                    seeds = given.seeds if kind.seeds is None else kind.seeds
+                    seeds = seeds_for(model, given.seeds if kind.seeds is None else kind.seeds)
                     for seed in seeds[:1] if kind.sampler == "grid" else seeds:
                         options = search_options(name, given, factor, number, seed)
                         options = replace(options, length=known_length(model))

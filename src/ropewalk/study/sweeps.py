@@ -22,6 +22,7 @@ from ropewalk.study.rows import (
     RopeRow,
     Table,
     join,
+    seeds_for,
 )
 from ropewalk.study.tunings import put_tuned
 from ropewalk.training.options import TuningOptions
@@ -42,7 +43,7 @@ def swept_models(maker: Maker, name: str) -> list[ModelRow]:
                     f"base-{new_base:.10g}",
                     Recipe(({"method": "abf", "new_base": new_base},)),
                 )
-                for seed in group.seeds:
+                for seed in seeds_for(base, group.seeds):
                     options = validate(
                         TuningOptions,
                         {**given.options, **({"steps": group.steps} if group.steps else {})},
@@ -76,7 +77,7 @@ def sweep_report(maker: Maker, name: str, given: SweepRows) -> None:
         for group in given.groups
         if group.log_scaling
         for new_base, length in _bases(group, _known(base.table, given))
-        for seed in group.seeds
+        for seed in seeds_for(base, group.seeds)
     }
     readings: dict[Table, list[str]] = {}
     cells: dict[Table, list[tuple[float, int]]] = {}

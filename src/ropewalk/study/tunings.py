@@ -12,6 +12,7 @@ from ropewalk.study.rows import (
     ModelRow,
     RopeRow,
     join,
+    seeds_for,
 )
 from ropewalk.training.options import TuningOptions
 
@@ -25,7 +26,7 @@ def tuned_models(maker: Maker, name: str) -> list[ModelRow]:
     for regime, differs in given.regimes.items():
         for base in maker.all_models(given.models, f"tunings.{name}.models"):
             for rope in maker.all_ropes(given.ropes, base, f"tunings.{name}.ropes"):
-                for seed in given.seeds:
+                for seed in seeds_for(base, given.seeds):
                     rows.append(tuned_model(maker, name, given, base, rope, regime, differs, seed))
     return rows
 
