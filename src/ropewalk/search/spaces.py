@@ -99,7 +99,7 @@ class MappedRamp(Ramp):
     """A ramp and a map of positions: the six numbers of ``ramp``, a window and the divisor of distances beyond it.
 
     The map is leaky ReRoPE, whose two numbers go smoothly to no map at all: with a divisor of 1, or a window that holds
-    the text.
+    the text. The window is rounded to whole tokens when a rope is made of it.
     """
 
     name = "mapped-ramp"
@@ -110,7 +110,7 @@ class MappedRamp(Ramp):
         length = table.original_length
         self.parameters = (
             *self.parameters,
-            Parameter("window", min(8, length), length, log=True, integer=True),
+            Parameter("window", min(8, length), length, log=True),
             Parameter("group", 1.0, 4 * factor, log=True),
         )
 
@@ -119,7 +119,7 @@ class MappedRamp(Ramp):
         return super().nearest(log_divisors) | {"window": self.table.original_length, "group": 1.0}
 
     def rope(self, values: Mapping[str, float]) -> Rope:
-        return leaky_rerope(super().rope(values), window=int(values["window"]), group=values["group"])
+        return leaky_rerope(super().rope(values), window=round(values["window"]), group=values["group"])
 
 
 class Bands(Space):

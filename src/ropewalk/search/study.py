@@ -264,7 +264,7 @@ class SearchLoop:
                 trial.set_user_attr("origin", origins[number])
             for p in self.space.parameters:
                 if p.integer:
-                    trial.suggest_int(p.name, int(p.low), int(p.high))
+                    trial.suggest_int(p.name, int(p.low), int(p.high), log=p.log)
                 else:
                     trial.suggest_float(p.name, p.low, p.high, log=p.log)
         return Asked(trial, number, time.monotonic() - started)
