@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -262,12 +263,10 @@ main()
 """
 
 
-def processes(folder, words, name, options, layout, *, start=(), module=("-m", "ropewalk.cli"), **environment):
-    """Run a training in a process of its own, or in several; return its exit status and what it said."""
-    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(layout), "-o", str(folder / name)]
-    command = [sys.executable, *start, *module, *told]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
-    return done.returncode, done.stdout + done.stderr
+def by_two(folder, words, options, layout, script, **environment):
+    """A training in two processes that run a script; return their exit statuses and what they said."""
+    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(layout), "-o", str(folder / "two")]
+    return forked.ranks(2, script, told, {**os.environ, **environment})
 
 
 def by_one(folder, words, options, monkeypatch):
@@ -278,9 +277,6 @@ def by_one(folder, words, options, monkeypatch):
         with pytest.raises(SystemExit) as end:
             cli.main()
     assert end.value.code == 0
-
-
-TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 def check_equal(folder, tied):
@@ -295,8 +291,10 @@ def check_equal(folder, tied):
 @pytest.mark.slow
 def test_two_processes_come_to_what_one_does(words, tmp_path, monkeypatch):
     by_one(tmp_path, words, SHORT, monkeypatch)
-    status, said = processes(tmp_path, words, "two", SHORT, Layout(checkpoint_every=4), start=TWO)
-    assert status == 0, said[-2000:]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    told = ["--options", to_json(SHORT), "--layout", to_json(Layout(checkpoint_every=4)), "-o", str(tmp_path / "two")]
+    done = subprocess.run([*launch, "-m", "ropewalk.cli", "tune", *words, *told], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
     check_equal(tmp_path, tied=False)
 
 
@@ -326,15 +324,14 @@ def test_two_processes_that_share_out_the_weights_come_to_what_one_does(
 ):
     words, options = request.getfixturevalue(model), replace(SHORT, **changed)
     (tmp_path / "sharded.py").write_text(SHARDED)
-    module = (str(tmp_path / "sharded.py"),)
     shared = replace(layout, checkpoint_every=4)
     by_one(tmp_path, words, options, monkeypatch)
-    status, said = processes(tmp_path, words, "two", options, shared, start=TWO, module=module, STOP="1")
-    assert status != 0
+    statuses, said = by_two(tmp_path, words, options, shared, tmp_path / "sharded.py", STOP="1")
+    assert statuses == [3, 3], said[-2000:]
     assert (tmp_path / "two.state").is_dir()
     assert not (tmp_path / "two").exists()
-    status, said = processes(tmp_path, words, "two", options, shared, start=TWO, module=module)
-    assert status == 0, said[-2000:]
+    statuses, said = by_two(tmp_path, words, options, shared, tmp_path / "sharded.py")
+    assert statuses == [0, 0], said[-2000:]
     assert "resumed at step 4 of 8" in said
     # What was to be shared out was: the layers, each by itself, and the rest.
     wrapped = next(line for line in said.splitlines() if line.startswith("sharded:"))
@@ -386,8 +383,8 @@ def test_two_processes_that_share_a_sequence_come_to_what_one_does(words, tmp_pa
     (tmp_path / "ring.py").write_text(RING + SHARDED)
     cut = Layout(shard=True, context_parallel=2, checkpoint_every=4, attention="sdpa")
     by_one(tmp_path, words, SHORT, monkeypatch)
-    status, said = processes(tmp_path, words, "two", SHORT, cut, start=TWO, module=(str(tmp_path / "ring.py"),))
-    assert status == 0, said[-3000:]
+    statuses, said = by_two(tmp_path, words, SHORT, cut, tmp_path / "ring.py")
+    assert statuses == [0, 0], said[-3000:]
     # Ids, targets and places of half of each sequence.
     half = (SHORT.sequences, SHORT.length // 2)
     assert f"cut: {[half] * 3}" in said
