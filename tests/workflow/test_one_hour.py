@@ -11,6 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
+RESULTS = "results/h100-hour-reduced"
 
 
 def one_hour(folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,14 @@ def test_it_runs_without_a_gpu_and_what_stands_is_not_made_again(clone):
     assert checks["tuning"]["killed after three steps and called again, largest difference of a weight"] == 0.0
     for report in ("posgen/paper", "posgen/released"):
         assert list((out / "reports" / report).glob("*.html")), report
+    trained = {
+        name: json.loads((clone / RESULTS / f"posgen/{name}/semi-recursive/models/training.json").read_text())
+        for name in ("paper", "released")
+    }
+    assert trained["paper"]["data"]["test_in_train"] == 0
+    assert trained["released"]["options"]["starts"] == "cycled"
+    assert [trained[name]["options"]["layers"] for name in trained] == [2, 6]
+    assert list(trained["released"]["ropes"]) == ["rope", "resonance"], "YaRN is swapped in"
     again = one_hour(clone, "posgen")
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout

@@ -486,24 +486,6 @@ def test_a_stage_is_run_by_its_name(finished):
 
 
 @pytest.mark.slow
-def test_the_gpu_preset_runs_at_reduced_size(tmp_path):
-    clone = make_clone(tmp_path)
-    (clone / "reduced.yaml").symlink_to(ROOT / "tests/workflow/h100_reduced.yaml")
-    done = snakemake(clone, "posgen", files=("config/h100.yaml", "reduced.yaml"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    folder = clone / "results/h100/posgen"
-    trained = {
-        name: json.loads((folder / name / "semi-recursive/models/training.json").read_text())
-        for name in ("paper", "released")
-    }
-    assert trained["paper"]["data"]["test_in_train"] == 0
-    assert trained["released"]["options"]["starts"] == "cycled"
-    assert [trained[name]["options"]["layers"] for name in trained] == [2, 6]
-    assert list(trained["released"]["ropes"]) == ["rope", "resonance"], "YaRN is swapped in"
-    assert (clone / "results/h100/reports/posgen/released/accuracy.html").is_file()
-
-
-@pytest.mark.slow
 def test_the_sweep_for_gpus_runs_at_reduced_size(tmp_path):
     """The preset, cut down: of six models, one is tried here."""
     clone = make_clone(tmp_path)
