@@ -91,9 +91,9 @@ def test_names_of_regimes_are_text():
     gain = {f"gain{end}": -1.0 for end in ("", "_low", "_high")} | {"gain_better": "yes"}
     apart = {**APART, "difference_better": "open"}
     rows = [
-        {"regime": "", "rope": "y", **NUMBERS, "seeds": 0},
-        {"regime": EVIL, "rope": "y", **NUMBERS, "seeds": 1, **gain},
-        {"regime": EVIL, "rope": EVIL, **NUMBERS, "seeds": 1, **gain, **apart},
+        {"regime": "", "rope": "y", **NUMBERS, "trainings": 0},
+        {"regime": EVIL, "rope": "y", **NUMBERS, "trainings": 1, **gain},
+        {"regime": EVIL, "rope": EVIL, **NUMBERS, "trainings": 1, **gain, **apart},
     ]
     table = pd.DataFrame(rows).assign(corpus="all", models=1, over="documents and seeds")
     page = tuning_html(table, {EVIL: 0.05}, "y", 0.95)
