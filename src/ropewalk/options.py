@@ -215,12 +215,11 @@ def validate(
         faults = error.errors()
         first = min(faults, key=lambda fault: fault["type"] != "unexpected_keyword_argument")
         # Of a key that takes a list or a word, a wrong value is one fault and not two.
-        words = [one for one in faults if first["type"] == "tuple_type" and one["type"] == "literal_error"]
-        words = [one for one in words if one["input"] == first["input"]]
-        first["ctx"] = {**first.get("ctx", {}), "words": [one["ctx"]["expected"] for one in words]}
+        beside = [one for one in faults if one is not first and one["loc"][:-1] == first["loc"][:-1]]
+        words = [one["ctx"]["expected"] for one in beside if str(one["loc"][-1]).startswith("literal[")]
         left = len(faults) - 1 - len(words)
         more = f" ({left} more faults)" if left else ""
-        raise ConfigError(_sentence(kind, first, where, at, allowed) + more) from None
+        raise ConfigError(_sentence(kind, first, where, at, allowed, words) + more) from None
 
 
 @cache
@@ -234,9 +233,11 @@ def _dotted(*keys: str) -> str:
     return ".".join(key for key in keys if key)
 
 
-def _sentence(kind: type, fault: Any, where: str, at: Callable[[str], str], allowed_here: list[str]) -> str:
+def _sentence(
+    kind: type, fault: Any, where: str, at: Callable[[str], str], allowed_here: list[str], words: list[str]
+) -> str:
     # Without what pydantic adds: the branch of a union, and whether a key or a value is meant.
-    marks = ("list[", "tuple[", "dict[", "function-", "[")
+    marks = ("list[", "tuple[", "dict[", "literal[", "function-", "[")
     parts = [str(part) for part in fault["loc"]]
     location = [part for part in parts if not part.startswith(marks) and part not in ("float", "int", "str")]
     error = fault.get("ctx", {}).get("error")
@@ -256,7 +257,7 @@ def _sentence(kind: type, fault: Any, where: str, at: Callable[[str], str], allo
         case "value_error":
             return f"{named}: {str(error).rstrip('.')}."
         case "tuple_type":
-            return f"{named} is {fault['input']!r}; expected {' or '.join(['a list', *fault['ctx']['words']])}."
+            return f"{named} is {fault['input']!r}; expected {' or '.join(['a list', *words])}."
         case "string_pattern_mismatch":
             return f"{named} is {fault['input']!r}; expected letters, digits, '_', '-' and '.' only."
     message = fault["msg"][0].lower() + fault["msg"][1:]

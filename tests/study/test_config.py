@@ -167,6 +167,10 @@ def test_a_mistyped_key_is_named_at_every_depth(fault, parts, key, nearest, allo
             "tunings.tuned.regimes.long.learning_rate' is -1.0; expected above 0.",
         ),
         ({"tunings__tuned__seeds": [0, 0]}, "tunings.tuned': seeds are 0, 0; expected different ones."),
+        (
+            {"readings__facts__options__lengths": 3, "readings__facts__options__by": 3},
+            "readings.facts.options.lengths' is 3; expected a list. (1 more faults)",
+        ),
         ({"tunings__tuned__seeds": "each"}, "tunings.tuned.seeds' is 'each'; expected a list or 'own'."),
         ({"tunings__tuned__ropes": ["yarn", "yarn"]}, "tunings.tuned': ropes are yarn, yarn; expected different"),
         ({"sweeps__bases__groups__0__length": 1}, "sweeps.bases.groups.0.length' is 1; expected at least 2."),

@@ -263,17 +263,20 @@ main()
 """
 
 
+def told(folder, words, name, options, layout) -> list[str]:
+    """What `ropewalk` is told to train."""
+    return ["tune", *words, "--options", to_json(options), "--layout", to_json(layout), "-o", str(folder / name)]
+
+
 def by_two(folder, words, options, layout, script, **environment):
     """A training in two processes that run a script; return their exit statuses and what they said."""
-    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(layout), "-o", str(folder / "two")]
-    return forked.ranks(2, script, told, {**os.environ, **environment})
+    return forked.ranks(2, script, told(folder, words, "two", options, layout), {**os.environ, **environment})
 
 
 def by_one(folder, words, options, monkeypatch):
     """The same training in this process."""
-    told = ["tune", *words, "--options", to_json(options), "--layout", to_json(Layout(checkpoint_every=4))]
     with monkeypatch.context() as here:
-        here.setattr(sys, "argv", ["ropewalk", *told, "-o", str(folder / "one")])
+        here.setattr(sys, "argv", ["ropewalk", *told(folder, words, "one", options, Layout(checkpoint_every=4))])
         with pytest.raises(SystemExit) as end:
             cli.main()
     assert end.value.code == 0
@@ -292,8 +295,8 @@ def check_equal(folder, tied):
 def test_two_processes_come_to_what_one_does(words, tmp_path, monkeypatch):
     by_one(tmp_path, words, SHORT, monkeypatch)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    told = ["--options", to_json(SHORT), "--layout", to_json(Layout(checkpoint_every=4)), "-o", str(tmp_path / "two")]
-    done = subprocess.run([*launch, "-m", "ropewalk.cli", "tune", *words, *told], capture_output=True, text=True)
+    words = told(tmp_path, words, "two", SHORT, Layout(checkpoint_every=4))
+    done = subprocess.run([*launch, "-m", "ropewalk.cli", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     check_equal(tmp_path, tied=False)
 

@@ -8,12 +8,12 @@ per token), lambda_i = 2 pi / theta_i its wavelength (tokens), d the rotary dime
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ropewalk.errors import UserError
+from ropewalk.options import nearest
 from ropewalk.rope.bases import abf, default, default_rope, dynamic_ntk, ntk, ntk_critical, pi
 from ropewalk.rope.beside_table import dual_chunk, layers, leaky_rerope, log_scaling, self_extend, string
 from ropewalk.rope.pairs import cope, drope, longrope, p_rope, resonance, switched
@@ -59,7 +59,7 @@ def apply(rope: Rope, method_name: str, **params: Any) -> Rope:
     """
     if method_name not in METHODS:
         raise UserError(
-            f"method is {method_name!r}; expected one of {', '.join(METHODS)}{_nearest(method_name, METHODS)}."
+            f"method is {method_name!r}; expected one of {', '.join(METHODS)}{nearest(method_name, METHODS)}."
         )
     method = METHODS[method_name]
     known = list(inspect.signature(method).parameters.values())[1:]
@@ -67,7 +67,7 @@ def apply(rope: Rope, method_name: str, **params: Any) -> Rope:
     for name in params:
         if name not in names:
             expected = f"one of {', '.join(names)}" if names else "no parameter"
-            raise UserError(f"{method_name} has no parameter {name!r}; expected {expected}{_nearest(name, names)}.")
+            raise UserError(f"{method_name} has no parameter {name!r}; expected {expected}{nearest(name, names)}.")
     for parameter in known:
         if parameter.default is parameter.empty and parameter.name not in params:
             raise UserError(f"{method_name} needs the parameter {parameter.name!r}; it was not given.")
@@ -100,8 +100,3 @@ def replay(rope: Rope, length: int) -> Rope:
         current = {"length": length} if step.method in _FOLLOWS_LENGTH else {}
         result = apply(result, step.method, **{**step.params, **current})
     return result
-
-
-def _nearest(name: str, names: Any) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -187,7 +187,7 @@ def bounds(comparison: Comparison) -> Iterator[tuple[Kind, str, float, int, int]
 
 
 def _repeated(name: str, parts: Sequence[Sequence[float]], confidence: float) -> tuple[Interval, dict[str, Any]]:
-    """The same of numbers that no document varies, one a search: Student's t over models, or seeds where one is.
+    """As :func:`interval_columns`, of numbers that no document varies: Student's t over models, or seeds where one is.
 
     Args:
         name: of the column.

@@ -33,9 +33,9 @@ def check_names(names: Mapping[str, Any], what: str) -> None:
             raise OptionError(f"{what} {name!r}: expected a name of letters, digits, '_', '-' and '.'.")
 
 
-def check_different(values: tuple[Any, ...], what: str) -> None:
-    """Raise ``OptionError`` where a value stands twice."""
-    if len(set(map(str, values))) < len(values):
+def check_different(values: tuple[Any, ...] | str, what: str) -> None:
+    """Raise ``OptionError`` where a value of a list stands twice."""
+    if not isinstance(values, str) and len(set(map(str, values))) < len(values):
         raise OptionError(f"{what} are {', '.join(map(str, values))}; expected different ones.")
 
 
@@ -154,7 +154,7 @@ class TuningRows(Options):
         check_names(self.regimes, "regime")
         if not self.regimes or not self.models or not self.ropes or not self.seeds:
             raise OptionError("models, ropes, regimes and seeds: expected at least one of each.")
-        for values, what in ((self.models, "models"), (self.ropes, "ropes"), (tuple(self.seeds), "seeds")):
+        for values, what in ((self.models, "models"), (self.ropes, "ropes"), (self.seeds, "seeds")):
             check_different(values, what)
 
 
@@ -268,7 +268,7 @@ class SearchRows(Options):
 
     def check(self) -> None:
         names = tuple(f"{kind.sampler} of {kind.space}" for kind in self.kinds)
-        parts = ((self.models, "models"), (names, "kinds"), (self.factors, "factors"), (tuple(self.seeds), "seeds"))
+        parts = ((self.models, "models"), (names, "kinds"), (self.factors, "factors"), (self.seeds, "seeds"))
         for values, what in parts:
             if not values:
                 raise OptionError(f"{what} is empty; expected at least one.")

@@ -98,21 +98,6 @@ class ModelRow:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-def seeds_for(model: ModelRow, seeds: RowSeeds) -> tuple[int, ...]:
-    """The seeds of the rows that are made of a model.
-
-    Raises:
-        UserError: it is to be the model's own, and it was not trained here.
-    """
-    if seeds != OWN:
-        assert not isinstance(seeds, str)
-        return seeds
-    own = getattr(model.options, "seed", None)
-    if own is None:
-        raise UserError(f"seeds is {OWN!r}, and {model.id} was not trained here; expected a list of seeds.")
-    return (int(own),)
-
-
 @dataclass(frozen=True)
 class ReadingRow:
     """A model that is read with a rope.
@@ -253,3 +238,17 @@ class Study:
     def reports_of(self, *kinds: str) -> list[ReportRow]:
         """The reports of these kinds, in order; of every kind where none is named."""
         return [report for report in self.reports.values() if not kinds or report.kind in kinds]
+
+
+def seeds_for(model: ModelRow, seeds: RowSeeds) -> tuple[int, ...]:
+    """The seeds of the rows that are made of a model.
+
+    Raises:
+        UserError: it is to be the model's own, and it was not trained here.
+    """
+    if not isinstance(seeds, str):
+        return seeds
+    own = getattr(model.options, "seed", None)
+    if own is None:
+        raise UserError(f"seeds is {OWN!r}, and {model.id} was not trained here; expected a list of seeds.")
+    return (int(own),)
